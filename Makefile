@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine: make serve, make test.
+PYTHON ?= python3
+PORT ?= 30000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: serve test check docs-check bench-smoke clean help
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("upsize needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serving: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.serving
+
+serve: $(VENV)/.serving  ## set up, then serve the demo models on port 30000 (PORT=… for another)
+	$(BIN)/upsize serve --port $(PORT)
+
+test: $(STAMP)  ## set up, then run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs-check: $(STAMP)  ## figures, options and links in the documents are those of the code and the results
+	$(BIN)/python -m pytest tests/docs
+
+bench-smoke: $(STAMP)  ## every benchmark once, at its smallest
+	$(BIN)/python -m pytest tests/benchmarks
+
+clean:  ## remove what the commands above made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

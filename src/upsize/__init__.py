@@ -1,0 +1,25 @@
+"""upsize: serve the Qwen3 Embedding and Reranker family, know when a larger size pays, move up without downtime.
+
+>>> from upsize import Embedder, Reranker
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from upsize import errors
+from upsize.space import Fingerprint
+
+if TYPE_CHECKING:
+    from upsize.engine import Embedder, Ranked, Reranker
+
+__version__ = "0.1.0"
+
+__all__ = ["Embedder", "Fingerprint", "Ranked", "Reranker", "__version__", "errors"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch only when a model is wanted: `upsize --help` and error handling do without."""
+    if name in ("Embedder", "Ranked", "Reranker"):
+        from upsize import engine
+
+        return getattr(engine, name)
+    raise AttributeError(f"module 'upsize' has no attribute {name!r}")

@@ -1,0 +1,85 @@
+"""LoadedModel: a checkpoint on a device, ready to run packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+
+from upsize.catalog import Kind
+from upsize.compute.cpu import CpuBackend
+from upsize.compute.cuda import CudaBackend
+from upsize.compute.machine import Machine, this_machine
+from upsize.compute.plan import PRECISIONS, Plan, plan
+from upsize.errors import OutOfMemory
+from upsize.model import Backend, Checkpoint, HubOptions, Qwen3, locate, open_checkpoint, rerank_direction
+from upsize.model.heads import Vectors
+from upsize.model.tokenizer import Ids
+
+
+class LoadedModel:
+    """The network of a checkpoint on the device and in the precision of a plan."""
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, machine: Machine | None = None) -> None:
+        self.checkpoint, self.plan = checkpoint, plan
+        self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length)
+        backend = _backend(plan, machine or this_machine())
+        self._device = backend.device
+        with torch.inference_mode():
+            self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
+            self._direction = (
+                rerank_direction(checkpoint).to(backend.device) if checkpoint.kind == "reranker" else None
+            )
+
+    @torch.inference_mode()
+    def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
+        """Run one packed batch. Pauses between slabs, yielding whether all work is launched (on a GPU it may then
+        still be under way); its value is float32 on the host: last states
+        (sequences, hidden) of an embedder, log-odds (sequences,) of a reranker.
+
+        Raises OutOfMemory where the device's memory does not suffice.
+        """
+        tokens = sum(map(len, sequences))
+        try:
+            ids = torch.from_numpy(np.concatenate(sequences)).to(self._device)
+            states = yield from self._network.forward(ids, [0, *accumulate(map(len, sequences))])
+            if self._direction is not None:
+                states = states @ self._direction
+            yield True
+            result: Vectors = states.cpu().numpy()
+            return result
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise OutOfMemory(tokens, str(self._device)) from error
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):  # what the CPU allocator raises
+                raise OutOfMemory(tokens, str(self._device)) from error
+            raise
+
+
+def load_model(
+    model: str,
+    *,
+    kind: Kind | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_length: int | None = None,
+    budget: int | None = None,
+    hub: HubOptions = HubOptions(),
+) -> LoadedModel:
+    """From what a user calls a model (folder, hub id, demo name) to one that runs here.
+
+    Raises CheckpointError, HubError, InvalidInput (device, dtype, max_length) or UpsizeError (does not fit).
+    """
+    checkpoint = open_checkpoint(locate(model, hub), kind)
+    machine = this_machine()
+    derived = plan(checkpoint, machine, device=device, dtype=dtype, max_length=max_length, budget=budget)
+    return LoadedModel(checkpoint, derived, machine)
+
+
+def _backend(plan: Plan, machine: Machine) -> Backend:
+    precision = PRECISIONS[plan.precision]
+    if plan.device == "cpu":
+        return CpuBackend(precision, machine.bfloat16_products)
+    return CudaBackend(precision, torch.device(plan.device))

@@ -1,0 +1,99 @@
+"""Where and how a checkpoint runs on this machine: device, precision, token budget, memory. Pure, given the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
+from upsize.compute.machine import Machine
+from upsize.errors import InvalidInput, UpsizeError
+from upsize.model import Checkpoint
+from upsize.model.config import ModelConfig
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
+
+CPU_BUDGET = 512
+"""Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps the others waiting less."""
+CUDA_BUDGET = 16384
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was derived for one checkpoint. `notes` is what the user must hear of it."""
+
+    device: str
+    precision: str
+    max_length: int
+    budget: int
+    weight_bytes: int
+    work_bytes: int
+    """Activations at the larger of the budget and one text of the greatest length."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def plan(
+    checkpoint: Checkpoint,
+    machine: Machine,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_length: int | None = None,
+    budget: int | None = None,
+) -> Plan:
+    """Derive what the user left open. Raises InvalidInput for what cannot be, UpsizeError where it cannot fit."""
+    notes: list[str] = []
+    if device == "auto":
+        device = "cuda" if machine.gpus else "cpu"
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise InvalidInput(f"--device {device!r}: use auto, cpu or cuda.", param="device")
+    if kind == "cuda" and not machine.gpus:
+        raise InvalidInput("--device cuda, but torch finds no CUDA device here. Use cpu.", param="device")
+    precision = _precision(checkpoint, dtype, notes)
+    longest = max_length or checkpoint.context
+    if not 8 <= longest <= checkpoint.config.max_positions:
+        raise InvalidInput(
+            f"--context-length {longest}: this checkpoint takes 8 to {checkpoint.config.max_positions} tokens.",
+            param="context_length",
+        )
+    tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
+    weights = checkpoint.weights.bytes * PRECISIONS[precision].itemsize // PRECISIONS[checkpoint.config.dtype].itemsize
+    result = Plan(
+        device,
+        precision,
+        longest,
+        tokens,
+        weights,
+        work_bytes(checkpoint.config, max(tokens, longest), 4 if kind == "cpu" else 2),
+        tuple(notes),
+    )
+    memory = machine.available if kind == "cpu" else machine.gpus[0].memory
+    if weights > memory:
+        raise UpsizeError(
+            f"{checkpoint.folder}: the weights take {weights / 1e9:.1f} GB in {precision} and {device} has "
+            f"{memory / 1e9:.1f} GB. Serve a smaller size, or a smaller precision."
+        )
+    return result
+
+
+def _precision(checkpoint: Checkpoint, dtype: str, notes: list[str]) -> str:
+    wanted = SYNONYMS.get(dtype, dtype)
+    if wanted == "auto":
+        return checkpoint.config.dtype if checkpoint.config.dtype in ("bfloat16", "float32") else "bfloat16"
+    if wanted not in PRECISIONS:
+        raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}.", param="dtype")
+    if wanted == "float16" and checkpoint.config.hidden_size >= FP16_UNSAFE_HIDDEN_SIZE:
+        notes.append("float16 gives NaN on ordinary texts at this size (8B), so it runs in bfloat16 instead")
+        return "bfloat16"
+    return wanted
+
+
+def work_bytes(config: ModelConfig, tokens: int, itemsize: int, slab: int = 512) -> int:
+    """Activations of `tokens` packed tokens: the residual stream, rotary tables, one layer's keys and values, a slab
+    through the widest part of a layer, and the mask of a slab against all keys."""
+    row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
+    widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
+    return tokens * row + min(slab, tokens) * (widest * 4 + tokens * 5)

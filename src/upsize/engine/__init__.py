@@ -1,0 +1,25 @@
+"""From a request to its result: queue, batch, run.
+
+`nouns` are what travels, `schedule` says who runs next (pure functions), `threads` holds every thread there is,
+`Engine` is the door. `Embedder` and `Reranker` are the same engine for a Python program of its own.
+"""
+
+from upsize.engine.embedder import Embedder, Ranked, Reranker
+from upsize.engine.engine import Engine, Limits
+from upsize.engine.nouns import EmbedRequest, Lane, Request, RerankRequest, Result, Times
+from upsize.engine.threads import Observer
+
+__all__ = [
+    "EmbedRequest",
+    "Embedder",
+    "Engine",
+    "Lane",
+    "Limits",
+    "Observer",
+    "Ranked",
+    "Request",
+    "RerankRequest",
+    "Reranker",
+    "Result",
+    "Times",
+]

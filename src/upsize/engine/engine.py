@@ -1,0 +1,124 @@
+"""Engine: several models behind one door. Requests in, futures of results out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from upsize.catalog import Kind
+from upsize.compute import LoadedModel
+from upsize.engine.job import Job, suspicions
+from upsize.engine.nouns import Request, Result
+from upsize.engine.threads import Observer, Served, Threads
+from upsize.errors import Overloaded, Unavailable, UnknownModel
+from upsize.model.suspicion import ADVICE
+
+log = logging.getLogger("upsize.engine")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the engine holds at most before it says Overloaded."""
+
+    queued_tokens: int = 4_194_304
+    """A model's queue. 2,048 texts of 2,048 tokens fill it."""
+    requests: int = 4096
+    """Requests inside, those being tokenised included."""
+
+
+class Engine:
+    """Runs the given models, each under its name and with its own queue. Thread-safe."""
+
+    def __init__(
+        self, models: Mapping[str, LoadedModel], limits: Limits = Limits(), observer: Observer | None = None
+    ) -> None:
+        self._limits, self._observer = limits, observer
+        self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
+        self._threads = Threads(self._served, limits.queued_tokens, observer)
+        self._inside = 0
+        self._idle = threading.Condition()
+        self._draining = False
+        self._warned: set[str] = set()
+
+    @property
+    def models(self) -> dict[str, LoadedModel]:
+        """Name → model, in the order given."""
+        return {name: served.model for name, served in self._served.items()}
+
+    def name_of(self, wanted: str | None, kind: Kind) -> str:
+        """The name under which a model is served, given what a client calls it (None: the first of that kind)."""
+        of_kind = [n for n, s in self._served.items() if s.model.checkpoint.kind == kind]
+        if wanted is None and of_kind:
+            return of_kind[0]
+        if wanted in of_kind:
+            return str(wanted)
+        need = f"is not {'an embedder' if kind == 'embedding' else 'a reranker'}" if wanted in self._served else ""
+        raise UnknownModel(wanted or f"(first {kind})", of_kind or list(self._served), need)
+
+    def submit(self, name: str, request: Request) -> Future[Result]:
+        """Start a request on the model served as `name`.
+
+        The future gets the Result, or an UpsizeError; cancel it and the work is dropped. Raises UnknownModel,
+        Overloaded, Unavailable at once.
+        """
+        if name not in self._served:
+            raise UnknownModel(name, list(self._served))
+        served = self._served[name]
+        with self._idle:
+            if self._draining:
+                raise Unavailable("The service is draining and takes no new requests.")
+            if self._inside >= self._limits.requests:
+                waiting = served.waiting_tokens
+                raise Overloaded(waiting, max(waiting / served.tokens_per_second, 1.0))
+            self._inside += 1
+        job = Job(request)
+        job.future.add_done_callback(self._leave)
+        self._look_twice(served, request)
+        return self._threads.submit(served, job)
+
+    def queue(self, name: str) -> tuple[int, int]:
+        """(sequences, tokens) that wait for the model."""
+        waiting = list(self._served[name].waiting)
+        return len(waiting), sum(s.tokens for s in waiting)
+
+    def tokens_per_second(self, name: str) -> float:
+        """What the model does, measured on its last batches."""
+        return self._served[name].tokens_per_second
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Take nothing new and wait until everything inside is answered; False if `timeout` seconds did not do."""
+        with self._idle:
+            self._draining = True
+            return self._idle.wait_for(lambda: self._inside == 0, timeout)
+
+    def close(self) -> None:
+        """Stop. What still waits is answered with Unavailable."""
+        self._threads.close()
+
+    def _leave(self, _: Future[Result]) -> None:
+        with self._idle:
+            self._inside -= 1
+            self._idle.notify_all()
+
+    def _look_twice(self, served: Served, request: Request) -> None:
+        for kind in set(suspicions(served.model, request)):
+            if self._observer is not None:
+                self._observer.suspicion(served.name, kind)
+            if kind not in self._warned:
+                self._warned.add(kind)
+                log.warning("%s: %s (said once; counted in upsize_suspicious_inputs_total)", served.name, ADVICE[kind])
+
+
+def _first_rate(model: LoadedModel) -> float:
+    """Tokens per second of a first small batch, which also wakes the device."""
+    ids = np.full(16, model.checkpoint.tokenizer.end_id, np.int32)
+    started = time.monotonic()
+    for _ in model.run([ids]):
+        pass
+    return len(ids) / max(time.monotonic() - started, 1e-6)

@@ -1,0 +1,244 @@
+"""All threads of the engine: a pool that tokenises, and one runner that runs batches.
+
+The runner takes the earliest deadline of all models' queues, runs its batch step by step, and at each pause lets
+much smaller, more urgent work overtake. While a device works off what was launched, it prepares the next batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from upsize.compute import LoadedModel
+from upsize.engine.job import Job, QueuedSequence
+from upsize.engine.nouns import Result
+from upsize.engine.schedule import deadline, next_batch, overtaking_budget
+from upsize.errors import OutOfMemory, Overloaded, Unavailable
+
+log = logging.getLogger("upsize.engine")
+
+RATE_MEMORY = 0.8
+"""Weight of the past in a model's measured tokens per second."""
+
+
+class Observer(Protocol):
+    """Someone who wants to hear of what the engine does, such as the metrics. Called from its threads."""
+
+    def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:
+        """A batch was computed."""
+
+    def suspicion(self, model: str, kind: str) -> None:
+        """A request looked wrong (kinds of `model.suspicion.ADVICE`)."""
+
+
+@dataclass
+class Served:
+    """A model in the engine with its queue. The queue is read and written under the runner's lock alone."""
+
+    name: str
+    model: LoadedModel
+    tokens_per_second: float
+    waiting: list[QueuedSequence] = field(default_factory=list)
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens in the queue."""
+        return sum(s.tokens for s in self.waiting)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of one model that run together."""
+
+    served: Served
+    sequences: Sequence[QueuedSequence]
+
+    @cached_property
+    def tokens(self) -> int:
+        """Of all sequences."""
+        return sum(s.tokens for s in self.sequences)
+
+    @cached_property
+    def deadline(self) -> float:
+        """The earliest of its sequences."""
+        return min(s.deadline for s in self.sequences)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anyone still waits for any of it."""
+        return not all(s.job.future.done() for s in self.sequences)
+
+
+class Threads:
+    """Take jobs, tokenise them, run them, answer them. `close` after `drain` or at once."""
+
+    def __init__(self, models: dict[str, Served], max_queued_tokens: int, observer: Observer | None) -> None:
+        self._models, self._limit, self._observer = models, max_queued_tokens, observer
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="upsize-tokenize")
+        self._changed = threading.Condition()
+        self._closed = False
+        self._prepared: Batch | None = None
+        self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
+        self._runner.start()
+
+    def submit(self, served: Served, job: Job) -> Future[Result]:
+        """Take a job in. Its future gets the result, or an UpsizeError."""
+        if self._closed:
+            raise Unavailable("The engine is closed.")
+        job.future.add_done_callback(lambda future: self._forget(served, job, future))
+        self._pool.submit(self._tokenize, served, job)
+        return job.future
+
+    def close(self) -> None:
+        """Finish the running batch, answer everything else with Unavailable, and stop the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._pool.shutdown(wait=True)
+        self._runner.join()
+        for served in self._models.values():
+            for job in {id(s.job): s.job for s in served.waiting}.values():
+                job.fail(Unavailable("The engine was closed before this request ran."))
+
+    # the tokenising pool
+
+    def _tokenize(self, served: Served, job: Job) -> None:
+        if job.future.done():
+            return
+        try:
+            job.encode(served.model)
+            self._admit(served, job)
+        except Exception as error:
+            job.fail(error)
+
+    def _admit(self, served: Served, job: Job) -> None:
+        """Queue the job's sequences, or raise Overloaded. An empty queue takes a job of any size."""
+        if not job.encoded:
+            job.succeed(served.model)
+            return
+        with self._changed:
+            queued = served.waiting_tokens
+            if self._closed:
+                raise Unavailable("The engine was closed before this request ran.")
+            if queued and queued + job.tokens > self._limit:
+                raise Overloaded(queued, max(queued / served.tokens_per_second, 1.0))
+            job.queued_at = time.monotonic()
+            due = deadline(job.arrival, job.request.lane, job.tokens, served.tokens_per_second)
+            place = bisect_right(served.waiting, due, key=lambda s: s.deadline)
+            served.waiting[place:place] = [QueuedSequence(job, i, e.ids, due) for i, e in enumerate(job.encoded)]
+            self._changed.notify()
+
+    def _forget(self, served: Served, job: Job, future: Future[Result]) -> None:
+        """Take a job off the queue whose client went away, or that failed in one of its sequences."""
+        if future.cancelled() or future.exception() is not None:
+            with self._changed:
+                served.waiting = [s for s in served.waiting if s.job is not job]
+
+    # the runner
+
+    def _run_forever(self) -> None:
+        while (batch := self._next()) is not None:
+            self._run(batch)
+
+    def _next(self) -> Batch | None:
+        """The next batch, waited for; None when closed."""
+        with self._changed:
+            prepared, self._prepared = self._prepared, None
+            if prepared is not None:
+                if not self._closed:
+                    return prepared
+                for sequence in prepared.sequences:
+                    sequence.job.fail(Unavailable("The engine was closed before this request ran."))
+            while not self._closed:
+                if (batch := self._take()) is not None:
+                    return batch
+                self._changed.wait()
+        return None
+
+    def _take(self, budget: int | None = None) -> Batch | None:
+        """Take a batch off the queue of the earliest deadline. With a budget, only what fits into it. Needs the lock."""
+        queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
+        for served in queues:
+            room = served.model.plan.budget if budget is None else budget
+            places = next_batch(served.waiting, room, oversized=budget is None)
+            if places:
+                chosen = [served.waiting[p] for p in places]
+                for place in reversed(places):
+                    del served.waiting[place]
+                return Batch(served, chosen)
+        return None
+
+    def _run(self, batch: Batch, may_be_overtaken: bool = True) -> None:
+        """Run a batch to its end and answer the jobs that it completes."""
+        served = batch.served
+        steps = served.model.run([s.ids for s in batch.sequences])
+        started, overtaken = time.monotonic(), 0.0
+        try:
+            while True:
+                try:
+                    launched = next(steps)
+                except StopIteration as finished:
+                    values = finished.value
+                    break
+                if not batch.wanted:
+                    steps.close()
+                    return
+                if may_be_overtaken:
+                    overtaken += self._let_overtake(batch, time.monotonic() - started - overtaken, overtaken)
+                    if launched and self._prepared is None:
+                        with self._changed:
+                            self._prepared = self._take()
+        except OutOfMemory as error:
+            self._retry_halved(batch, error, may_be_overtaken)
+            return
+        except Exception as error:
+            log.exception("a batch of %d tokens of %s failed", batch.tokens, served.name)
+            for sequence in batch.sequences:
+                sequence.job.fail(error)
+            return
+        seconds = time.monotonic() - started - overtaken
+        self._account(batch, seconds)
+        for sequence, value in zip(batch.sequences, values, strict=True):
+            job = sequence.job
+            job.compute_seconds += seconds * sequence.tokens / batch.tokens
+            if job.put(sequence.index, value):
+                job.succeed(served.model)
+
+    def _let_overtake(self, batch: Batch, computed: float, overtaken: float) -> float:
+        """At a pause of `batch`, run one much smaller batch that is due; seconds spent on it."""
+        with self._changed:
+            heads = [s.waiting[0].deadline for s in self._models.values() if s.waiting]
+            if not heads:
+                return 0.0
+            ahead = min(heads) < batch.deadline
+            room = overtaking_budget(batch.tokens, batch.served.model.plan.budget, ahead, computed, overtaken)
+            urgent = self._take(room) if room else None
+        if urgent is None:
+            return 0.0
+        started = time.monotonic()
+        self._run(urgent, may_be_overtaken=False)
+        return time.monotonic() - started
+
+    def _retry_halved(self, batch: Batch, error: OutOfMemory, may_be_overtaken: bool) -> None:
+        """What does not fit together may fit in halves; what does not fit alone is its job's error."""
+        if len(batch.sequences) == 1:
+            batch.sequences[0].job.fail(error)
+            return
+        log.warning("%d tokens of %s ran out of memory; trying again in halves", batch.tokens, batch.served.name)
+        half = len(batch.sequences) // 2
+        for part in (batch.sequences[:half], batch.sequences[half:]):
+            self._run(Batch(batch.served, part), may_be_overtaken)
+
+    def _account(self, batch: Batch, seconds: float) -> None:
+        served, rate = batch.served, batch.tokens / max(seconds, 1e-6)
+        served.tokens_per_second = RATE_MEMORY * served.tokens_per_second + (1 - RATE_MEMORY) * rate
+        if self._observer is not None:
+            self._observer.batch(served.name, len(batch.sequences), batch.tokens, seconds)

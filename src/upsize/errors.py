@@ -1,0 +1,148 @@
+"""Every error that upsize raises on purpose.
+
+    UpsizeError
+    ├── CheckpointError          a checkpoint folder is not what it should be: file, expectation, finding
+    │   └── UnsupportedModel     a checkpoint of another architecture, or of a kind that cannot be told
+    ├── HubError                 a model could not be fetched from a hub
+    ├── InvalidInput             a request that can never succeed as it is (param, index)
+    │   ├── TextTooLong          more tokens than the model takes
+    │   └── InvalidDimension     not a dimension of this model
+    ├── UnknownModel             no model of that name is served here
+    ├── NonFiniteVector          the network gave NaN or infinity
+    ├── OutOfMemory              the device's memory did not suffice
+    ├── Overloaded               the queue is full: come back after `retry_after` seconds
+    ├── Unavailable              starting or draining
+    ├── FingerprintMismatch      two vector spaces that cannot be compared
+    └── MissingExtra             an optional dependency is needed for this
+
+A message says what happened, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "CheckpointError",
+    "FingerprintMismatch",
+    "HubError",
+    "InvalidDimension",
+    "InvalidInput",
+    "MissingExtra",
+    "NonFiniteVector",
+    "OutOfMemory",
+    "Overloaded",
+    "TextTooLong",
+    "Unavailable",
+    "UnknownModel",
+    "UnsupportedModel",
+    "UpsizeError",
+]
+
+
+class UpsizeError(Exception):
+    """The root of the tree: catch this to catch everything that upsize raises on purpose."""
+
+
+class CheckpointError(UpsizeError):
+    """A checkpoint's file is not what it should be."""
+
+    def __init__(self, path: Path | str, expected: str, found: str, hint: str = "") -> None:
+        self.path, self.expected, self.found, self.hint = Path(path), expected, found, hint
+        super().__init__(f"{path}: expected {expected}; found {found}." + (f" {hint}" if hint else ""))
+
+
+class UnsupportedModel(CheckpointError):
+    """The checkpoint is readable, but not a Qwen3 embedder or reranker."""
+
+
+class HubError(UpsizeError):
+    """A model could not be fetched from a hub, and is not in its cache."""
+
+
+class InvalidInput(UpsizeError):
+    """A request that can never succeed as it is. `index` is the offending item's place in the request."""
+
+    def __init__(self, message: str, *, param: str | None = None, index: int | None = None) -> None:
+        self.param, self.index = param, index
+        super().__init__(message)
+
+
+class TextTooLong(InvalidInput):
+    """A text has `tokens` tokens and the model takes `limit`."""
+
+    def __init__(self, tokens: int, limit: int, *, param: str, index: int | None = None) -> None:
+        self.tokens, self.limit = tokens, limit
+        self.param: str
+        where = param if index is None else f"{param}[{index}]"
+        super().__init__(
+            f"{where} has {tokens} tokens and this model takes {limit}. Send a shorter text, or allow truncation "
+            '(in a request "truncate": true, in Python truncate=True, for a whole server --allow-auto-truncate).',
+            param=param,
+            index=index,
+        )
+
+
+class InvalidDimension(InvalidInput):
+    """The dimension asked for is not one of this model's."""
+
+    def __init__(self, asked: object, smallest: int, largest: int) -> None:
+        super().__init__(
+            f"dimensions is {asked!r}; this model gives any whole number from {smallest} to {largest}.",
+            param="dimensions",
+        )
+
+
+class UnknownModel(UpsizeError):
+    """No model of that name is served here."""
+
+    def __init__(self, name: str, served: list[str], need: str = "") -> None:
+        self.name = name
+        known = ", ".join(served) or "none"
+        super().__init__(f"The model {name!r} {need or 'is not served here'}. Served: {known}.")
+
+
+class NonFiniteVector(UpsizeError):
+    """The network gave NaN or infinity for one text."""
+
+    def __init__(self, index: int, precision: str) -> None:
+        self.index, self.precision = index, precision
+        super().__init__(
+            f"Text {index} gave NaN or infinite values in {precision}. "
+            "Serve this model with --dtype bfloat16 or --dtype float32, and report the text if that does not help."
+        )
+
+
+class OutOfMemory(UpsizeError):
+    """One batch did not fit into the device's memory, even alone."""
+
+    def __init__(self, tokens: int, device: str) -> None:
+        super().__init__(
+            f"A batch of {tokens} tokens did not fit into the memory of {device}. "
+            "Lower --max-prefill-tokens or --context-length, or serve a smaller model."
+        )
+
+
+class Overloaded(UpsizeError):
+    """The queue is full."""
+
+    def __init__(self, queued_tokens: int, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(
+            f"The queue holds {queued_tokens} tokens and takes no more. Try again in {retry_after:.0f} seconds."
+        )
+
+
+class Unavailable(UpsizeError):
+    """The service is starting or draining."""
+
+
+class FingerprintMismatch(UpsizeError):
+    """Two vector spaces that cannot be compared. The message names both and what differs."""
+
+
+class MissingExtra(UpsizeError):
+    """An optional dependency is needed for what was asked."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs the package {package!r}: pip install 'upsize[{extra}]'.")

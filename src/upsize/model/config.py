@@ -1,0 +1,93 @@
+"""ModelConfig: the numbers of `config.json` that shape the network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upsize.errors import CheckpointError, UnsupportedModel
+
+ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shapes of a Qwen3 network (FACTS §1)."""
+
+    architecture: str
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_positions: int
+    norm_eps: float
+    rope_theta: float
+    tied: bool
+    dtype: str
+    """What the weights are stored in, as config.json says: `bfloat16`, `float16` or `float32`."""
+
+
+def read_json(path: Path, expected: str) -> dict[str, Any]:
+    """The JSON object in `path`; CheckpointError says what was `expected` of it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(path, expected, "no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(path, expected, f"unreadable JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(path, expected, f"a JSON {type(value).__name__}")
+    return value
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read `config.json`, of transformers 4 or 5, and refuse what this network is not."""
+    path = folder / "config.json"
+    raw = read_json(path, "the model's configuration")
+    architecture = (raw.get("architectures") or ["Qwen3ForCausalLM"])[0]
+    if raw.get("model_type") != "qwen3" or architecture not in ARCHITECTURES:
+        found = f"model_type {raw.get('model_type')!r}, architecture {architecture!r}"
+        raise UnsupportedModel(path, "a Qwen3 embedder or reranker (model_type 'qwen3')", found)
+    rope = raw.get("rope_parameters") or {}
+    scaling = raw.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)
+    for field, found, wanted in (
+        ("rope_scaling", scaling, None),
+        ("attention_bias", raw.get("attention_bias", False), False),
+        ("hidden_act", raw.get("hidden_act", "silu"), "silu"),
+        ("use_sliding_window", raw.get("use_sliding_window", False), False),
+    ):
+        if found != wanted:
+            raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(found))
+
+    def number(name: str, cast: type = int, default: Any = None) -> Any:
+        value = raw.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise CheckpointError(path, f"a positive number for {name!r}", repr(value))
+        return cast(value)
+
+    hidden, heads = number("hidden_size"), number("num_attention_heads")
+    config = ModelConfig(
+        architecture=architecture,
+        hidden_size=hidden,
+        layers=number("num_hidden_layers"),
+        heads=heads,
+        kv_heads=number("num_key_value_heads", default=heads),
+        head_dim=number("head_dim", default=max(hidden // heads, 1)),
+        intermediate_size=number("intermediate_size"),
+        vocab_size=number("vocab_size"),
+        max_positions=number("max_position_embeddings"),
+        norm_eps=number("rms_norm_eps", float, 1e-6),
+        rope_theta=float(rope["rope_theta"]) if "rope_theta" in rope else number("rope_theta", float),
+        tied=bool(raw.get("tie_word_embeddings", False)),
+        dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
+    )
+    if config.heads % config.kv_heads:
+        raise CheckpointError(
+            path, "num_attention_heads a multiple of num_key_value_heads", f"{config.heads} and {config.kv_heads}"
+        )
+    return config

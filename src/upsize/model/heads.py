@@ -1,0 +1,66 @@
+"""From last states to what users asked for: unit vectors of any dimension, or the log-odds of "yes"."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from upsize.catalog import SMALLEST_DIMENSION
+from upsize.errors import CheckpointError, InvalidDimension, NonFiniteVector
+from upsize.model.checkpoint import Checkpoint
+
+Vectors = NDArray[np.float32]
+
+
+def check_dimension(asked: int | None, hidden_size: int) -> int:
+    """The dimension to give; InvalidDimension unless it is the hidden size or from 32 up to it."""
+    if asked is None:
+        return hidden_size
+    smallest = min(SMALLEST_DIMENSION, hidden_size)
+    if isinstance(asked, bool) or not isinstance(asked, int) or not smallest <= asked <= hidden_size:
+        raise InvalidDimension(asked, smallest, hidden_size)
+    return asked
+
+
+def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
+    """Cut states (n, hidden) to `dimension` and normalise: (n, dimension) of length 1.
+
+    NonFiniteVector, with the row, where a state is NaN or infinite.
+    """
+    finite = np.isfinite(states).all(axis=1)
+    if not finite.all():
+        raise NonFiniteVector(int(np.flatnonzero(~finite)[0]), precision)
+    cut = np.ascontiguousarray(states[:, :dimension])
+    lengths = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
+    return (cut / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
+    """W[yes] − W[no] (hidden,) in float32: the two head rows are all that a score needs.
+
+    A sequence-classification conversion stores the difference itself as `score.weight`.
+    """
+    weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
+    if "score.weight" in weights.tensors:
+        stored = weights.tensors["score.weight"]
+        if stored.shape != (1, config.hidden_size):
+            raise CheckpointError(
+                stored.file, f"score.weight of shape [1, {config.hidden_size}]: one label", f"{list(stored.shape)}"
+            )
+        return weights.rows("score.weight", (0,))[0]
+    yes, no = tokenizer.token_id("yes"), tokenizer.token_id("no")
+    if yes is None or no is None:
+        raise CheckpointError(checkpoint.folder / "tokenizer.json", "the tokens 'yes' and 'no'", "a tokenizer without")
+    stored_head = "lm_head.weight" in weights.tensors
+    if not config.tied and not stored_head:
+        raise CheckpointError(
+            checkpoint.folder, "lm_head.weight or score.weight (config.json: tie_word_embeddings is false)", "neither"
+        )
+    rows = weights.rows("lm_head.weight" if stored_head else "embed_tokens.weight", (yes, no))
+    return rows[0] - rows[1]
+
+
+def probability(log_odds: Vectors) -> Vectors:
+    """softmax([no, yes])[1], from the log-odds."""
+    return (1.0 / (1.0 + np.exp(-log_odds.astype(np.float64)))).astype(np.float32)

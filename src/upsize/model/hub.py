@@ -1,0 +1,105 @@
+"""From what a user calls a model (folder, demo name, hub id) to a folder on this disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from upsize import demo
+from upsize.errors import CheckpointError, HubError, MissingExtra
+
+Hub = Literal["huggingface", "modelscope"]
+HUB_VARIABLE = "UPSIZE_HUB"
+FILES = ["*.json", "*.safetensors", "1_Pooling/*", "merges.txt", "vocab.json"]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """Where and how to look for models that are no folders. None leaves the hub library's own default in force."""
+
+    hub: Hub | None = None
+    revision: str | None = None
+    download_dir: str | None = None
+    token: str | None = None
+
+    @property
+    def chosen(self) -> Hub:
+        """The hub asked for, or the one that the environment variable UPSIZE_HUB names, or Hugging Face."""
+        name = self.hub or os.environ.get(HUB_VARIABLE) or "huggingface"
+        if name == "huggingface" or name == "modelscope":
+            return name
+        raise HubError(f"{HUB_VARIABLE}={name!r} names no hub: use huggingface or modelscope.")
+
+
+def locate(model: str, options: HubOptions = HubOptions()) -> Path:
+    """The folder of `model`: a demo model or a path as it is, a hub id from the hub's cache or downloaded with a progress bar.
+
+    Raises CheckpointError where it is none, HubError where the hub does not give it.
+    """
+    if model in demo.NAMES:
+        return demo.folder(model)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(model):
+        raise CheckpointError(
+            model,
+            f"a model folder, a hub id such as Qwen/Qwen3-Embedding-0.6B, or one of {', '.join(demo.NAMES)}",
+            "none of these")
+    return _modelscope(model, options) if options.chosen == "modelscope" else _huggingface(model, options)
+
+
+def _huggingface(model: str, options: HubOptions) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = f"{constants.ENDPOINT}/{model}"
+    try:
+        return Path(
+            snapshot_download(
+                model,
+                revision=options.revision,
+                cache_dir=options.download_dir,
+                token=options.token,
+                allow_patterns=FILES,
+            )
+        )
+    except RevisionNotFoundError:
+        raise HubError(f"{where} has no revision {options.revision!r}. Look at its list of branches and tags.") from None
+    except GatedRepoError:
+        raise HubError(f"{where} asks for an account that was let in. Pass --token, or set HF_TOKEN.") from None
+    except RepositoryNotFoundError:
+        raise HubError(f"{where}: no such repository, or a private one (pass --token, or set HF_TOKEN).") from None
+    except LocalEntryNotFoundError:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached from here"
+        raise HubError(
+            f"{model} is not in the cache ({options.download_dir or constants.HF_HUB_CACHE}) and {why}. "
+            "Give a folder that holds it, set HF_ENDPOINT to a mirror, or try --hub modelscope."
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise HubError(f"{where} could not be downloaded: {error}") from error
+
+
+def _modelscope(model: str, options: HubOptions) -> Path:
+    try:
+        from modelscope import snapshot_download
+    except ImportError:
+        raise MissingExtra("--hub modelscope", "modelscope", "modelscope") from None
+    try:
+        return Path(
+            snapshot_download(
+                model, revision=options.revision, cache_dir=options.download_dir, allow_patterns=FILES
+            )
+        )
+    except Exception as error:  # modelscope raises its own, requests' and plain ones alike
+        raise HubError(f"{model} could not be downloaded from ModelScope: {error}") from error

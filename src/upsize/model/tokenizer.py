@@ -1,0 +1,67 @@
+"""TextTokenizer: text → token ids, without special tokens added; the end token is appended by the prompts.
+
+Wraps the checkpoint's own tokenizer.json, so ids are the published ones (FACTS §2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from upsize.errors import CheckpointError
+
+END_OF_TEXT = "<|endoftext|>"
+
+Ids = NDArray[np.int32]
+
+
+class TextTokenizer:
+    """The checkpoint's tokenizer. Safe to call from several threads; the work is done outside the interpreter lock."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise CheckpointError(path, "the tokenizer's definition", "no such file", "Download it again.")
+        definition = path.read_bytes()
+        try:
+            self._tokenizer = Tokenizer.from_str(definition.decode())
+        except Exception as error:  # the library raises a bare Exception for whatever is wrong with the file
+            raise CheckpointError(path, "a tokenizers definition", f"an unreadable one ({error})") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        end = self._tokenizer.token_to_id(END_OF_TEXT)
+        if end is None:
+            raise CheckpointError(path, f"a tokenizer with {END_OF_TEXT}", "none: another model's tokenizer?")
+        self.end_id: int = end
+        self.appends_end: bool = END_OF_TEXT in json.dumps(json.loads(definition).get("post_processor") or {})
+        """Whether the file itself carries the rule that appends the end token: embedders' do, rerankers' do not."""
+        self.digest: str = hashlib.sha256(definition).hexdigest()[:16]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def token_id(self, token: str) -> int | None:
+        """The id of one token of the vocabulary, or None."""
+        return self._tokenizer.token_to_id(token)
+
+    def encode(self, text: str) -> Ids:
+        """Ids of one text."""
+        return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of several texts, worked on in parallel."""
+        if len(texts) == 1:
+            return [self.encode(texts[0])]
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.asarray(e.ids, np.int32) for e in encodings]
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text that `ids` stand for, special tokens included."""
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)

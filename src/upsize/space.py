@@ -1,0 +1,56 @@
+"""Fingerprint: what makes two vectors comparable.
+
+A model's name does not name a vector space: an early revision of Qwen3-Embedding-0.6B, same weights but a tokenizer
+without the end token, gives vectors at cosine 0.77 to 0.88 of today's (FACTS §2). So a vector travels and rests with
+the fingerprint of everything that shaped it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+
+from upsize.errors import FingerprintMismatch
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that shapes a vector. Two vectors may be compared only if their fingerprints are equal."""
+
+    weights: str
+    """Digest of the tensors' names, shapes, types and samples of their bytes; the same for any sharding of them."""
+    tokenizer: str
+    """Digest of the tokenizer's definition, the rule for the end token included."""
+    pooling: str
+    prompts: str
+    """Digest of the prompt bytes of queries and documents."""
+    max_length: int
+    dimension: int
+    normalized: bool
+    dtype: str
+    quantization: str
+
+    @cached_property
+    def id(self) -> str:
+        """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def at(self, dimension: int) -> Fingerprint:
+        """The same space cut to its first `dimension` values and normalised again."""
+        return replace(self, dimension=dimension)
+
+    def require(self, other: Fingerprint) -> None:
+        """Raise FingerprintMismatch, naming both and what differs, unless `other` is the same space."""
+        if self == other:
+            return
+        differences = ", ".join(
+            f"{f.name} {getattr(self, f.name)!r} against {getattr(other, f.name)!r}"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+        )
+        raise FingerprintMismatch(
+            f"Vectors of {self.id} and {other.id} cannot be compared: they differ in {differences}. "
+            "Embed one side again with the other's model and settings."
+        )

@@ -1,0 +1,87 @@
+"""Scores: STS-B (Spearman), XQuAD retrieval (nDCG@10), Tatoeba bitext (accuracy), with bootstrap intervals."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+from ir_measures import nDCG
+from scipy.stats import spearmanr
+
+from .batches import Encoder
+from .prompts import query_text
+
+SEED = 20
+RESAMPLES = 1000
+
+
+def sts_b(shared: Path, lang: str, split: str) -> tuple[list[str], list[str], np.ndarray]:
+    """First sentences, second sentences and gold scores."""
+    with (shared / f"sts/stsb-multi-mt/stsb-{lang}-{split}.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.reader(lines) if len(row) == 3]
+    return [row[0] for row in rows], [row[1] for row in rows], np.array([float(row[2]) for row in rows])
+
+
+def squad_style(path: Path) -> tuple[list[str], list[str], list[int]]:
+    """Questions, distinct paragraphs, and which paragraph answers each question."""
+    questions, paragraphs, answers = [], {}, []
+    for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            number = paragraphs.setdefault(paragraph["context"], len(paragraphs))
+            for item in paragraph["qas"]:
+                questions.append(item["question"])
+                answers.append(number)
+    return questions, list(paragraphs), answers
+
+
+def tatoeba(shared: Path, lang: str = "cmn") -> tuple[list[str], list[str]]:
+    """Sentences and their English translations."""
+    stem = shared / f"bitext/tatoeba-laser/tatoeba.{lang}-eng."
+    return tuple(  # type: ignore[return-value]
+        Path(f"{stem}{side}").read_text(encoding="utf-8").splitlines() for side in (lang, "eng")
+    )
+
+
+def rank(scores: np.ndarray, answers: list[int]) -> np.ndarray:
+    """nDCG@10 of each query of a score matrix (queries, passages) with one right passage a query."""
+    run = {
+        str(q): {str(p): float(row[p]) for p in np.argpartition(-row, min(50, len(row) - 1))[:50]}
+        for q, row in enumerate(scores)
+    }
+    qrels = {str(q): {str(answer): 1} for q, answer in enumerate(answers)}
+    values = {item.query_id: item.value for item in ir_measures.iter_calc([nDCG @ 10], qrels, run)}
+    return np.array([values[str(q)] for q in range(len(scores))])
+
+
+def bootstrap(count: int, statistic: Callable[[np.ndarray], float]) -> dict:
+    """The statistic over all `count` items and its 95 % percentile interval over resampled indices."""
+    rng = np.random.default_rng(SEED)
+    resampled = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    value = statistic(np.arange(count))
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": count}
+
+
+def spearman(first: np.ndarray, second: np.ndarray, gold: np.ndarray) -> dict:
+    """Spearman of cosine and gold score over pairs."""
+    cosines = (first * second).sum(1)
+    return bootstrap(len(gold), lambda chosen: float(spearmanr(cosines[chosen], gold[chosen]).statistic))
+
+
+def development(encoder: Encoder, shared: Path) -> dict[str, float]:
+    """Scores to watch during training: STS-B development split, CMRC trial questions, PubMedQA questions."""
+    result = {}
+    for lang in ("en", "zh"):
+        a, b, gold = sts_b(shared, lang, "dev")
+        cosines = (encoder.encode(a) * encoder.encode(b)).sum(1)
+        result[f"sts-b {lang} dev"] = round(float(spearmanr(cosines, gold).statistic), 4)
+    questions, paragraphs, answers = squad_style(shared / "retrieval/cmrc2018-zh/cmrc2018_trial.json")
+    scores = encoder.encode([query_text(q) for q in questions[:400]]) @ encoder.encode([p[:400] for p in paragraphs]).T
+    result["cmrc trial"] = round(float(rank(scores, answers[:400]).mean()), 4)
+    papers = list(json.loads((shared / "retrieval/pubmedqa-labelled/ori_pqal.json").read_text()).values())[:250]
+    abstracts = encoder.encode([" ".join(paper["CONTEXTS"])[:900] for paper in papers])
+    scores = encoder.encode([query_text(paper["QUESTION"]) for paper in papers]) @ abstracts.T
+    result["pubmedqa"] = round(float(rank(scores, list(range(len(papers)))).mean()), 4)
+    return result

@@ -1,0 +1,170 @@
+"""The Qwen3 architecture in plain PyTorch, trainable on a CPU, with the tensor names of the published checkpoints.
+
+Sequences are padded on the right: with causal attention a pad never reaches a token before it, so no mask is needed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROPE_THETA = 1e6
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of a model."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    max_positions: int = 8192
+
+
+SIZES = {
+    "s": Size(vocabulary=16384, hidden=192, layers=4, heads=8, kv_heads=4, head_dim=32, intermediate=512),
+}
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + ε) · weight."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, EPSILON)
+
+
+def rotary(positions: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (positions, dim) of rotary position embedding, halves rotated together as in Qwen."""
+    frequencies = ROPE_THETA ** (-torch.arange(0, dim, 2) / dim)
+    angles = torch.outer(torch.arange(positions), frequencies)
+    angles = torch.cat([angles, angles], dim=1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary positions to (batch, heads, length, dim)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Grouped-query attention; q and k are RMS-normalised per head before the rotary positions."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.q_proj = nn.Linear(size.hidden, size.heads * size.head_dim, bias=False)
+        self.k_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
+        self.v_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
+        self.o_proj = nn.Linear(size.heads * size.head_dim, size.hidden, bias=False)
+        self.q_norm, self.k_norm = RMSNorm(size.head_dim), RMSNorm(size.head_dim)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, last: Tensor | None) -> Tensor:
+        """Attend over x (batch, length, hidden); with `last` only from those positions, giving (batch, 1, hidden)."""
+        batch, length, _ = x.shape
+        queries = x if last is None else x[torch.arange(batch), last, None]
+        q = self.q_norm(self.q_proj(queries).view(batch, -1, self.size.heads, self.size.head_dim)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x).view(batch, length, self.size.kv_heads, self.size.head_dim)).transpose(1, 2)
+        v = self.v_proj(x).view(batch, length, self.size.kv_heads, self.size.head_dim).transpose(1, 2)
+        k = rotate(k, cos[:length], sin[:length])
+        if last is None:
+            q = rotate(q, cos[:length], sin[:length])
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        else:
+            q = rotate(q, cos[last, None][:, None], sin[last, None][:, None])
+            visible = (torch.arange(length) <= last[:, None])[:, None, None]
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, queries.shape[1], -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
+        self.up_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
+        self.down_proj = nn.Linear(size.intermediate, size.hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Pre-normalised attention and MLP with residual connections."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = Attention(size), MLP(size)
+        self.input_layernorm, self.post_attention_layernorm = RMSNorm(size.hidden), RMSNorm(size.hidden)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, last: Tensor | None = None) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(x), cos, sin, last)
+        x = (x if last is None else x[torch.arange(len(x)), last, None]) + attended
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Qwen3(nn.Module):
+    """Token ids to the state of the last position after the final norm."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.embed_tokens = nn.Embedding(size.vocabulary, size.hidden)
+        self.layers = nn.ModuleList(Layer(size) for _ in range(size.layers))
+        self.norm = RMSNorm(size.hidden)
+        cos, sin = rotary(size.max_positions, size.head_dim)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, ids: Tensor, last: Tensor) -> Tensor:
+        """States (batch, hidden) at positions `last` (batch,) of right-padded `ids` (batch, length)."""
+        x = self.embed_tokens(ids)
+        for layer in self.layers[:-1]:
+            x = layer(x, self.cos, self.sin)
+        return self.norm(self.layers[-1](x, self.cos, self.sin, last))[:, 0]
+
+    def start_from_tokens(self, vectors: Tensor) -> None:
+        """Initial weights: a mean-pooling model over token vectors (vocabulary, hidden), in the output's own space.
+
+        Attention of the first two layers starts even and copies the values: the first as many dimensions as its value
+        heads hold, the second the rest. All other branches start at (nearly) zero, so that step 0 is already useful.
+        """
+        size = self.size
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2 and name != "embed_tokens.weight":
+                scale = 0.2 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                nn.init.normal_(weight, std=scale * size.hidden**-0.5)
+        values, group = size.kv_heads * size.head_dim, size.heads // size.kv_heads
+        with torch.no_grad():
+            self.embed_tokens.weight.copy_(vectors)
+            for number, first in enumerate(range(0, size.hidden, values)):
+                attention = self.layers[number].self_attn
+                attention.k_norm.weight.fill_(0.2)
+                copied = range(first, min(first + values, size.hidden))
+                for row, dimension in enumerate(copied):
+                    attention.v_proj.weight[row] = torch.eye(size.hidden)[dimension]
+                    attention.o_proj.weight[dimension] *= 0.2
+                    head, offset = divmod(row, size.head_dim)
+                    for query_head in range(head * group, (head + 1) * group):
+                        attention.o_proj.weight[dimension, query_head * size.head_dim + offset] += 1 / group
+
+
+def load(folder: Path, size: Size) -> Qwen3:
+    """A trained model from a checkpoint folder, prefixed names or not, in float32."""
+    tensors = load_file(folder / "model.safetensors")
+    model = Qwen3(size)
+    model.load_state_dict({name.removeprefix("model."): tensor.float() for name, tensor in tensors.items()})
+    return model.eval()
