@@ -37,9 +37,9 @@ class Recipe:
 
     size: str = "s"
     steps: int = 6000
-    distil_tokens: int = 5000  # padded tokens of a distillation batch
-    pair_tokens: int = 9000  # padded passage tokens of a contrastive batch
-    contrast_every: int = 3  # one batch in so many is contrastive
+    distil_tokens: int = 3000  # padded tokens of a distillation batch
+    pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
+    contrast_every: int = 4  # one batch in so many is contrastive
     learning_rate: float = 2e-3
     warmup: int = 200
     max_tokens: int = 256

@@ -1,0 +1,43 @@
+"""The `upsize` command: one thin file a command, and errors as one line each."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+from rich.console import Console
+
+from upsize.cli import doctor, embed, rerank, serve, verify
+from upsize.errors import UpsizeError
+
+app = typer.Typer(
+    name="upsize",
+    help="Serve the Qwen3 Embedding and Reranker family, know when a larger size pays, move up without downtime.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("embed")(embed.embed)
+app.command("rerank")(rerank.rerank)
+app.command("verify")(verify.verify)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line. Exit code 0 for success, 1 for a failure that is told in one line, 2 for wrong usage."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("Interrupted.")
+        sys.exit(130)
+    except (UpsizeError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error[/]: ", end="")
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

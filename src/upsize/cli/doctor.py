@@ -1,0 +1,7 @@
+"""`upsize doctor`."""
+
+from __future__ import annotations
+
+
+def doctor() -> None:
+    """Being written."""

@@ -1,0 +1,7 @@
+"""`upsize embed`."""
+
+from __future__ import annotations
+
+
+def embed() -> None:
+    """Being written."""

@@ -1,0 +1,7 @@
+"""`upsize rerank`."""
+
+from __future__ import annotations
+
+
+def rerank() -> None:
+    """Being written."""
