@@ -32,12 +32,12 @@ class Texts:
 
 
 def pad(sequences: Sequence[Sequence[int] | np.ndarray], end: int) -> tuple[Tensor, Tensor]:
-    """Ids (batch, longest + 1), each sequence closed and padded by the end token, and the position of the closing one."""
+    """Ids (batch, longest + 1), each sequence closed and padded by the end token, and where the closing one stands."""
     last = np.array([len(sequence) for sequence in sequences])
     ids = np.full((len(sequences), int(last.max()) + 1), end, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
-    return torch.from_numpy(ids), torch.from_numpy(last)
+    return torch.from_numpy(ids), torch.from_numpy(last[:, None])
 
 
 def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
@@ -65,5 +65,5 @@ class Encoder:
         ids = Texts(texts, self.tokenizer, self.limit - 1)
         vectors = np.empty((len(texts), self.model.size.hidden), dtype=np.float32)
         for group in by_length(ids.lengths, 8192):
-            vectors[group] = self.model(*pad([ids[i] for i in group], self.end)).numpy()
+            vectors[group] = self.model(*pad([ids[i] for i in group], self.end))[:, 0].numpy()
         return F.normalize(torch.from_numpy(vectors)[:, :dimensions], dim=1).numpy()

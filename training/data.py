@@ -1,9 +1,10 @@
 """Reads the training sources (licence classes P and SA only) into two files of rows.
 
-`distil.jsonl`: rows {"text", "english", "lang", "source"}. The student's vector of `text` is to meet the teacher's vector
-of `english`; for English rows the two are the same text, for a translation `english` is its English side.
+`distil.jsonl`: rows {"text", "english", "lang", "source"}. The student's vector of `text` is to meet the teacher's
+vector of `english`; for English rows the two are the same text, for a translation `english` is its English side.
 `pairs.jsonl`: rows {"query", "passage", "lang", "source"} for the contrastive loss and the reranker.
-Disfl-QA is left out: its questions are about the paragraphs of XQuAD. Texts that also stand in evaluation data are removed (see decontaminate.py) and the removals counted in `data.json`.
+Texts that also stand in evaluation data are removed (see decontaminate.py) and the removals counted in `data.json`.
+Disfl-QA is left out: its questions are about the paragraphs of XQuAD.
 """
 
 import csv
@@ -25,10 +26,10 @@ from .decontaminate import Decontaminator, sentences
 
 SEED = 20
 SHORT, LONG = 400, 700  # characters of a sentence-like text and of a passage
-LANGUAGES = {"zh": "zh-cn", "ja": "ja", "ko": "ko", "es": "es", "fr": "fr", "pt": "pt-br", "it": "it", "uk": "uk", "tr": "tr",
-             "id": "id", "pl": "pl"}  # fmt: skip
-SIB_CODES = {"zh": "zho_Hans", "zh-Hant": "zho_Hant", "ja": "jpn_Jpan", "ko": "kor_Hang", "es": "spa_Latn", "fr": "fra_Latn",
-             "pt": "por_Latn", "it": "ita_Latn", "uk": "ukr_Cyrl", "de": "deu_Latn", "ru": "rus_Cyrl"}  # fmt: skip
+LANGUAGES = {"zh": "zh-cn", "ja": "ja", "ko": "ko", "es": "es", "fr": "fr", "pt": "pt-br", "it": "it", "uk": "uk",
+             "tr": "tr", "id": "id", "pl": "pl"}  # fmt: skip
+SIB_CODES = {"zh": "zho_Hans", "zh-Hant": "zho_Hant", "ja": "jpn_Jpan", "ko": "kor_Hang", "es": "spa_Latn",
+             "fr": "fra_Latn", "pt": "por_Latn", "it": "ita_Latn", "uk": "ukr_Cyrl", "de": "deu_Latn", "ru": "rus_Cyrl"}  # fmt: skip
 LICENCES = {  # class of every source that is read, for the card
     "tatoeba": "P", "python-docs": "P", "security-101": "P", "cldr-names": "P", "omw-lexicon": "SA", "cc-cedict": "SA",
     "oewn": "P", "wiki-split": "SA", "opentriviaqa": "SA", "medquad": "P", "factbook": "P", "openstax": "P",
@@ -134,7 +135,9 @@ def read_security_101(archive: Path) -> Iterator[Row]:
 
 def paragraphs(markdown: str) -> list[str]:
     """The plain text of each block of a Markdown file."""
-    blocks = [block for block in re.split(r"\n\s*\n", markdown) if not re.match(r"\s*(\[!\[|!\[|\*\*Disclaimer|<)", block)]
+    blocks = [
+        block for block in re.split(r"\n\s*\n", markdown) if not re.match(r"\s*(\[!\[|!\[|\*\*Disclaimer|<)", block)
+    ]
     return [re.sub(r"[*#`>|]+|\[([^\]]*)\]\([^)]*\)", r"\1", block).strip() for block in blocks]
 
 
@@ -207,7 +210,9 @@ def read_passages(train: Path, shared: Path) -> Iterator[Row]:
         yield Pair(clean(row["q"], SHORT), clean(row["a"]), "en", "medquad")
     for row in jsonl(train / "factbook/factbook.jsonl"):
         if len(row["text"]) > 60:
-            yield Pair(f"{row['field']} of {row['country']}", clean(f"{row['country']}: {row['text']}"), "en", "factbook")
+            yield Pair(
+                f"{row['field']} of {row['country']}", clean(f"{row['country']}: {row['text']}"), "en", "factbook"
+            )
     for row in jsonl(train / "openstax/openstax.jsonl"):
         if row["type"] == "term":
             yield Pair(f"what is {row['term']}?", clean(row["meaning"]), "en", "openstax")
@@ -234,7 +239,9 @@ def read_passages(train: Path, shared: Path) -> Iterator[Row]:
 def read_code_and_law(data: Path) -> Iterator[Row]:
     """Command descriptions, functions, English law and PEP sections."""
     english = {}
-    tldr = list(csv.DictReader((data / "code/tldr/tldr.tsv").open(encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE))
+    tldr = list(
+        csv.DictReader((data / "code/tldr/tldr.tsv").open(encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE)
+    )
     for row in tldr:
         if row["lang"] == "en":
             english[row["command_name"], row["command"]] = row["description"]
@@ -246,7 +253,9 @@ def read_code_and_law(data: Path) -> Iterator[Row]:
         if ours and lang in {"zh", "zh-Hant", "ja", "ko", "es", "fr", "pt", "it", "de", "ru"}:
             yield Distil(row["description"], ours, lang, "tldr")
     natural = (data / "code/nl2bash/all.nl").read_text(encoding="utf-8").splitlines()
-    for text, command in zip(natural, (data / "code/nl2bash/all.cm").read_text(encoding="utf-8").splitlines(), strict=True):
+    for text, command in zip(
+        natural, (data / "code/nl2bash/all.cm").read_text(encoding="utf-8").splitlines(), strict=True
+    ):
         yield Pair(clean(text, SHORT), clean(command, 200), "en", "nl2bash")
     for row in jsonl(data / "code/thealgorithms/python_doc_code.jsonl"):
         yield Pair(clean(row["doc"], 200), row["code"][:LONG], "en", "thealgorithms")
@@ -264,7 +273,11 @@ def evaluation_texts(shared: Path) -> Iterator[str]:
     """Every text of the evaluation folders: all strings of their JSON, CSV and TSV files (training splits left out)."""
     for folder in ("sts", "retrieval", "bitext", "class"):
         for path in sorted((shared / folder).rglob("*")):
-            if not path.is_file() or re.search(r"SOURCE|LICEN|README|CC-BY|qrel|readme", path.name) or "train" in path.name:
+            if (
+                not path.is_file()
+                or re.search(r"SOURCE|LICEN|README|CC-BY|qrel|readme", path.name)
+                or "train" in path.name
+            ):
                 continue
             if path.suffix == ".zip":
                 with zipfile.ZipFile(path) as archive:

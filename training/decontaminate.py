@@ -1,7 +1,7 @@
 """Finds training texts that are the same as, or nearly the same as, a text of the evaluation data.
 
-Exact: equal after normalisation (NFKC, lower case, letters and digits only). Near: MinHash over character 4-grams of the
-normalised text (Broder 1997), candidates from 8 bands of 4 hashes, then true Jaccard similarity of at least 0.7.
+Exact: equal after normalisation (NFKC, lower case, letters and digits only). Near: MinHash over character 4-grams of
+the normalised text (Broder 1997), candidates from 8 bands of 4 hashes, then true Jaccard similarity of at least 0.7.
 A long text is also looked up sentence by sentence, so that a passage that holds an evaluation sentence is found.
 """
 

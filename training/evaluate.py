@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import ir_measures
 import numpy as np
@@ -15,6 +16,12 @@ from .prompts import query_text
 
 SEED = 20
 RESAMPLES = 1000
+
+
+class Scorer(Protocol):
+    """What reranks: one score for each document of a query."""
+
+    def score(self, query: str, documents: list[str]) -> np.ndarray: ...
 
 
 def sts_b(shared: Path, lang: str, split: str) -> tuple[list[str], list[str], np.ndarray]:
@@ -84,4 +91,33 @@ def development(encoder: Encoder, shared: Path) -> dict[str, float]:
     abstracts = encoder.encode([" ".join(paper["CONTEXTS"])[:900] for paper in papers])
     scores = encoder.encode([query_text(paper["QUESTION"]) for paper in papers]) @ abstracts.T
     result["pubmedqa"] = round(float(rank(scores, list(range(len(papers)))).mean()), 4)
+    return result
+
+
+def rerank(reranker: Scorer, queries: list[str], documents: list[str], first: np.ndarray, depth: int) -> np.ndarray:
+    """Scores (queries, documents) in which the `depth` best of `first` stand on top, ordered by the reranker."""
+    result = first - 1e4
+    for number, row in enumerate(first):
+        top = np.argpartition(-row, depth - 1)[:depth]
+        result[number, top] = reranker.score(queries[number], [documents[i] for i in top])
+    return result
+
+
+def development_rerank(reranker: Scorer, encoder: Encoder, shared: Path) -> dict[str, tuple[float, float]]:
+    """nDCG@10 of the embedder alone and with its top 10 reranked, on questions of CMRC trial and PubMedQA."""
+    questions, paragraphs, answers = squad_style(shared / "retrieval/cmrc2018-zh/cmrc2018_trial.json")
+    papers = list(json.loads((shared / "retrieval/pubmedqa-labelled/ori_pqal.json").read_text()).values())[:250]
+    sets = {
+        "cmrc trial": (questions[:100], [p[:400] for p in paragraphs], answers[:100]),
+        "pubmedqa": (
+            [paper["QUESTION"] for paper in papers[:100]],
+            [" ".join(paper["CONTEXTS"])[:900] for paper in papers],
+            list(range(100)),
+        ),
+    }
+    result = {}
+    for name, (queries, documents, right) in sets.items():
+        first = encoder.encode([query_text(query) for query in queries]) @ encoder.encode(documents).T
+        second = rerank(reranker, queries, documents, first, 10)
+        result[name] = (round(float(rank(first, right).mean()), 4), round(float(rank(second, right).mean()), 4))
     return result

@@ -5,6 +5,7 @@ Sequences are padded on the right: with causal attention a pad never reaches a t
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -59,6 +60,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
+def gather(x: Tensor, at: Tensor) -> Tensor:
+    """The states (batch, k, hidden) of x (batch, length, hidden) at positions `at` (batch, k)."""
+    return x[torch.arange(len(x))[:, None], at]
+
+
+class Place(NamedTuple):
+    """Where tokens stand: rotary cosines and sines (batch or 1, 1, length, dim) and who sees whom, None for causal."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None  # bool (batch, 1, length, length)
+
+
 class Attention(nn.Module):
     """Grouped-query attention; q and k are RMS-normalised per head before the rotary positions."""
 
@@ -71,21 +85,26 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(size.heads * size.head_dim, size.hidden, bias=False)
         self.q_norm, self.k_norm = RMSNorm(size.head_dim), RMSNorm(size.head_dim)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, last: Tensor | None) -> Tensor:
-        """Attend over x (batch, length, hidden); with `last` only from those positions, giving (batch, 1, hidden)."""
+    def forward(self, x: Tensor, place: Place, at: Tensor | None) -> Tensor:
+        """Attend over x (batch, length, hidden); with `at` (batch, k) only from those positions: (batch, k, hidden)."""
         batch, length, _ = x.shape
-        queries = x if last is None else x[torch.arange(batch), last, None]
+        queries = x if at is None else gather(x, at)
         q = self.q_norm(self.q_proj(queries).view(batch, -1, self.size.heads, self.size.head_dim)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).view(batch, length, self.size.kv_heads, self.size.head_dim)).transpose(1, 2)
         v = self.v_proj(x).view(batch, length, self.size.kv_heads, self.size.head_dim).transpose(1, 2)
-        k = rotate(k, cos[:length], sin[:length])
-        if last is None:
-            q = rotate(q, cos[:length], sin[:length])
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        k = rotate(k, place.cos, place.sin)
+        if at is None:
+            q, mask = rotate(q, place.cos, place.sin), place.mask
         else:
-            q = rotate(q, cos[last, None][:, None], sin[last, None][:, None])
-            visible = (torch.arange(length) <= last[:, None])[:, None, None]
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
+            rows = torch.arange(batch)[:, None]
+            cos, sin = place.cos.expand(batch, -1, -1, -1), place.sin.expand(batch, -1, -1, -1)
+            q = rotate(q, cos[rows, 0, at][:, None], sin[rows, 0, at][:, None])
+            mask = (
+                (torch.arange(length) <= at[:, :, None])[:, None]
+                if place.mask is None
+                else place.mask[rows, 0, at][:, None]
+            )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
         return self.o_proj(y.transpose(1, 2).reshape(batch, queries.shape[1], -1))
 
 
@@ -110,9 +129,9 @@ class Layer(nn.Module):
         self.self_attn, self.mlp = Attention(size), MLP(size)
         self.input_layernorm, self.post_attention_layernorm = RMSNorm(size.hidden), RMSNorm(size.hidden)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, last: Tensor | None = None) -> Tensor:
-        attended = self.self_attn(self.input_layernorm(x), cos, sin, last)
-        x = (x if last is None else x[torch.arange(len(x)), last, None]) + attended
+    def forward(self, x: Tensor, place: Place, at: Tensor | None = None) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(x), place, at)
+        x = (x if at is None else gather(x, at)) + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -129,12 +148,20 @@ class Qwen3(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, ids: Tensor, last: Tensor) -> Tensor:
-        """States (batch, hidden) at positions `last` (batch,) of right-padded `ids` (batch, length)."""
+    def forward(self, ids: Tensor, at: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """States of `ids` (batch, length) after the final norm at the places `at` (batch, k): (batch, k, hidden).
+
+        `positions` (batch, length) and `mask` (batch, 1, length, length) serve texts that share a start; without them
+        the positions count up and attention is causal.
+        """
+        if positions is None:
+            place = Place(self.cos[None, None, : ids.shape[1]], self.sin[None, None, : ids.shape[1]], None)
+        else:
+            place = Place(self.cos[positions][:, None], self.sin[positions][:, None], mask)
         x = self.embed_tokens(ids)
         for layer in self.layers[:-1]:
-            x = layer(x, self.cos, self.sin)
-        return self.norm(self.layers[-1](x, self.cos, self.sin, last))[:, 0]
+            x = layer(x, place)
+        return self.norm(self.layers[-1](x, place, at))
 
     def start_from_tokens(self, vectors: Tensor) -> None:
         """Initial weights: a mean-pooling model over token vectors (vocabulary, hidden), in the output's own space.

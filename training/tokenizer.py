@@ -35,7 +35,7 @@ def training_text(out: Path) -> Iterator[str]:
 
 
 def train(out: Path) -> Tokenizer:
-    """Train on the rows in `out` and write `tokenizer.json` there (without a post-processor); reuse it when it exists."""
+    """Train on the rows in `out` and write `tokenizer.json` there, without a post-processor; reuse it if it exists."""
     path = out / "tokenizer.json"
     if path.exists():
         return Tokenizer.from_file(str(path))
@@ -56,13 +56,15 @@ def train(out: Path) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in PLAIN])
-    assert tokenizer.get_vocab_size() == VOCABULARY and all(len(tokenizer.encode(word).ids) == 1 for word in ("yes", "no"))
+    for word in ("yes", "no"):
+        if len(tokenizer.encode(word).ids) != 1:
+            raise SystemExit(f"{word!r} is not one token: the reranker cannot answer; add it to the training text.")
     tokenizer.save(str(path))
     return tokenizer
 
 
 def for_model(tokenizer: Tokenizer, reranker: bool) -> Tokenizer:
-    """A copy with the post-processor of a published checkpoint: an embedder appends the end token, a reranker does not."""
+    """A copy with the post-processor of a published checkpoint: an embedder appends the end token."""
     copy = Tokenizer.from_str(tokenizer.to_str())
     byte_level = processors.ByteLevel(trim_offsets=False)
     if reranker:

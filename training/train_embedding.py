@@ -48,7 +48,7 @@ class Recipe:
 
 
 def share(row: dict) -> float:
-    """How often a distillation row is drawn, by language and source: sentences above words, Chinese and English first."""
+    """How often a distillation row is drawn: sentences above words, Chinese and English first."""
     if row["source"] in {"cc-cedict", "omw-lexicon", "cldr-names"}:
         return {"zh": 0.35, "zh-Hant": 0.03}.get(row["lang"], 0.05)
     if row["lang"] == "zh":
@@ -62,7 +62,9 @@ def share(row: dict) -> float:
 class DistilBatches:
     """Texts with the teacher vector they should meet."""
 
-    def __init__(self, out: Path, tokenizer: Tokenizer, turn: np.ndarray, known: dict[str, int], recipe: Recipe) -> None:
+    def __init__(
+        self, out: Path, tokenizer: Tokenizer, turn: np.ndarray, known: dict[str, int], recipe: Recipe
+    ) -> None:
         rows = [json.loads(line) for line in (out / "distil.jsonl").open(encoding="utf-8")]
         for line in (out / "pairs.jsonl").open(encoding="utf-8"):
             pair = json.loads(line)
@@ -113,7 +115,9 @@ class PairBatches:
         self.queries = Texts([row["query"] for row in rows], tokenizer, 64)
         self.passages = Texts([row["passage"] for row in rows], tokenizer, recipe.max_tokens)
         numbers: dict[str, int] = {}
-        self.same = np.array([[numbers.setdefault(row[side], len(numbers)) for side in ("query", "passage")] for row in rows])
+        self.same = np.array(
+            [[numbers.setdefault(row[side], len(numbers)) for side in ("query", "passage")] for row in rows]
+        )
         weights = {"oewn": 0.25, "nl2bash": 0.3, "tldr": 0.15, "laws-zh": 1.2, "pingcap-docs": 1.2, "peps": 0.7}
         drawn = np.array([weights.get(row["source"], 1.0) for row in rows])
         languages = np.array([row["lang"] for row in rows])
@@ -204,7 +208,7 @@ def rounded(model: Qwen3) -> Qwen3:
 
 
 def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | None = None) -> None:
-    """Train, resuming from `out/embedding.pt`, and write the checkpoint into `folder` at every evaluation and at the end.
+    """Train, resuming from `out/embedding.pt`, and write the checkpoint into `folder` as it goes.
 
     Args:
         shared: the data folder, for the development sets.
@@ -236,7 +240,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
     distil = DistilBatches(out, tokenizer, turn, known, recipe)
     pairs = PairBatches(out, tokenizer, distil, recipe)
     distil.rng, pairs.rng = np.random.default_rng(recipe.seed + step), np.random.default_rng(recipe.seed + 1 + step)
-    print("development scores at the start:", evaluate.development(Encoder(model.eval(), tokenizer), shared), flush=True)
+    print(
+        "development scores at the start:", evaluate.development(Encoder(model.eval(), tokenizer), shared), flush=True
+    )
     forward = torch.compile(model.train(), dynamic=True)
     distil_stream, pair_stream = distil.draw(vectors), pairs.draw()
     losses: dict[str, list[float]] = {"distil": [], "pair": []}
@@ -247,7 +253,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
         progress = spent / (60 * minutes) if minutes else step / recipe.steps
         if progress >= 1:
             break
-        rate = recipe.learning_rate * min((step + 1) / recipe.warmup, 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        rate = recipe.learning_rate * min(
+            (step + 1) / recipe.warmup, 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         if step % recipe.contrast_every == recipe.contrast_every - 1:
@@ -256,7 +264,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
                 pair_stream = pairs.draw()
                 batch = next(pair_stream)
             query_ids, query_last, passage_ids, passage_last, allowed = batch
-            loss = pair_loss(forward(query_ids, query_last), forward(passage_ids, passage_last), allowed)
+            loss = pair_loss(forward(query_ids, query_last)[:, 0], forward(passage_ids, passage_last)[:, 0], allowed)
             losses["pair"].append(loss.item())
             tokens += query_ids.numel() + passage_ids.numel()
         else:
@@ -265,7 +273,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
                 distil_stream = distil.draw(vectors)
                 item = next(distil_stream)
             ids, last, targets = item
-            loss = distil_loss(forward(ids, last), targets)
+            loss = distil_loss(forward(ids, last)[:, 0], targets)
             losses["distil"].append(loss.item())
             tokens += ids.numel()
         loss.backward()
@@ -289,7 +297,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
     checkpoint.write(rounded(model), tokenizer, folder, reranker=False)
     finished = {"steps": step, "hours": spent / 3600, "teacher_vectors": len(vectors), "recipe": vars(recipe)}
     checkpoint.write_json(out / "embedding.json", finished)
-    print("development scores at the end:", evaluate.development(Encoder(rounded(model), tokenizer), shared), flush=True)
+    print(
+        "development scores at the end:", evaluate.development(Encoder(rounded(model), tokenizer), shared), flush=True
+    )
 
 
 def save(model: Qwen3, optimizer: torch.optim.Optimizer, step: int, spent: float, path: Path) -> None:

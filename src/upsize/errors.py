@@ -97,7 +97,7 @@ class UnknownModel(UpsizeError):
     """No model of that name is served here."""
 
     def __init__(self, name: str, served: list[str], need: str = "") -> None:
-        self.name = name
+        self.name, self.param = name, "model"
         known = ", ".join(served) or "none"
         super().__init__(f"The model {name!r} {need or 'is not served here'}. Served: {known}.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.console import Console
 
@@ -29,15 +28,8 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run the command line. Exit code 0 for success, 1 for a failure that is told in one line, 2 for wrong usage."""
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("Interrupted.")
-        sys.exit(130)
+        app()
     except (UpsizeError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error[/]: ", end="")
+        Console(stderr=True).print("[bold red]error[/]:", end=" ")
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)

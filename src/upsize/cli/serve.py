@@ -2,6 +2,148 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING, Annotated
 
-def serve() -> None:
-    """Being written."""
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from upsize import demo
+from upsize.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from upsize.server import ServedModel
+
+console = Console(stderr=True, highlight=False)
+log = logging.getLogger("upsize.server")
+
+SGLANG = "SGLang flags that do not apply here"
+
+
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=]MODEL", help="Hub id, folder, or demo name; several may be given. None: the demo models."),
+    ] = None,
+    model_path: Annotated[list[str] | None, typer.Option("--model-path", "--model", help="The same as an option.")] = None,
+    served_model_name: Annotated[list[str] | None, typer.Option(help="Name in requests and replies, one for each model.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 30000,
+    api_key: Annotated[
+        list[str] | None, typer.Option(envvar="UPSIZE_API_KEY", help="Ask for this bearer key; may be repeated.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), bfloat16, float32, float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    context_length: Annotated[int | None, typer.Option(help="Longest text in tokens. Default: what the model takes.")] = None,
+    max_prefill_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch. Default: by device.")] = None,
+    max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
+    allow_auto_truncate: Annotated[bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")] = False,
+    task: Annotated[str | None, typer.Option(help="embedding or reranker, for a checkpoint that does not tell.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit at the hub.")] = None,
+    download_dir: Annotated[str | None, typer.Option(help="Cache folder of the hub.")] = None,
+    hub: Annotated[str | None, typer.Option(help="huggingface or modelscope; also UPSIZE_HUB.")] = None,
+    token: Annotated[str | None, typer.Option(help="The hub's token; also HF_TOKEN.")] = None,
+    protect_metrics: Annotated[bool, typer.Option("--protect-metrics", help="Ask for the key at /metrics too.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning, error.")] = "info",
+    is_embedding: Annotated[bool, typer.Option("--is-embedding", rich_help_panel=SGLANG, help="The checkpoint tells.")] = False,
+    enable_metrics: Annotated[bool, typer.Option("--enable-metrics", rich_help_panel=SGLANG, help="Always on.")] = False,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", rich_help_panel=SGLANG, help="None is ever run.")] = False,
+    tokenizer_path: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="Must be the model's own.")] = None,
+    quantization: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="Not in this version.")] = None,
+    mem_fraction_static: Annotated[float | None, typer.Option(rich_help_panel=SGLANG, help="Memory is not reserved.")] = None,
+    max_running_requests: Annotated[int | None, typer.Option(rich_help_panel=SGLANG, help="Batches are bounded in tokens.")] = None,
+    tp_size: Annotated[int, typer.Option("--tp-size", "--tp", rich_help_panel=SGLANG, help="One device.")] = 1,
+    dp_size: Annotated[int, typer.Option("--dp-size", "--dp", rich_help_panel=SGLANG, help="One device.")] = 1,
+    json_model_override_args: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="`dimensions` needs no override.")] = None,
+) -> None:
+    """Serve embedders and rerankers behind the OpenAI, Cohere, Jina, vLLM and SGLang APIs.
+
+    Device, precision, token budget and memory are derived, and printed at start.
+
+    \b
+    upsize serve                                            # the demo models that come with upsize
+    upsize serve Qwen/Qwen3-Embedding-0.6B                  # from the hub, or its cache
+    upsize serve Qwen/Qwen3-Embedding-0.6B rank=./reranker  # several, one under a name of its own
+    upsize serve --model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --port 30000 --is-embedding
+    """
+    _log_to(log_level)
+    # What does not apply is said, one line each; what would change vectors if it were ignored is refused.
+    for given, why in (
+        (is_embedding, "--is-embedding is not needed: the checkpoint tells what it is"),
+        (enable_metrics, "--enable-metrics is not needed: /metrics is always on"),
+        (trust_remote_code, "--trust-remote-code does nothing: code from checkpoints is never run"),
+        (mem_fraction_static is not None, "--mem-fraction-static does nothing: no memory is reserved in advance"),
+        (max_running_requests is not None, "--max-running-requests does nothing: see --max-prefill-tokens"),
+        (tp_size > 1 or dp_size > 1, "--tp-size and --dp-size do nothing: a service runs on one device"),
+        (json_model_override_args is not None, "--json-model-override-args does nothing: every dimension is served"),
+    ):
+        if given:
+            log.info(why)
+    given_models = [*(models or []), *(model_path or [])]
+    if tokenizer_path is not None and tokenizer_path not in given_models:
+        raise InvalidInput("--tokenizer-path: a checkpoint is served with its own tokenizer, or its vectors are others.")
+    if quantization not in (None, "none"):
+        raise InvalidInput(f"--quantization {quantization}: this version serves unquantised weights. Leave it out.")
+    if task not in (None, "embedding", "reranker"):
+        raise InvalidInput(f"--task {task}: use embedding or reranker.")
+    if not given_models:
+        log.info("No model given: serving the demo models that come with upsize (%s).", ", ".join(demo.NAMES))
+        given_models = list(demo.NAMES)
+    # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
+    from upsize.engine import Limits
+    from upsize.model import HubOptions
+    from upsize.server import Address, LoadOptions, Service, load, wanted
+    from upsize.server import serve as serve_until_stopped
+
+    chosen = wanted(given_models, served_model_name or [])
+    options = LoadOptions(
+        device=device,
+        dtype=dtype,
+        kind=task,  # type: ignore[arg-type]
+        max_length=context_length,
+        budget=max_prefill_tokens,
+        hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),  # type: ignore[arg-type]
+    )
+    service = Service(limits=Limits(requests=max_queued_requests), allow_truncation=allow_auto_truncate)
+    address = Address(host, port, tuple(api_key or ()), protect_metrics)
+    serve_until_stopped(service, address, lambda: load(chosen, options, _announce))
+
+
+def _announce(model: ServedModel) -> None:
+    """Say what was derived, then the line that scripts wait for."""
+    checkpoint, plan = model.loaded.checkpoint, model.loaded.plan
+    table = Table(show_header=False, box=None, padding=(0, 1), title=f"{model.name}", title_justify="left")
+    member = f", the shape of {checkpoint.member.name}" if checkpoint.member else ""
+    rows = {
+        "model": f"{checkpoint.kind}{member}, from {checkpoint.folder}",
+        "device": plan.device,
+        "precision": f"{plan.precision} weights, {model.loaded.arithmetic} products",
+        "memory": f"{plan.weight_bytes / 1e9:.2f} GB of weights, up to {plan.work_bytes / 1e9:.2f} GB of activations",
+        "longest text": f"{plan.max_length} tokens",
+        "batch": f"{plan.budget} tokens",
+        "threads": str(model.loaded.threads),
+        "fingerprint": model.loaded.fingerprint.id,
+    }
+    if checkpoint.kind == "embedding":
+        rows["dimension"] = f"{checkpoint.config.hidden_size}, or any from {min(32, checkpoint.config.hidden_size)} up"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    log.info(
+        "%s model loaded successfully: %s, %s, dimension %d, fingerprint %s",
+        checkpoint.kind.capitalize(),
+        model.name,
+        plan.precision,
+        model.loaded.fingerprint.dimension,
+        model.loaded.fingerprint.id,
+    )
+
+
+def _log_to(level: str) -> None:
+    levels = ("debug", "info", "warning", "error")
+    if level.lower() not in levels:
+        raise InvalidInput(f"--log-level {level}: use one of {', '.join(levels)}.")
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -27,6 +27,9 @@ class LoadedModel:
         self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length)
         backend = _backend(plan, machine or this_machine())
         self._device = backend.device
+        self.arithmetic = str(backend.dtype).removeprefix("torch.")
+        """What products are computed in; on a CPU without bfloat16 products that is float32."""
+        self.threads = torch.get_num_threads() if plan.device == "cpu" else 1
         with torch.inference_mode():
             self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
             self._direction = (

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upsize.catalog import Kind
 from upsize.compute import LoadedModel
 from upsize.engine.job import Job, suspicions
 from upsize.engine.nouns import Request, Result
@@ -50,16 +49,6 @@ class Engine:
     def models(self) -> dict[str, LoadedModel]:
         """Name → model, in the order given."""
         return {name: served.model for name, served in self._served.items()}
-
-    def name_of(self, wanted: str | None, kind: Kind) -> str:
-        """The name under which a model is served, given what a client calls it (None: the first of that kind)."""
-        of_kind = [n for n, s in self._served.items() if s.model.checkpoint.kind == kind]
-        if wanted is None and of_kind:
-            return of_kind[0]
-        if wanted in of_kind:
-            return str(wanted)
-        need = f"is not {'an embedder' if kind == 'embedding' else 'a reranker'}" if wanted in self._served else ""
-        raise UnknownModel(wanted or f"(first {kind})", of_kind or list(self._served), need)
 
     def submit(self, name: str, request: Request) -> Future[Result]:
         """Start a request on the model served as `name`.

@@ -1,0 +1,12 @@
+"""HTTP only: dialects in, the engine's requests out. No model code, no scheduling.
+
+`wanted` and `load` bring the models, `Service` is the state that handlers share, `create_app` the
+application, `serve` the life of a process. Each dialect is a file under `wire`.
+"""
+
+from upsize.server.app import create_app
+from upsize.server.loading import LoadOptions, load, wanted
+from upsize.server.run import Address, serve
+from upsize.server.service import ServedModel, Service
+
+__all__ = ["Address", "LoadOptions", "ServedModel", "Service", "create_app", "load", "serve", "wanted"]

@@ -1,0 +1,62 @@
+"""The ASGI application: every dialect's endpoints over one service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from upsize.server.auth import BearerAuth
+from upsize.server.handling import endpoint
+from upsize.server.codec import dumps
+from upsize.server.openapi import ASSETS, PAGE, describe
+from upsize.server.service import Service
+from upsize.server.wire import OPERATIONS
+
+
+def create_app(service: Service, keys: Sequence[str] = (), protect_metrics: bool = False) -> Starlette:
+    """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them."""
+    description = dumps(describe(OPERATIONS))
+
+    async def openapi(_: Request) -> Response:
+        return Response(description, media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(PAGE)
+
+    async def metrics(_: Request) -> Response:
+        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4")
+
+    routes: list[Route | Mount] = [
+        Route(path, endpoint(service, operation), methods=[operation.method])
+        for operation in OPERATIONS
+        for path in operation.paths
+    ]
+    routes += [
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Mount("/docs/static", StaticFiles(directory=ASSETS)),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BearerAuth, keys=keys, protect_metrics=protect_metrics)] if keys else [],
+        exception_handlers={HTTPException: _no_such_path},
+    )
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        message = f"{request.method} {path} is not allowed; use {(error.headers or {}).get('Allow', 'another method')}."
+    else:
+        message = f"No such path: {path}. The base URL of OpenAI clients is http://host:port/v1; /docs lists all paths."
+    kind = {"message": message, "type": "invalid_request_error", "param": None, "code": "no_such_path"}
+    return Response(dumps({"error": kind}), error.status_code, error.headers, "application/json")

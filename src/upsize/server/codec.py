@@ -1,0 +1,34 @@
+"""JSON in and out: bodies parsed and checked in C, vectors written straight from their arrays."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from upsize.errors import InvalidInput
+
+T = TypeVar("T")
+_PLACE = re.compile(r"^(?P<what>.*?) - at `\$?\.?(?P<place>.*)`$")
+
+
+def loads(body: bytes, into: type[T]) -> T:
+    """Parse a request body into a struct; InvalidInput names the field and what was wrong with it."""
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        found = _PLACE.match(str(error))
+        what, place = (found["what"], found["place"]) if found else (str(error), "")
+        param = re.split(r"[.\[]", place)[0] or None
+        raise InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param) from None
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"The body is not valid JSON: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes; float32 arrays are written with the digits that a float32 needs."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

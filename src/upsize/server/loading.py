@@ -1,0 +1,84 @@
+"""From what the command line names to models in the service."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upsize.catalog import Kind
+from upsize.compute import LoadedModel, load_model
+from upsize.errors import InvalidInput
+from upsize.model import HubOptions
+from upsize.server.service import ServedModel
+
+log = logging.getLogger("upsize.server")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to serve, as the user names it."""
+
+    path: str
+    name: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What holds for every model of a service; None and "auto" are derived."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    kind: Kind | None = None
+    max_length: int | None = None
+    budget: int | None = None
+    hub: HubOptions = field(default_factory=HubOptions)
+
+
+def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wanted, ...]:
+    """What `[name=]model` arguments mean. A model is called by its last part, and may be called by the whole.
+
+    `served_names`, where given, are the names in the same order. InvalidInput for a name that two models share.
+    """
+    if served_names and len(served_names) != len(models):
+        raise InvalidInput(
+            f"{len(models)} models and {len(served_names)} of --served-model-name: give one for each model.",
+            param="served_model_name",
+        )
+    result = []
+    for place, given in enumerate(models):
+        name, _, path = given.rpartition("=")
+        last = Path(path).name or path
+        name = served_names[place] if served_names else name or last
+        result.append(Wanted(path, name, tuple(dict.fromkeys(a for a in (last, path) if a != name))))
+    names = [w.name for w in result]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InvalidInput(f"Two models are called {twice[0]!r}. Give them names: NAME=MODEL.", param="model")
+    # A name belongs to its model alone, and an alias that two models share to neither.
+    every = [a for w in result for a in w.aliases]
+    return tuple(
+        Wanted(w.path, w.name, tuple(a for a in w.aliases if a not in names and every.count(a) == 1)) for w in result
+    )
+
+
+def load(models: Sequence[Wanted], options: LoadOptions, loaded: Callable[[ServedModel], None]) -> tuple[ServedModel, ...]:
+    """Load the models one after another; `loaded` hears of each."""
+    result = []
+    for one in models:
+        model: LoadedModel = load_model(
+            one.path,
+            kind=options.kind,
+            device=options.device,
+            dtype=options.dtype,
+            max_length=options.max_length,
+            budget=options.budget,
+            hub=options.hub,
+        )
+        for note in model.plan.notes:
+            log.warning("%s: %s", one.name, note)
+        result.append(ServedModel(one.name, one.path, one.aliases, model))
+        loaded(result[-1])
+    return tuple(result)

@@ -1,0 +1,132 @@
+"""The life of a server process: bind, load, serve, drain, exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+
+from upsize.errors import UpsizeError
+from upsize.server.app import create_app
+from upsize.server.service import ServedModel, Service
+
+log = logging.getLogger("upsize.server")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen, and who may call."""
+
+    host: str = "127.0.0.1"
+    port: int = 30000
+    keys: Sequence[str] = ()
+    protect_metrics: bool = False
+
+
+class PortInUse(UpsizeError):
+    """Someone else listens there."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: its own handling ends in the signal's exit code instead of 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def bind(address: Address) -> socket.socket:
+    """Take the port before anything large is loaded; PortInUse, or OSError for a host that is not this machine's."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+    except OSError as error:
+        listener.close()
+        where = f"{address.host}:{address.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"{where} is in use. Stop what listens there, or choose another --port.") from None
+        raise PortInUse(f"Cannot listen on {where}: {error.strerror or error}.") from None
+    return listener
+
+
+def serve(service: Service, address: Address, load: Callable[[], tuple[ServedModel, ...]]) -> None:
+    """Serve until SIGTERM or SIGINT, then answer everything accepted and return.
+
+    `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised.
+    """
+    with bind(address) as listener:
+        asyncio.run(_serve(service, address, listener, load))
+
+
+async def _serve(
+    service: Service, address: Address, listener: socket.socket, load: Callable[[], tuple[ServedModel, ...]]
+) -> None:
+    app = create_app(service, address.keys, address.protect_metrics)
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75))
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, _stop, server, service, stopping)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    loading = _in_thread(loop, load)
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({loading, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+    failure = None
+    if loading.done() and (failure := loading.exception()) is None and not stopping.is_set():
+        service.start(loading.result())
+        log.info("Listening on http://%s:%d", address.host, address.port)
+        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if failure is None:
+        await asyncio.to_thread(service.finish)
+    server.should_exit = True
+    await serving
+    stopped.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _in_thread(
+    loop: asyncio.AbstractEventLoop, load: Callable[[], tuple[ServedModel, ...]]
+) -> asyncio.Future[tuple[ServedModel, ...]]:
+    """Run `load` in a daemon thread, which does not keep a stopped process waiting for a download."""
+    future: asyncio.Future[tuple[ServedModel, ...]] = loop.create_future()
+
+    def work() -> None:
+        try:
+            models = load()
+        except BaseException as error:
+            _call(loop, future, future.set_exception, error)
+        else:
+            _call(loop, future, future.set_result, models)
+
+    threading.Thread(target=work, name="upsize-load", daemon=True).start()
+    return future
+
+
+def _call(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[tuple[ServedModel, ...]], setter: Callable[..., None], value: object
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
+        loop.call_soon_threadsafe(lambda: future.done() or setter(value))
+
+
+def _stop(server: uvicorn.Server, service: Service, stopping: asyncio.Event) -> None:
+    """First signal: drain. Second: leave at once."""
+    if stopping.is_set():
+        log.warning("Leaving at once; requests under way are dropped.")
+        server.force_exit = True
+        raise SystemExit(130)
+    log.info("Draining: requests under way are answered, new ones get 503.")
+    service.begin_drain()
+    stopping.set()

@@ -1,0 +1,93 @@
+"""Service: what the handlers share. The models under the names that clients call them by, and the state of it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+from upsize.catalog import Kind
+from upsize.compute import LoadedModel
+from upsize.engine import Engine, Limits, Request, Result
+from upsize.errors import Unavailable, UnknownModel
+from upsize.server.metrics import Metrics
+
+State = Literal["starting", "ok", "draining"]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model in the service. `name` is what replies carry; clients may also use any of `aliases`."""
+
+    name: str
+    path: str
+    """What the user gave: a hub id, a folder, or a demo name."""
+    aliases: tuple[str, ...]
+    loaded: LoadedModel
+
+    @property
+    def kind(self) -> Kind:
+        """Embedder or reranker."""
+        return self.loaded.checkpoint.kind
+
+
+@dataclass
+class Service:
+    """Starts empty, so that `/health` answers while models load; `start` makes it ready."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    limits: Limits = field(default_factory=Limits)
+    allow_truncation: bool = False
+    state: State = "starting"
+    created: int = field(default_factory=lambda: int(time.time()))
+    models: tuple[ServedModel, ...] = ()
+    _engine: Engine | None = None
+
+    def start(self, models: tuple[ServedModel, ...]) -> None:
+        """Serve these models from now on."""
+        self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
+        self.models = models
+        self.metrics.watch(self._engine, {m.name: m.loaded for m in models})
+        if self.state == "starting":
+            self.state = "ok"
+
+    def require_ready(self) -> Engine:
+        """The engine; Unavailable while the models are loading or the service drains."""
+        if self._engine is None or self.state != "ok":
+            doing = "loading its models" if self.state == "starting" else "draining and takes no new requests"
+            raise Unavailable(f"The service is {doing}.")
+        return self._engine
+
+    def model(self, wanted: str | None, kind: Kind | None = None) -> ServedModel:
+        """The model that a client means; None means the first of the kind. UnknownModel tells which there are."""
+        self.require_ready()
+        fitting = [m for m in self.models if kind in (None, m.kind)]
+        if wanted is None and fitting:
+            return fitting[0]
+        for model in self.models:
+            if wanted == model.name or wanted in model.aliases:
+                if model in fitting:
+                    return model
+                need = {"embedding": "is not an embedder", "reranker": "is not a reranker"}[str(kind)]
+                raise UnknownModel(str(wanted), [m.name for m in fitting], need)
+        raise UnknownModel(wanted or f"(any {kind})", [m.name for m in fitting])
+
+    def submit(self, model: ServedModel, request: Request) -> Future[Result]:
+        """Start a request; the future gets its result."""
+        return self.require_ready().submit(model.name, request)
+
+    def queues(self) -> Mapping[str, tuple[int, int]]:
+        """Name → (sequences, tokens) that wait."""
+        return {m.name: self._engine.queue(m.name) for m in self.models} if self._engine else {}
+
+    def begin_drain(self) -> None:
+        """Take nothing new from now on."""
+        self.state = "draining"
+
+    def finish(self) -> None:
+        """Wait until everything accepted is answered, then stop the engine."""
+        if self._engine is not None:
+            self._engine.drain()
+            self._engine.close()

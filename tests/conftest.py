@@ -1,0 +1,55 @@
+"""Fixtures of several rooms: tiny checkpoints, written once a session, and the data beside the repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.checkpoints import EMBEDDER, RERANKER, Layout, write_checkpoint
+
+SHARED_VARIABLE = "UPSIZE_SHARED"
+"""Names another place for the shared folder."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads() -> None:
+    """Tiny networks are faster on one core, and results do not depend on how many there are."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout], Path]:
+    """Layout → a folder with a checkpoint of it, written once. Read-only: `checkpoints.copy_of` gives one to damage."""
+    written: dict[Layout, Path] = {}
+
+    def folder(layout: Layout) -> Path:
+        if layout not in written:
+            written[layout] = write_checkpoint(tmp_path_factory.mktemp(layout.kind, numbered=True), layout)
+        return written[layout]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder_folder(checkpoint_folder: Callable[[Layout], Path]) -> Path:
+    """A tiny embedder in float32, laid out as Qwen3-Embedding-0.6B."""
+    return checkpoint_folder(EMBEDDER)
+
+
+@pytest.fixture(scope="session")
+def reranker_folder(checkpoint_folder: Callable[[Layout], Path]) -> Path:
+    """A tiny reranker in float32, laid out as Qwen3-Reranker-0.6B."""
+    return checkpoint_folder(RERANKER)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The `shared` folder beside the repository: real tokenizer files, data sets, published scores."""
+    folder = Path(os.environ.get(SHARED_VARIABLE) or Path(__file__).resolve().parents[2] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared data in {folder}: set {SHARED_VARIABLE} to the folder that holds data/ and bench/")
+    return folder

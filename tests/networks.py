@@ -1,0 +1,58 @@
+"""Ways to run a tiny network directly: at a chosen slab, in a chosen precision, without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from upsize.compute import LoadedModel, load_model
+from upsize.compute.cpu import CpuBackend
+from upsize.model import Backend, Qwen3, open_checkpoint
+from upsize.model.heads import Vectors
+
+T = TypeVar("T")
+
+
+def finish(steps: Generator[object, None, T]) -> T:
+    """Run a paused computation to its end; its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def loaded(folder: Path, dtype: str = "float32") -> LoadedModel:
+    """The checkpoint on the CPU."""
+    return load_model(str(folder), device="cpu", dtype=dtype)
+
+
+def network(folder: Path, backend: Backend | None = None, slab: int | None = None) -> Qwen3:
+    """The checkpoint's network over `backend` (default: float32 on the CPU), cut into slabs of so many rows."""
+    backend = backend or CpuBackend(torch.float32, native_bfloat16=False)
+    if slab is not None:
+        backend.slab = slab
+    checkpoint = open_checkpoint(folder)
+    return Qwen3(checkpoint.config, checkpoint.weights.load, backend)
+
+
+@torch.inference_mode()
+def last_states(net: Qwen3, sequences: Sequence[Sequence[int]]) -> Vectors:
+    """States (sequences, hidden) of the sequences packed into one batch."""
+    ids = torch.tensor([i for s in sequences for i in s])
+    return finish(net.forward(ids, [0, *accumulate(map(len, sequences))])).numpy()
+
+
+def random_sequences(rng: np.random.Generator, count: int, longest: int, vocabulary: int = 640) -> list[list[int]]:
+    """`count` sequences of 1 to `longest` random ids."""
+    return [rng.integers(0, vocabulary, rng.integers(1, longest + 1)).tolist() for _ in range(count)]
+
+
+def cosines(a: Vectors, b: Vectors) -> Vectors:
+    """Cosine of each row of `a` with the same row of `b`."""
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
