@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -13,6 +14,11 @@ from tests.checkpoints import EMBEDDER, RERANKER, Layout, write_checkpoint
 
 SHARED_VARIABLE = "UPSIZE_SHARED"
 """Names another place for the shared folder."""
+
+
+# The same examples every time and everywhere, at whatever speed.
+hypothesis.settings.register_profile("upsize", deadline=None, derandomize=True, database=None, max_examples=60)
+hypothesis.settings.load_profile("upsize")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -123,8 +123,8 @@ def readme(card: dict) -> str:
         "This page is generated from `card.json`.",
         "",
         f"- {card['parameters']:,} parameters, {card['weight_bytes'] / 1e6:.2f} MB in bfloat16: "
-        f"{card['num_hidden_layers']} layers, hidden size {card['hidden_size']}, {card['num_attention_heads']} heads over "
-        f"{card['num_key_value_heads']} key/value heads of {card['head_dim']}, vocabulary {card['vocab_size']:,}.",
+        f"{card['num_hidden_layers']} layers, hidden size {card['hidden_size']}, {card['num_attention_heads']} heads "
+        f"over {card['num_key_value_heads']} key/value heads of {card['head_dim']}, vocabulary {card['vocab_size']:,}.",
         f"- Starts from: {card['starts_from']}. {steps:,} steps in {hours:.2f} hours on two CPU cores.",
     ]
     if card["teacher"]:

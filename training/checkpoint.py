@@ -27,6 +27,7 @@ def write(model: Qwen3, tokenizer: Tokenizer, folder: Path, *, reranker: bool) -
     prefix = "model." if reranker else ""
     tensors = {prefix + name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, part / "model.safetensors", metadata={"format": "pt"})
+    (part / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner only
     write_json(part / "config.json", config(model, tokenizer, reranker=reranker))
     for_model(tokenizer, reranker).save(str(part / "tokenizer.json"))
     write_json(part / "tokenizer_config.json", tokenizer_config(model, tokenizer))

@@ -29,7 +29,8 @@ SHORT, LONG = 400, 700  # characters of a sentence-like text and of a passage
 LANGUAGES = {"zh": "zh-cn", "ja": "ja", "ko": "ko", "es": "es", "fr": "fr", "pt": "pt-br", "it": "it", "uk": "uk",
              "tr": "tr", "id": "id", "pl": "pl"}  # fmt: skip
 SIB_CODES = {"zh": "zho_Hans", "zh-Hant": "zho_Hant", "ja": "jpn_Jpan", "ko": "kor_Hang", "es": "spa_Latn",
-             "fr": "fra_Latn", "pt": "por_Latn", "it": "ita_Latn", "uk": "ukr_Cyrl", "de": "deu_Latn", "ru": "rus_Cyrl"}  # fmt: skip
+             "fr": "fra_Latn", "pt": "por_Latn", "it": "ita_Latn", "uk": "ukr_Cyrl", "de": "deu_Latn",
+             "ru": "rus_Cyrl"}  # fmt: skip
 LICENCES = {  # class of every source that is read, for the card
     "tatoeba": "P", "python-docs": "P", "security-101": "P", "cldr-names": "P", "omw-lexicon": "SA", "cc-cedict": "SA",
     "oewn": "P", "wiki-split": "SA", "opentriviaqa": "SA", "medquad": "P", "factbook": "P", "openstax": "P",

@@ -33,3 +33,16 @@ TOKEN_IDS: dict[str, tuple[int, ...]] = {
     "why is the sky blue?": (34634, 374, 279, 12884, 6303, 30, 151643),
 }
 """Ids of documents with the appended end token, the same in all six checkpoints."""
+
+QUERY_IDS: tuple[int, ...] = (
+    641, 1235, 25, 16246, 264, 3482, 2711, 3239, 11, 17179, 9760, 46769, 429, 4226, 279, 3239, 198, 2859, 25,
+    3838, 374, 279, 6722, 315, 5616, 30, 151643,
+)  # fmt: skip
+"""Ids of QUERIES[0] with the default instruction before it."""
+
+RERANK_PREFIX_IDS: tuple[int, ...] = (
+    151644, 8948, 198, 60256, 3425, 279, 11789, 20027, 279, 8502, 3118, 389, 279, 11361, 323, 279, 758, 1235, 3897, 13,
+    7036, 429, 279, 4226, 646, 1172, 387, 330, 9693, 1, 476, 330, 2152, 3263, 151645, 198, 151644, 872, 198,
+)  # fmt: skip
+RERANK_SUFFIX_IDS: tuple[int, ...] = (151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271)
+"""Ids of the rerank template's two ends."""

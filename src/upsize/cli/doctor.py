@@ -2,6 +2,140 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def doctor() -> None:
-    """Being written."""
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from upsize.cli.report import JSON, write_json
+
+if TYPE_CHECKING:
+    from upsize.measure import Diagnosis, Environment, Estimate, Rates
+
+SERVICE = "With --base-url"
+MARKS = {"ok": "[green]ok[/]", "note": "[dim]note[/]", "wrong": "[bold red]wrong[/]"}
+FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]if memory is freed[/]", "no": "[red]does not fit[/]"}
+
+
+def doctor(
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A running service's OpenAI base URL, such as http://host:30000/v1."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(rich_help_panel=SERVICE, help="Default: the first that embeds.")] = None,
+    api_key: Annotated[str | None, typer.Option(rich_help_panel=SERVICE, envvar="UPSIZE_API_KEY")] = None,
+    dimensions: Annotated[int | None, typer.Option(rich_help_panel=SERVICE, min=1, help="That your index has.")] = None,
+    timeout: Annotated[float, typer.Option(rich_help_panel=SERVICE, min=0.1, help="Seconds for one answer.")] = 30.0,
+    json: Annotated[Path | None, JSON] = None,
+) -> None:
+    """Say what this machine can serve, or with --base-url what is wrong with a running service.
+
+    Works against any OpenAI-compatible embeddings service. Exit code 0 when healthy, 1 when something is wrong.
+
+    \b
+    upsize doctor                                           # this machine
+    upsize doctor --base-url http://localhost:30000/v1
+    upsize doctor --base-url https://host/v1 --model Qwen3-Embedding-0.6B --api-key KEY --dimensions 1024
+    """
+    if base_url is None:
+        if model or dimensions:
+            raise typer.BadParameter("--model and --dimensions ask about a running service: give its --base-url too.")
+        _machine(json)
+        return
+    from upsize.measure.service import diagnose
+
+    with Console(stderr=True).status(f"questioning {escape(base_url)}"):
+        found = diagnose(base_url, model=model, api_key=api_key, dimensions=dimensions, timeout=timeout)
+    if json is not None:
+        write_json(json, found.to_json())
+    if json is None or str(json) != "-":
+        _show_service(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _show_service(found: Diagnosis) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in found.findings:
+        console.print(f"{MARKS[finding.level]} {escape(finding.message)} {escape(finding.advice)}".rstrip())
+    wrongs = sum(f.level == "wrong" for f in found.findings)
+    console.print("[bold green]healthy[/]" if found.ok else f"[bold red]{wrongs} thing{'s' * (wrongs > 1)} wrong[/]")
+
+
+def _machine(json: Path | None) -> None:
+    """This machine: what it is, what it does, what each size would take and give."""
+    from upsize.measure import estimates, look_around, measure_rates
+    from upsize.measure.environment import advice
+
+    environment = look_around()
+    machine = environment.machine
+    with Console(stderr=True).status("measuring products and memory, a few seconds"):
+        rates = measure_rates(machine)
+    on_gpu = rates.device != "cpu"
+    memory, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
+    sizes = estimates(rates, memory, free)
+    lines = advice(environment)
+    if json is not None:
+        whole = {"environment": environment.to_json(), "rates": rates.to_json(), "advice": lines}
+        write_json(json, whole | {"sizes": [e.to_json() for e in sizes]})
+        if str(json) == "-":
+            return
+    _show_machine(environment, rates)
+    _show_sizes(sizes, rates, free)
+    for line in lines:
+        Console(highlight=False, soft_wrap=True).print(f"[yellow]note[/] {escape(line)}")
+
+
+def _show_machine(environment: Environment, rates: Rates) -> None:
+    machine = environment.machine
+    packages = ", ".join(
+        f"{name} {version or '[dim]not installed[/]'}" for name, version in environment.packages.items()
+    )
+    gpus = ", ".join(f"{escape(g.name)}, {g.memory / 1e9:.0f} GB" for g in machine.gpus) or "none"
+    products = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.products.items())
+    short = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.query_products.items())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        (
+            "upsize",
+            f"{environment.upsize}, Python {environment.python}, torch {environment.torch}, {environment.system}",
+        ),
+        ("processor", f"{escape(machine.processor)}, {machine.cores} cores, {environment.threads} threads of torch"),
+        ("bfloat16", "multiplied by the processor" if machine.bfloat16_products else "stored, multiplied as float32"),
+        ("memory", f"{machine.memory / 1e9:.1f} GB, {machine.available / 1e9:.1f} GB free"),
+        ("GPUs", gpus),
+        ("models", f"{escape(environment.cache)}, {environment.cache_free / 1e9:.0f} GB free on its disk"),
+        ("optional", packages),
+        (
+            "measured",
+            f"{rates.device}: products in GFLOP/s {products}; of a short query {short}; memory "
+            f"{rates.read_bytes / 1e9:.1f} GB/s",
+        ),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    Console(highlight=False).print(table)
+
+
+def _show_sizes(sizes: list[Estimate], rates: Rates, free: int) -> None:
+    lengths = list(sizes[0].work_bytes)
+    table = Table(
+        box=None,
+        pad_edge=False,
+        caption_justify="left",
+        caption="~ estimated from the measured rates, not measured. GB = weights + work for the longest text.",
+    )
+    for heading in ("size", "precision", *(f"GB at {n} tokens, of {free / 1e9:.1f}" for n in lengths)):
+        table.add_column(heading)
+    table.add_column("~ tokens/s", justify="right")
+    table.add_column("~ ms of a 27-token query", justify="right")
+    for e in sizes:
+        need = (
+            f"{e.weight_bytes / 1e9:.2f} + {w / 1e9:.2f} = {(e.weight_bytes + w) / 1e9:.2f} {FITS[e.fits[n]]}"
+            for n, w in e.work_bytes.items()
+        )
+        table.add_row(e.size, e.precision, *need, f"{e.tokens_per_second:,.0f}", f"{e.query_ms:,.0f}")
+    Console(highlight=False).print()
+    Console(highlight=False).print(table)

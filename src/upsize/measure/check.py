@@ -25,6 +25,8 @@ COSINE, CENTRED_COSINE = 0.9997, 0.997
 plain cosine; the centred one, after subtracting the set's mean, does not."""
 LOG_ODDS = 0.25
 """Two logits near 11 are each rounded to 1/16 in bfloat16, and the layers before add theirs."""
+CORRELATION = 0.99
+"""Of half-precision log-odds with float32 ones: a difference small beside LOG_ODDS can still be all there is."""
 INVARIANT_COSINE = 0.9999
 """A text alone and in a batch, in half precision, where sums may be ordered differently."""
 INVARIANT_LOG_ODDS = 0.05
@@ -93,8 +95,13 @@ def vector_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figu
 
 def log_odds_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figure, ...]:
     """Two sets of log-odds (n,) of the same pairs: how far apart, in the worst pair."""
-    limit = EXACT_LOG_ODDS if precision == "float32" else LOG_ODDS
-    return (Figure("max |difference|", greatest_difference(ours, theirs), limit),)
+    difference = greatest_difference(ours, theirs)
+    if precision == "float32":
+        return (Figure("max |difference|", difference, EXACT_LOG_ODDS),)
+    return (
+        Figure("max |difference|", difference, LOG_ODDS),
+        Figure("correlation", correlation(ours, theirs), CORRELATION, at_least=True),
+    )
 
 
 def invariance_figures(alone: Vectors, together: Vectors, precision: str) -> tuple[Figure, ...]:
@@ -122,6 +129,12 @@ def centred_cosines(ours: Vectors, theirs: Vectors) -> Doubles:
     """The same after the mean of the second set, the reference, was taken off both: (n,)."""
     mean = theirs.astype(np.float64).mean(0)
     return _cosines(ours - mean, theirs - mean)
+
+
+def correlation(ours: Vectors, theirs: Vectors) -> float:
+    """Pearson's, of two series (n,)."""
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (ours, theirs))
+    return float(_cosines(a[None], b[None])[0])
 
 
 def _cosines(a: Doubles, b: Doubles) -> Doubles:

@@ -23,7 +23,7 @@ from upsize.model.tokenizer import END_OF_TEXT, Ids
 
 QUERY_PROMPT_SHA256 = "9fab7feb99edb69f560d85cf1bb849dd556c37f383d0336574f78f1303e90740"
 """Of the 91 bytes before a query, as published."""
-RERANK_TEMPLATE_SHA256 = "de0fb24ee7aa2ceb9b8c51cc3a2e7c7d4d6a9a0a5e42ac5f6b0b0b9f4d57f0fb"
+RERANK_TEMPLATE_SHA256 = "677211781ca7518131714a974e241c5864ce08911350882db7ba6c565ac38213"
 """Of the rerank template's three parts, a zero byte between them."""
 
 PROBES = (
@@ -121,21 +121,33 @@ def differing(given: Sequence[Ids], expected: Sequence[Sequence[int]]) -> int:
     return sum(list(map(int, a)) != list(map(int, b)) for a, b in zip(given, expected, strict=True))
 
 
+def template(model: LoadedModel) -> Check:
+    """A pair stands between the template's two ends, also where its document had to be cut; no end token is added."""
+    tokenizer, limit = model.checkpoint.tokenizer, model.plan.max_length
+    prefix, suffix = (tokenizer.encode(part).tolist() for part in (RERANK_PREFIX, RERANK_SUFFIX))
+    too_long = texts.of_length("English", limit, tokenizer)
+    wrong = 0
+    for ids in ids_of(model, [*texts.SHORT[:4], too_long]):
+        found = ids.tolist()
+        inside = found[len(prefix) : -len(suffix)]
+        whole = found[: len(prefix)] == prefix and found[-len(suffix) :] == suffix and len(found) <= limit
+        wrong += not whole or not inside or tokenizer.end_id in inside
+    return judge("template", [Figure("wrong sequences", wrong, 0)], "short documents, and one that is cut")
+
+
 def prompts(checkpoint: Checkpoint) -> Check:
     """The bytes around a text are the published ones, unless the checkpoint brings its own."""
     if isinstance(checkpoint.prompts, EmbeddingPrompts):
         found = hashlib.sha256(checkpoint.prompts.query.encode()).hexdigest()
         right = found == QUERY_PROMPT_SHA256 and checkpoint.prompts.document == ""
-        shown = f"query {checkpoint.prompts.query!r}, document {checkpoint.prompts.document!r}"
-        own = _own_prompts(checkpoint)
-        if not right and own:
-            note = f"the checkpoint's own, from config_sentence_transformers.json: {shown}"
-            return judge("prompts", [Figure("not the checkpoint's own", 0, 0)], note)
+        own = not right and _own_prompts(checkpoint)
+        note = f"query {checkpoint.prompts.query!r}, document {checkpoint.prompts.document!r}"
+        note = f"the checkpoint's own: {note}" if own else note
     else:
-        template = "\0".join((RERANK_PREFIX, RERANK_BODY, RERANK_SUFFIX))
-        right = hashlib.sha256(template.encode()).hexdigest() == RERANK_TEMPLATE_SHA256
-        shown = f"task {checkpoint.prompts.instruction!r}"
-    return judge("prompts", [Figure("not the published bytes", int(not right), 0)], shown)
+        whole = "\0".join((RERANK_PREFIX, RERANK_BODY, RERANK_SUFFIX))
+        right, own = hashlib.sha256(whole.encode()).hexdigest() == RERANK_TEMPLATE_SHA256, False
+        note = f"task {checkpoint.prompts.instruction!r}"
+    return judge("prompts", [Figure("neither published nor its own", int(not right and not own), 0)], note)
 
 
 def _own_prompts(checkpoint: Checkpoint) -> bool:

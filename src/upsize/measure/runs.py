@@ -41,7 +41,9 @@ def values(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
 
     Raises NonFiniteVector, with the sequence's place.
     """
-    return finished(np.concatenate([raw(model, b) for b in _batches(sequences, model.plan.budget)]), model.plan.precision)
+    return finished(
+        np.concatenate([raw(model, b) for b in _batches(sequences, model.plan.budget)]), model.plan.precision
+    )
 
 
 def finished(states: Vectors, precision: str) -> Vectors:

@@ -49,11 +49,14 @@ def read_config(folder: Path) -> ModelConfig:
     """Read `config.json`, of transformers 4 or 5, and refuse what this network is not."""
     path = folder / "config.json"
     raw = read_json(path, "the model's configuration")
-    architecture = (raw.get("architectures") or ["Qwen3ForCausalLM"])[0]
+    named = raw.get("architectures") or ["Qwen3ForCausalLM"]
+    architecture = named[0] if isinstance(named, list) else named
     if raw.get("model_type") != "qwen3" or architecture not in ARCHITECTURES:
         found = f"model_type {raw.get('model_type')!r}, architecture {architecture!r}"
         raise UnsupportedModel(path, "a Qwen3 embedder or reranker (model_type 'qwen3')", found)
     rope = raw.get("rope_parameters") or {}
+    if not isinstance(rope, dict):
+        raise CheckpointError(path, "an object for 'rope_parameters'", repr(rope))
     scaling = raw.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)
     for field, found, wanted in (
         ("rope_scaling", scaling, None),
@@ -65,8 +68,8 @@ def read_config(folder: Path) -> ModelConfig:
             raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(found))
 
     def number(name: str, cast: type = int, default: Any = None) -> Any:
-        value = raw.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        value = rope.get(name, raw.get(name, default))
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or cast(value) != value:
             raise CheckpointError(path, f"a positive number for {name!r}", repr(value))
         return cast(value)
 
@@ -82,10 +85,12 @@ def read_config(folder: Path) -> ModelConfig:
         vocab_size=number("vocab_size"),
         max_positions=number("max_position_embeddings"),
         norm_eps=number("rms_norm_eps", float, 1e-6),
-        rope_theta=float(rope["rope_theta"]) if "rope_theta" in rope else number("rope_theta", float),
+        rope_theta=number("rope_theta", float),
         tied=bool(raw.get("tie_word_embeddings", False)),
         dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
     )
+    if config.head_dim % 2:
+        raise CheckpointError(path, "an even head_dim, whose halves rotate", str(config.head_dim))
     if config.heads % config.kv_heads:
         raise CheckpointError(
             path, "num_attention_heads a multiple of num_key_value_heads", f"{config.heads} and {config.kv_heads}"

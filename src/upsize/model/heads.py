@@ -43,11 +43,6 @@ def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
     """
     weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
     if "score.weight" in weights.tensors:
-        stored = weights.tensors["score.weight"]
-        if stored.shape != (1, config.hidden_size):
-            raise CheckpointError(
-                stored.file, f"score.weight of shape [1, {config.hidden_size}]: one label", f"{list(stored.shape)}"
-            )
         return weights.rows("score.weight", (0,))[0]
     yes, no = tokenizer.token_id("yes"), tokenizer.token_id("no")
     if yes is None or no is None:

@@ -52,6 +52,8 @@ def check_pooling(folder: Path) -> None:
     modes += [str(raw["pooling_mode"])] if isinstance(raw.get("pooling_mode"), str) else []
     if modes not in (["pooling_mode_lasttoken"], ["lasttoken"], []):
         raise UnsupportedModel(path, "last-token pooling", ", ".join(modes))
+    if raw.get("include_prompt", True) is not True:
+        raise UnsupportedModel(path, "include_prompt true, as the whole family has", repr(raw["include_prompt"]))
 
 
 def _modules(path: Path) -> list[dict[str, object]]:

@@ -81,8 +81,7 @@ def encode_texts(
                 index=index,
             )
     encoded = tokenizer.encode_batch([prefix + text for text in texts])
-    # Cutting at the left must not eat the instruction.
-    kept = len(tokenizer.encode(prefix)) if prefix and truncation.allowed and truncation.side == "left" else 0
+    kept = len(tokenizer.encode(prefix)) if prefix and truncation.allowed else 0
     return [_finish(ids, tokenizer.end_id, limit, truncation, index, kept) for index, ids in enumerate(encoded)]
 
 
@@ -109,13 +108,20 @@ def encode_ids(
 
 
 def _finish(ids: Ids, end: int, limit: int, truncation: Truncation, index: int, kept: int) -> Encoded:
-    """Append the end token unless it is there, cutting first so that it stays last."""
+    """Append the end token unless it is there, cutting first so that it stays last. Of the text alone: the `kept`
+    tokens of the instruction before it are no part of what may go."""
     if len(ids) and ids[-1] == end:
         ids = ids[:-1]
     lost = len(ids) + 1 - limit
     if lost > 0:
         if not truncation.allowed:
             raise TextTooLong(len(ids) + 1, limit, param="input", index=index)
+        if kept + 1 >= limit:
+            raise InvalidInput(
+                f"The instruction has {kept} tokens and this model takes {limit}, which leaves no room for a text. "
+                "Send a shorter instruction.",
+                param="instruction",
+            )
         ids = ids[: limit - 1] if truncation.side == "right" else np.concatenate((ids[:kept], ids[kept + lost :]))
     return Encoded(np.append(ids, np.int32(end)), max(lost, 0))
 
@@ -134,7 +140,7 @@ def encode_pairs(
         raise InvalidInput("query is an empty string. Send the text to rank the documents for.", param="query")
     prefix, suffix = tokenizer.encode(RERANK_PREFIX), tokenizer.encode(RERANK_SUFFIX)
     head = RERANK_BODY.format(instruction=instruction, query=query)
-    head_tokens = len(tokenizer.encode(head))
+    head_tokens = len(tokenizer.encode(head.rstrip(" ")))  # its last space becomes part of the document's first token
     room = limit - len(prefix) - len(suffix)
     if head_tokens >= room:
         raise TextTooLong(len(prefix) + head_tokens + len(suffix), limit, param="query")

@@ -22,7 +22,6 @@ from upsize.model.config import ModelConfig, read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-HEADS = ("lm_head.weight", "score.weight")
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -58,6 +57,11 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     for layer in range(config.layers):
         shapes.update({f"layers.{layer}.{name}": shape for name, shape in layer_shapes(config).items()})
     return shapes
+
+
+def head_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name → shape of the heads that a reranker may have: all rows, or the difference of two."""
+    return {"lm_head.weight": (config.vocab_size, config.hidden_size), "score.weight": (1, config.hidden_size)}
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
+        if head == b"version ":
+            return "a safetensors file", "a git-lfs pointer to it ('git lfs pull' fetches the file itself)"
         if len(head) == 8 and (header := struct.unpack("<Q", head)[0]) < min(size, 100_000_000):
             try:
                 entries = json.loads(file.read(header))
@@ -146,6 +152,8 @@ def find_weights(folder: Path, config: ModelConfig) -> Weights:
             for stored_name in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
                 part = file.get_slice(stored_name)
                 name = stored_name.removeprefix("model.")
+                if name in tensors:
+                    raise CheckpointError(path, f"{name} once", f"it again, after {tensors[name].file.name}")
                 prefixed |= name != stored_name
                 tensors[name] = StoredTensor(path, stored_name, tuple(part.get_shape()), part.get_dtype())
     _check(folder, config, tensors)
@@ -157,7 +165,7 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.exists():
         names = read_json(index, "the index of the shards").get("weight_map")
-        if not isinstance(names, dict) or not names:
+        if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
             raise CheckpointError(index, "a weight_map of tensor to shard", repr(names)[:80])
         files = [folder / name for name in sorted(set(names.values()))]
         missing = [path.name for path in files if not path.exists()]
@@ -181,14 +189,15 @@ def _check(folder: Path, config: ModelConfig, tensors: dict[str, StoredTensor]) 
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(folder, f"{len(expected)} tensors", f"no {', '.join(missing[:3])}{more}")
-    for name, shape in expected.items():
+    head = {name: shape for name, shape in head_shapes(config).items() if name in tensors}
+    for name, shape in (expected | head).items():
         stored = tensors[name]
         if stored.shape != shape:
             raise CheckpointError(
                 stored.file, f"{stored.stored_name} of shape {list(shape)}, by config.json", f"{list(stored.shape)}"
             )
     for name, stored in tensors.items():
-        if name not in expected and name not in HEADS:
+        if name not in expected and name not in head:
             raise UnsupportedModel(stored.file, "the tensors of a Qwen3 network", f"{stored.stored_name} besides them")
         if stored.dtype not in DTYPES:
             raise UnsupportedModel(

@@ -1,0 +1,108 @@
+"""What is installed and what there is room for on this machine, beside what `compute.machine` reads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+
+from upsize.compute import Machine, this_machine
+
+OPTIONAL = {
+    "transformers": "verify",
+    "modelscope": "modelscope",
+    "pyarrow": "data",
+    "openai": "notebook",
+    "matplotlib": "notebook",
+}
+"""Package → the extra of upsize that brings it."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """This machine, as far as it matters here."""
+
+    python: str
+    system: str
+    upsize: str
+    torch: str
+    cuda: str | None
+    """CUDA version that torch was built for; None for a build without."""
+    threads: int
+    """That torch uses."""
+    machine: Machine
+    cache: str
+    """Where models of the hub are kept."""
+    cache_free: int
+    """Bytes free on its disk."""
+    packages: dict[str, str | None]
+    """Optional package → its version, or None where it is not installed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def look_around() -> Environment:
+    """Read it. Takes some milliseconds."""
+    return Environment(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        upsize=_version("upsize") or "not installed",
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        threads=torch.get_num_threads(),
+        machine=this_machine(),
+        cache=constants.HF_HUB_CACHE,
+        cache_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
+        packages={name: _version(name) for name in OPTIONAL},
+    )
+
+
+def advice(environment: Environment) -> list[str]:
+    """What about this machine is worth changing, a line each. Pure."""
+    lines = []
+    machine = environment.machine
+    if not machine.gpus and environment.cuda is not None:
+        lines.append(
+            f"torch is a build for CUDA {environment.cuda} and finds no GPU: check the driver with nvidia-smi."
+        )
+    if not machine.gpus and not machine.bfloat16_products:
+        lines.append(
+            "The processor has no bfloat16 products (avx512_bf16 or AMX): bfloat16 weights save memory here, not time."
+        )
+    if environment.threads > machine.cores:
+        lines.append(
+            f"torch runs {environment.threads} threads on {machine.cores} usable cores: set OMP_NUM_THREADS="
+            f"{machine.cores}."
+        )
+    if machine.available < machine.memory // 4:
+        lines.append(f"Only {machine.available / 1e9:.1f} of {machine.memory / 1e9:.1f} GB of memory are free.")
+    if environment.cache_free < 20e9:
+        lines.append(
+            f"{environment.cache_free / 1e9:.1f} GB are free where models are kept ({environment.cache}); the 8B needs "
+            "16 GB. Set HF_HOME to a larger disk."
+        )
+    return lines
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links of folders not there yet)
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,93 @@
+"""What each size would take and give on a machine, from its measured rates. Pure: estimates, and said to be that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from upsize.catalog import FAMILY, FamilyMember
+from upsize.compute import work_bytes
+from upsize.compute.plan import PRECISIONS
+from upsize.measure.rates import QUERY, Rates
+from upsize.model.config import ModelConfig
+
+LENGTHS = (8192, 32768)
+"""Tokens of the longest text that a service takes: what everything official runs at, and what the models accept."""
+
+EFFICIENCY = 0.65
+"""Of the products' own rate that a whole pass reaches: the rest goes to attention, norms and tokenising. Read on
+upsize's 0.6B on CPUs, where it is 0.6 to 0.75 for texts of ordinary length."""
+
+Fits = Literal["yes", "if memory is freed", "no"]
+_VOCABULARY = 151_669
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One size in one precision. Bytes are arithmetic, rates are estimates."""
+
+    size: str
+    precision: str
+    weight_bytes: int
+    work_bytes: dict[int, int]
+    """Length of the longest text in tokens → bytes of activations."""
+    fits: dict[int, Fits]
+    tokens_per_second: float
+    query_ms: float
+    """Of one query of 27 tokens, alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"estimated": ["tokens_per_second", "query_ms"]}
+
+
+def estimates(rates: Rates, memory: int, available: int, family: Sequence[FamilyMember] = FAMILY) -> list[Estimate]:
+    """Each embedder of the family in each precision that was measured, on a device of `memory` bytes, of which
+    `available` are free."""
+    return [
+        _estimate(member, precision, rates, memory, available)
+        for member in family
+        if member.kind == "embedding"
+        for precision in rates.products
+    ]
+
+
+def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
+    weights = member.parameters * PRECISIONS[precision].itemsize
+    work = {n: work_bytes(config_of(member), n, 4 if rates.device == "cpu" else 2) for n in LENGTHS}
+    return Estimate(
+        size=member.size,
+        precision=precision,
+        weight_bytes=weights,
+        work_bytes=work,
+        fits={n: fits(weights + w, memory, available) for n, w in work.items()},
+        tokens_per_second=EFFICIENCY * rates.products[precision] / member.flops_per_token,
+        query_ms=1e3 * QUERY * member.flops_per_token / rates.query_products[precision] / EFFICIENCY,
+    )
+
+
+def fits(need: int, memory: int, available: int) -> Fits:
+    """Whether `need` bytes fit into those available, or into the memory at all."""
+    if need <= available:
+        return "yes"
+    return "if memory is freed" if need <= memory else "no"
+
+
+def config_of(member: FamilyMember) -> ModelConfig:
+    """The configuration that a published checkpoint has."""
+    return ModelConfig(
+        architecture="Qwen3ForCausalLM",
+        hidden_size=member.hidden_size,
+        layers=member.layers,
+        heads=member.heads,
+        kv_heads=8,
+        head_dim=128,
+        intermediate_size=member.intermediate_size,
+        vocab_size=_VOCABULARY,
+        max_positions=member.context,
+        norm_eps=1e-6,
+        rope_theta=1e6,
+        tied=member.size != "8B",
+        dtype="bfloat16",
+    )

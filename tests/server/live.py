@@ -1,0 +1,48 @@
+"""A real server on a real port, in a thread of the test process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from upsize.engine import Limits
+from upsize.server import Address, LoadOptions, Service, create_app, load, wanted
+from upsize.server.run import bind
+
+
+@contextmanager
+def live(
+    models: dict[str, Path | str],
+    *,
+    keys: Sequence[str] = (),
+    protect_metrics: bool = False,
+    limits: Limits = Limits(),
+    allow_truncation: bool = False,
+    started: bool = True,
+) -> Iterator[httpx.Client]:
+    """Serve `models` (name → folder); gives a client whose base URL is the server's."""
+    service = Service(limits=limits, allow_truncation=allow_truncation)
+    server = uvicorn.Server(uvicorn.Config(create_app(service, keys, protect_metrics), log_config=None, lifespan="off"))
+    listener = bind(Address(port=0))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        if started:
+            chosen = wanted([f"{name}={folder}" for name, folder in models.items()])
+            service.start(load(chosen, LoadOptions(dtype="float32"), lambda _: None))
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=base, timeout=60) as client:
+            while not server.started:
+                time.sleep(0.01)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        service.finish()
+        listener.close()

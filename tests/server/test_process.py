@@ -1,0 +1,166 @@
+"""The life of `upsize serve` as a process: start, wrong starts, drain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.checkpoints import copy_of
+from upsize.cli import main
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "upsize", "serve", *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@contextmanager
+def process(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`upsize serve` on a free port, ready; its output in `log`."""
+    port = free_port()
+    with log.open("wb") as out:
+        started = subprocess.Popen(
+            command("--port", str(port), *arguments), stdout=out, stderr=out, env=os.environ | environment
+        )
+        try:
+            base = f"http://127.0.0.1:{port}"
+            for _ in range(600):
+                assert started.poll() is None, log.read_text()
+                try:
+                    if httpx.get(f"{base}/health").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.05)
+            yield started, base
+        finally:
+            started.kill()
+            started.wait()
+
+
+def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with process(log, str(embedder_folder)) as (server, base):
+        answers: list[int | str] = []
+        going = threading.Event()
+
+        def client() -> None:
+            with httpx.Client(base_url=base, timeout=60) as c:
+                while not going.is_set():
+                    try:
+                        answers.append(c.post("/v1/embeddings", json={"input": ["some words " * 60] * 16}).status_code)
+                    except httpx.ConnectError:
+                        return  # the listener is closed: this request was never accepted
+                    except httpx.TransportError as error:
+                        answers.append(repr(error))
+
+        threads = [threading.Thread(target=client) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0, log.read_text()
+        going.set()
+        for thread in threads:
+            thread.join()
+    assert answers.count(200) > 8
+    # A connection kept alive may be closed between two requests; nothing that was read may go unanswered.
+    assert set(answers) <= {200, 503}, answers
+    assert "Draining" in log.read_text()
+
+
+def test_start_says_what_was_derived(embedder_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with process(log, f"one={embedder_folder}", f"two={reranker_folder}", "--enable-metrics", "--tp-size", "2") as (_, base):
+        assert [m["id"] for m in httpx.get(f"{base}/v1/models").json()["data"]] == ["one", "two"]
+    text = log.read_text()
+    for words in ("Embedding model loaded successfully: one", "Reranker model loaded successfully: two", "fingerprint"):
+        assert words in text
+    for words in ("precision", "float32 products", "longest text", "--enable-metrics is not needed", "--tp-size and"):
+        assert words in text
+
+
+def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Path) -> None:
+    """A hub id, found in the hub's cache with no network, called by the name that the article's cell uses."""
+    snapshot = tmp_path / "hub" / "models--Qwen--Qwen3-Embedding-0.6B" / "snapshots" / "0123abc"
+    snapshot.parent.mkdir(parents=True)
+    copy_of(embedder_folder, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0123abc")
+    words = "--model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --is-embedding".split()
+    with process(tmp_path / "log", *words, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1") as (_, base):
+        client = openai.Client(base_url=f"{base}/v1", api_key="EMPTY")
+        response = client.embeddings.create(model="Qwen3-Embedding-0.6B", input="How are you today")
+    assert len(response.data[0].embedding) == 64
+    assert "Embedding model loaded successfully" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--nonsense"], 2, "No such option: --nonsense"),
+        (["--is-embeding"], 2, "--is-embedding"),
+        (["--dtype", "int3", "MODEL"], 1, "use auto, float32, bfloat16, float16"),
+        (["--device", "tpu", "MODEL"], 1, "use auto, cpu or cuda"),
+        (["--quantization", "fp8", "MODEL"], 1, "unquantised"),
+        (["--tokenizer-path", "elsewhere", "MODEL"], 1, "its own tokenizer"),
+        (["--context-length", "99999999", "MODEL"], 1, "this checkpoint takes"),
+        (["--served-model-name", "a", "--served-model-name", "b", "MODEL"], 1, "one for each model"),
+        (["MODEL", "MODEL"], 1, "Two models are called"),
+        (["no/such/folder"], 1, "none of these"),
+        (["--log-level", "loud"], 1, "use one of debug"),
+    ],
+)
+def test_wrong_starts(
+    embedder_folder: Path,
+    arguments: list[str],
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [str(embedder_folder) if a == "MODEL" else a for a in arguments]
+    monkeypatch.setattr(sys, "argv", ["upsize", "serve", "--port", str(free_port()), *given])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert (ended.value.code, words in said) == (code, True), said
+
+
+def test_a_port_in_use_is_said_before_anything_is_loaded(embedder_folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(command(str(embedder_folder), "--port", port), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} is in use" in done.stderr
+    assert "loaded" not in done.stderr
+
+
+def test_a_broken_checkpoint_ends_the_start(embedder_folder: Path, tmp_path: Path) -> None:
+    broken = copy_of(embedder_folder, tmp_path / "broken")
+    shutil.copy(broken / "model.safetensors", tmp_path / "whole")
+    (broken / "model.safetensors").write_bytes((tmp_path / "whole").read_bytes()[:5000])
+    done = subprocess.run(command(str(broken), "--port", str(free_port())), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "model.safetensors: expected" in done.stderr
+    assert "Traceback" not in done.stderr
