@@ -40,7 +40,7 @@ class Recipe:
     distil_tokens: int = 3000  # padded tokens of a distillation batch
     pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
     contrast_every: int = 4  # one batch in so many is contrastive
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.2e-3
     warmup: int = 200
     max_tokens: int = 256
     seed: int = 20
@@ -287,7 +287,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
             speed = tokens / (now - began)
             print(f"step {step}, {100 * progress:.1f} %, rate {rate:.5f}, {means}, {speed:.0f} tokens/s", flush=True)
             last_report = now
-        if now - last_save > 300:
+        if now - last_save > 480:
             save(model, optimizer, step, spent, state_path)
             copy = rounded(model)
             checkpoint.write(copy, tokenizer, folder, reranker=False)

@@ -21,7 +21,9 @@ LONG = " ".join(SENTENCES)
 PREFIX = EmbeddingPrompts().query
 
 
-def one(tokenizer: TextTokenizer, text: str, prefix: str = "", limit: int = 1024, cut: Truncation = Truncation()) -> list[int]:
+def one(
+    tokenizer: TextTokenizer, text: str, prefix: str = "", limit: int = 1024, cut: Truncation = Truncation()
+) -> list[int]:
     (encoded,) = encode_texts(tokenizer, [text], prefix, limit, cut)
     return encoded.ids.tolist()
 
@@ -53,7 +55,9 @@ def test_ids_of_a_text_are_the_text(tokenizer: TextTokenizer) -> None:
 def test_the_limit_counts_the_end_token(tokenizer: TextTokenizer) -> None:
     tokens = len(one(tokenizer, LONG))
     assert len(one(tokenizer, LONG, limit=tokens)) == tokens
-    with pytest.raises(TextTooLong, match=rf"input\[0\] has {tokens} tokens and this model takes {tokens - 1}") as caught:
+    with pytest.raises(
+        TextTooLong, match=rf"input\[0\] has {tokens} tokens and this model takes {tokens - 1}"
+    ) as caught:
         one(tokenizer, LONG, limit=tokens - 1)
     assert (caught.value.tokens, caught.value.limit, caught.value.index) == (tokens, tokens - 1, 0)
 
@@ -163,6 +167,10 @@ def test_the_checkpoints_own_prompts_win(embedder_folder: Path, tmp_path: Path) 
 
 
 def test_digests_tell_prompts_apart() -> None:
-    several = [EmbeddingPrompts(), EmbeddingPrompts(query="ab", document="c"), EmbeddingPrompts(query="a", document="bc")]
+    several = [
+        EmbeddingPrompts(),
+        EmbeddingPrompts(query="ab", document="c"),
+        EmbeddingPrompts(query="a", document="bc"),
+    ]
     assert len({p.digest() for p in several}) == 3
     assert dataclasses.replace(several[0]).digest() == several[0].digest()

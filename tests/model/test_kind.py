@@ -54,6 +54,30 @@ def test_a_chat_model_is_refused_unless_the_user_says_what_it_is(chat_model: Pat
 
 
 @pytest.mark.parametrize(
+    ("layout", "stated", "sign"),
+    [
+        (Layout(), "reranker", "a pooling in modules.json"),
+        (Layout(sentence_transformers=False), "reranker", "a tokenizer that appends <|endoftext|>"),
+        (Layout(kind="reranker", score_head=True), "embedding", "score.weight among the tensors"),
+    ],
+)
+def test_a_clear_sign_is_not_overridden(layout: Layout, stated: Kind, sign: str, checkpoint_folder: Folder) -> None:
+    with pytest.raises(UnsupportedModel) as caught:
+        open_checkpoint(checkpoint_folder(layout), stated)
+    assert sign in caught.value.found
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+@pytest.mark.parametrize("stated", ["embedding", "reranker"])
+def test_the_user_decides_where_names_are_the_only_sign(
+    prefixed: bool, stated: Kind, checkpoint_folder: Folder
+) -> None:
+    folder = checkpoint_folder(Layout(kind="reranker", prefixed=prefixed))
+    assert open_checkpoint(folder).kind == ("reranker" if prefixed else "embedding")
+    assert open_checkpoint(folder, stated).kind == stated
+
+
+@pytest.mark.parametrize(
     ("module", "kind"),
     [
         ("sentence_transformers.models.Pooling", "embedding"),
@@ -61,7 +85,9 @@ def test_a_chat_model_is_refused_unless_the_user_says_what_it_is(chat_model: Pat
         ("sentence_transformers.base.modules.LogitScore", "reranker"),
     ],
 )
-def test_modules_json_outweighs_the_tensors_names(reranker_folder: Path, tmp_path: Path, module: str, kind: Kind) -> None:
+def test_modules_json_outweighs_the_tensors_names(
+    reranker_folder: Path, tmp_path: Path, module: str, kind: Kind
+) -> None:
     folder = copy_of(reranker_folder, tmp_path / "own")
     write_json(folder / "modules.json", [{"idx": 0, "type": "…Transformer"}, {"idx": 1, "type": module}])
     assert open_checkpoint(folder).kind == kind

@@ -11,6 +11,8 @@ import pytest
 from tests import reference
 from tests.checkpoints import SENTENCES, Layout
 from upsize import Embedder, Reranker
+from upsize.compute import load_model
+from upsize.engine import Engine, RerankRequest
 from upsize.model import open_checkpoint
 
 Folder = Callable[[Layout], Path]
@@ -28,7 +30,6 @@ EMBEDDERS = {
 }
 RERANKERS = {
     "as published": Layout(kind="reranker"),
-    "un-prefixed": Layout(kind="reranker", prefixed=False),
     "sharded": Layout(kind="reranker", sharded=True),
     "transformers 5": Layout(kind="reranker", transformers_5=True),
 }
@@ -61,7 +62,9 @@ def test_vectors_agree_when_transformers_reads_that_layout_itself(layout: Layout
 
 def test_a_query_is_its_prompt_and_text(checkpoint_folder: Folder) -> None:
     folder = checkpoint_folder(Layout())
-    expected = reference.vectors(folder, [f"Instruct: {reference.TASK}\nQuery:{QUERY}", f"Instruct: Sort\nQuery:{QUERY}"])
+    expected = reference.vectors(
+        folder, [f"Instruct: {reference.TASK}\nQuery:{QUERY}", f"Instruct: Sort\nQuery:{QUERY}"]
+    )
     with Embedder(str(folder), dtype="float32") as embedder:
         got = np.stack([embedder.encode_query(QUERY), embedder.encode_query(QUERY, instruction="Sort")])
     np.testing.assert_allclose(got, expected, atol=1e-5, rtol=0)
@@ -73,6 +76,16 @@ def test_log_odds_of_every_tied_reranker_layout(
 ) -> None:
     with Reranker(str(checkpoint_folder(layout)), dtype="float32") as reranker:
         np.testing.assert_allclose(reranker.log_odds(QUERY, TEXTS), expected_log_odds, atol=1e-4, rtol=0)
+
+
+def test_log_odds_of_an_unprefixed_reranker_that_the_user_names(
+    checkpoint_folder: Folder, expected_log_odds: np.ndarray
+) -> None:
+    folder = checkpoint_folder(Layout(kind="reranker", prefixed=False))
+    engine = Engine({"m": load_model(str(folder), kind="reranker", device="cpu", dtype="float32")})
+    got = engine.submit("m", RerankRequest(QUERY, TEXTS)).result(20).values
+    engine.close()
+    np.testing.assert_allclose(got, expected_log_odds, atol=1e-4, rtol=0)
 
 
 def test_log_odds_of_an_untied_reranker(checkpoint_folder: Folder, expected_log_odds: np.ndarray) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SERVICE = "With --base-url"
 MARKS = {"ok": "[green]ok[/]", "note": "[dim]note[/]", "wrong": "[bold red]wrong[/]"}
-FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]if memory is freed[/]", "no": "[red]does not fit[/]"}
+FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]too full[/]", "no": "[red]too large[/]"}
 
 
 def doctor(
@@ -35,10 +35,9 @@ def doctor(
 
     Works against any OpenAI-compatible embeddings service. Exit code 0 when healthy, 1 when something is wrong.
 
-    \b
-    upsize doctor                                           # this machine
-    upsize doctor --base-url http://localhost:30000/v1
-    upsize doctor --base-url https://host/v1 --model Qwen3-Embedding-0.6B --api-key KEY --dimensions 1024
+    - `upsize doctor`
+    - `upsize doctor --base-url http://localhost:30000/v1`
+    - `upsize doctor --base-url https://host/v1 --model Qwen3-Embedding-0.6B --api-key KEY --dimensions 1024`
     """
     if base_url is None:
         if model or dimensions:
@@ -84,7 +83,7 @@ def _machine(json: Path | None) -> None:
         if str(json) == "-":
             return
     _show_machine(environment, rates)
-    _show_sizes(sizes, rates, free)
+    _show_sizes(sizes, free)
     for line in lines:
         Console(highlight=False, soft_wrap=True).print(f"[yellow]note[/] {escape(line)}")
 
@@ -119,23 +118,26 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
     Console(highlight=False).print(table)
 
 
-def _show_sizes(sizes: list[Estimate], rates: Rates, free: int) -> None:
-    lengths = list(sizes[0].work_bytes)
+def _show_sizes(sizes: list[Estimate], free: int) -> None:
     table = Table(
         box=None,
         pad_edge=False,
+        title_justify="left",
         caption_justify="left",
-        caption="~ estimated from the measured rates, not measured. GB = weights + work for the longest text.",
+        title=f"GB of weights + of work for the longest text, on {free / 1e9:.1f} GB free",
+        caption="~ estimated from the measured rates, not measured",
     )
-    for heading in ("size", "precision", *(f"GB at {n} tokens, of {free / 1e9:.1f}" for n in lengths)):
-        table.add_column(heading)
-    table.add_column("~ tokens/s", justify="right")
-    table.add_column("~ ms of a 27-token query", justify="right")
+    table.add_column("size")
+    table.add_column("precision")
+    for length in sizes[0].work_bytes:
+        table.add_column(f"{length} tokens", justify="right")
+        table.add_column("")
+    table.add_column("~tokens/s", justify="right")
+    table.add_column("~query ms", justify="right")
     for e in sizes:
-        need = (
-            f"{e.weight_bytes / 1e9:.2f} + {w / 1e9:.2f} = {(e.weight_bytes + w) / 1e9:.2f} {FITS[e.fits[n]]}"
-            for n, w in e.work_bytes.items()
-        )
-        table.add_row(e.size, e.precision, *need, f"{e.tokens_per_second:,.0f}", f"{e.query_ms:,.0f}")
+        cells = []
+        for length, work in e.work_bytes.items():
+            cells += [f"{e.weight_bytes / 1e9:.2f} + {work / 1e9:.2f}", FITS[e.fits[length]]]
+        table.add_row(e.size, e.precision, *cells, f"{e.tokens_per_second:,.0f}", f"{e.query_ms:,.0f}")
     Console(highlight=False).print()
     Console(highlight=False).print(table)

@@ -11,20 +11,30 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import orjson
 
 from upsize.errors import InvalidInput, MissingExtra
 
-Format = Literal["text", "jsonl", "csv", "parquet"]
-SUFFIXES: dict[str, Format] = {
-    ".txt": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".parquet": "parquet",
+
+class Format(StrEnum):
+    """How a file is read."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+SUFFIXES = {
+    ".txt": Format.TEXT,
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
 }
 TEXT = "text"
 """The only field of a text file, and the field of other files that is taken if there is one of this name."""
@@ -53,16 +63,16 @@ class Source:
     @property
     def unit(self) -> str:
         """What `Record.line` counts."""
-        return "row" if self.format == "parquet" else "line"
+        return "row" if self.format is Format.PARQUET else "line"
 
     def records(self, wanted: Sequence[str] | None = None) -> Iterator[Record]:
         """All records, in order, with at least the fields `wanted` (None: all).
 
         Raises InvalidInput where the file as a whole cannot be read, MissingExtra for Parquet without pyarrow.
         """
-        if self.format == "parquet":
+        if self.format is Format.PARQUET:
             return _parquet(self, wanted)
-        return {"text": _text, "jsonl": _jsonl, "csv": _csv}[self.format](self)
+        return {Format.TEXT: _text, Format.JSONL: _jsonl, Format.CSV: _csv}[self.format](self)
 
     def digest(self) -> str:
         """SHA-256 of the file's bytes, 64 hexadecimal digits."""
@@ -76,7 +86,7 @@ class Source:
 
     def columns(self) -> dict[str, bool]:
         """Name → whether it holds text, of the fields: a Parquet file's schema, or what the first good record has."""
-        if self.format == "parquet":
+        if self.format is Format.PARQUET:
             pyarrow, file = _open_parquet(self)
             return {column.name: _is_text(pyarrow, column.type) for column in file.schema_arrow}
         first = next((record.fields for record in self.records() if record.fault is None), {})
@@ -89,13 +99,15 @@ def open_source(name: str, format: Format | None, spool: Callable[[], Path]) -> 
     The format is told by the suffix unless given. Raises InvalidInput for a file that is none, or of no known format.
     """
     if name == "-":
-        if format == "csv" or format == "parquet":
+        if format in (Format.CSV, Format.PARQUET):
             raise InvalidInput(f"Standard input is read as text or JSONL, not {format}: write it to a file first.")
         path = spool()
         with path.open("rb") as file:
             if format is None and file.read(512).removeprefix(_BOM).lstrip().startswith(b'{"'):
-                raise InvalidInput("Standard input looks like JSONL: say --format jsonl, or --format text if it is text.")
-        return Source("standard input", path, format or "text")
+                raise InvalidInput(
+                    "Standard input looks like JSONL: say --format jsonl, or --format text if it is text."
+                )
+        return Source("standard input", path, format or Format.TEXT)
     path = Path(name)
     if not path.is_file():
         raise InvalidInput(f"{name}: {'a folder, not a file' if path.is_dir() else 'no such file'}.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from upsize.cli.records import TEXT, Record, Source
+from upsize.cli.records import TEXT, Format, Record, Source
 from upsize.errors import InvalidInput
 
 T_co = TypeVar("T_co", covariant=True)
@@ -30,6 +30,9 @@ class Rows(Protocol[T_co]):
     def source(self) -> Source:
         """The file."""
 
+    def settings(self) -> dict[str, str | int | None]:
+        """How it is read."""
+
     def __iter__(self) -> Iterator[Row[T_co]]:
         """Read it, from the beginning each time."""
 
@@ -50,6 +53,10 @@ class TextRows:
     id_field: str | None = None
     limit: int | None = None
 
+    def settings(self) -> dict[str, str | int | None]:
+        """How the source is read."""
+        return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit}
+
     def __iter__(self) -> Iterator[Row[str]]:
         wanted = [self.text_field, *([self.id_field] if self.id_field else [])]
         for record in islice(self.source.records(wanted), self.limit):
@@ -66,6 +73,10 @@ class PairRows:
     source: Source
     id_field: str | None = None
     limit: int | None = None
+
+    def settings(self) -> dict[str, str | int | None]:
+        """How the source is read."""
+        return {"id_field": self.id_field, "limit": self.limit}
 
     def __iter__(self) -> Iterator[Row[Pair]]:
         wanted = ["query", "documents", *([self.id_field] if self.id_field else [])]
@@ -85,9 +96,11 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
 
     Raises InvalidInput, listing the fields, where that does not tell, or where a field is not there.
     """
-    if source.format == "text":
+    if source.format is Format.TEXT:
         if asked or id_field:
-            raise InvalidInput(f"{source.name} is read as plain text, which has no fields: leave --text-field and --id-field out.")
+            raise InvalidInput(
+                f"{source.name} is read as plain text, which has no fields: leave --text-field and --id-field out."
+            )
         return TEXT
     columns = source.columns()
     texts = [name for name, is_text in columns.items() if is_text and name != id_field]
@@ -97,26 +110,26 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
         none = "no field holds text" if not texts else f"{len(texts)} fields hold text and none is called 'text'"
         raise InvalidInput(f"{source.name}: {none}. Say which with --text-field. {listing}")
     # A JSONL record need not have every field: what its first record lacks is told record by record.
-    for name in (chosen, id_field) if source.format != "jsonl" else ():
+    for name in (chosen, id_field) if source.format is not Format.JSONL else ():
         if name is not None and name not in columns:
             raise InvalidInput(f"{source.name} has no field {name!r}. {listing}")
-    if source.format == "parquet" and not columns[chosen]:
+    if source.format is Format.PARQUET and not columns[chosen]:
         raise InvalidInput(f"{source.name}: the field {chosen!r} does not hold text. {listing}")
     return chosen
 
 
-def require_fields(source: Source, names: Sequence[str | None]) -> None:
-    """InvalidInput, listing the fields, unless the source has those of `names` that are not None."""
-    if source.format in ("text", "csv"):
+def require_pairs(source: Source, id_field: str | None) -> None:
+    """InvalidInput, listing the fields, unless the source can hold queries with documents, and has them."""
+    if source.format in (Format.TEXT, Format.CSV):
         raise InvalidInput(
-            f"{source.name} is read as {source.format}, which cannot hold a list of documents. "
-            'Give JSONL or Parquet of {"query": …, "documents": […]}, or one query and a file of documents: '
-            f"upsize rerank 'QUERY' {source.name}"
+            f"{source.name} is read as {source.format}, which cannot hold a list of documents. Give JSONL or Parquet "
+            f"of 'query' and 'documents', or one query and a file of documents: upsize rerank QUERY {source.name}"
         )
-    columns = source.columns()
-    for name in names:
-        if name is not None and name not in columns and columns:
-            raise InvalidInput(f"{source.name} has no field {name!r}. Fields: {', '.join(columns)}.")
+    if source.format is Format.PARQUET:
+        columns = source.columns()
+        for name in ("query", "documents", id_field):
+            if name is not None and name not in columns:
+                raise InvalidInput(f"{source.name} has no field {name!r}. Fields: {', '.join(columns)}.")
 
 
 def text_fault(what: str, value: Any) -> str | None:

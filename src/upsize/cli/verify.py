@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,51 +11,53 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upsize.cli.options import MODEL, Device, Dtype, HubOption, Revision
 from upsize.cli.report import JSON, write_json
-from upsize.errors import InvalidInput
 
 if TYPE_CHECKING:
     from upsize.catalog import Kind
-    from upsize.measure import Verification
-    from upsize.model.hub import Hub
+    from upsize.measure import Figure, Verification
 
 STYLES = {"passed": "green", "failed": "bold red", "differs": "yellow", "skipped": "dim"}
 
 
+class Task(StrEnum):
+    """What a checkpoint is for."""
+
+    EMBEDDING = "embedding"
+    RERANKER = "reranker"
+
+
 def verify(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, hub id, or demo name.")],
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), bfloat16, float32, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     batches: Annotated[int, typer.Option(min=1, help="Random batches of the batch-invariance check.")] = 20,
     published: Annotated[
         bool, typer.Option("--published", help="Fail unless these are the published weights.")
     ] = False,
-    task: Annotated[
-        str | None, typer.Option(help="embedding or reranker, for a checkpoint that does not tell.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit at the hub.")] = None,
-    download_dir: Annotated[str | None, typer.Option(help="Cache folder of the hub.")] = None,
-    hub: Annotated[str | None, typer.Option(help="huggingface or modelscope; also UPSIZE_HUB.")] = None,
-    token: Annotated[str | None, typer.Option(help="The hub's token; also HF_TOKEN.")] = None,
     json: Annotated[Path | None, JSON] = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    task: Annotated[Task | None, typer.Option(rich_help_panel=MODEL, help="Where the files do not tell.")] = None,
+    hub: HubOption = None,
+    revision: Revision = None,
 ) -> None:
     """Check that a checkpoint is computed rightly here: against transformers, published values and its own invariants.
 
     Exit code 0 if nothing failed, 1 otherwise. A check that cannot be made says why.
 
-    \b
-    upsize verify Qwen/Qwen3-Embedding-0.6B
-    upsize verify ./my-fine-tuned --dtype float32 --batches 50
-    upsize verify Qwen/Qwen3-Reranker-0.6B --published --json report.json
+    - `upsize verify Qwen/Qwen3-Embedding-0.6B`
+    - `upsize verify ./my-fine-tuned --dtype float32 --batches 50`
+    - `upsize verify Qwen/Qwen3-Reranker-0.6B --published --json report.json`
     """
     from upsize.compute import load_model
     from upsize.measure import verify as run
     from upsize.model import HubOptions
 
-    options = HubOptions(_hub(hub), revision, download_dir, token)
+    options = HubOptions(hub=hub.value if hub else None, revision=revision)
+    kind: Kind | None = None if task is None else "reranker" if task is Task.RERANKER else "embedding"
     progress = Console(stderr=True, highlight=False)
     with progress.status("loading") as status:
-        loaded = load_model(model, kind=_kind(task), device=device, dtype=dtype, hub=options)
+        loaded = load_model(model, kind=kind, device=device, dtype=dtype, hub=options)
         for note in loaded.plan.notes:
             progress.print(f"note: {note}")
         done = run(
@@ -70,36 +73,23 @@ def verify(
 
 def _show(done: Verification) -> None:
     console = Console(highlight=False)
+    shape = f", of the shape of {done.published}" if done.published else ""
     console.print(
-        f"[bold]{escape(done.folder)}[/]: {done.kind}{f', of the shape of {done.published}' if done.published else ''}, "
+        f"[bold]{escape(done.folder)}[/]: {done.kind}{shape}, "
         f"{done.precision} on {done.device}, space {done.fingerprint}, torch {done.torch}"
     )
     table = Table(box=None, pad_edge=False)
-    for heading in ("check", "", "figure", "found", "allowed", "what"):
-        table.add_column(heading, justify="right" if heading == "found" else "left")
+    for heading in ("", "check", "found, and what is allowed"):
+        table.add_column(heading)
     for check in done.checks:
-        table.add_row(
-            check.name,
-            f"[{STYLES[check.status]}]{check.status}[/]",
-            "\n".join(f.name for f in check.figures),
-            "\n".join(f.value_text if f.holds else f"[bold red]{f.value_text}[/]" for f in check.figures),
-            "\n".join(f.limit_text for f in check.figures),
-            escape(check.note),
-        )
+        lines = [_line(figure) for figure in check.figures]
+        lines += [f"[dim]{escape(check.note)}[/]"] if check.note else []
+        table.add_row(f"[{STYLES[check.status]}]{check.status}[/]", check.name, "\n".join(lines))
     console.print(table)
     counts = ", ".join(f"{done.count(s)} {s}" for s in STYLES if done.count(s))
-    console.print(
-        f"[{'bold green' if done.ok else 'bold red'}]{'verified' if done.ok else 'not verified'}[/]: {counts}"
-    )
+    console.print(f"{'[bold green]verified' if done.ok else '[bold red]not verified'}[/]: {counts}")
 
 
-def _kind(task: str | None) -> Kind | None:
-    if task is None or task == "embedding" or task == "reranker":
-        return task
-    raise InvalidInput(f"--task {task!r}: use embedding or reranker.", param="task")
-
-
-def _hub(name: str | None) -> Hub | None:
-    if name is None or name == "huggingface" or name == "modelscope":
-        return name
-    raise InvalidInput(f"--hub {name!r}: use huggingface or modelscope.", param="hub")
+def _line(figure: Figure) -> str:
+    style = "bold" if figure.holds else "bold red"
+    return f"{escape(figure.name)} [{style}]{figure.value_text}[/] ({figure.limit_text})"

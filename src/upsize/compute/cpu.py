@@ -58,7 +58,7 @@ class _Widening:
         out = torch.empty(len(x), self.outputs)
         column = 0
         for weight in self.weights:
-            for tile in weight.split(TILE):
+            for tile in torch.split(weight, TILE):
                 torch.mm(x, tile.float().t(), out=out[:, column : column + len(tile)])
                 column += len(tile)
         return out

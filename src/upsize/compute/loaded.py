@@ -32,9 +32,7 @@ class LoadedModel:
         self.threads = torch.get_num_threads() if plan.device == "cpu" else 1
         with torch.inference_mode():
             self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
-            self._direction = (
-                rerank_direction(checkpoint).to(backend.device) if checkpoint.kind == "reranker" else None
-            )
+            self._direction = rerank_direction(checkpoint).to(backend.device) if checkpoint.kind == "reranker" else None
 
     @torch.inference_mode()
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:

@@ -39,9 +39,8 @@ def this_machine() -> Machine:
     """Look at the machine. Takes a few milliseconds."""
     capabilities = torch.cpu.get_capabilities()
     memory, available = psutil.virtual_memory().total, psutil.virtual_memory().available
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit is not None and limit < memory:
-        memory, available = limit, min(available, limit - (used or 0))
+    limit, free = _container_memory()
+    memory, available = min(memory, limit), min(available, free)
     return Machine(
         processor=str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -55,10 +54,34 @@ def this_machine() -> Machine:
     )
 
 
-def _cgroup(name: str) -> int | None:
-    """A value of this process's control group (version 2), or None where there is no such limit."""
-    try:
-        text = Path("/sys/fs/cgroup", name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 62
+_MEMORY_FILES = (  # limit, usage, statistics with the names of cached file pages and of shared memory among them
+    ("memory.max", "memory.current", "memory.stat", "file", "shmem"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_cache",
+        "total_shmem",
+    ),
+)
+"""Of control groups of version 2 and 1."""
+
+
+def _container_memory() -> tuple[int, int]:
+    """Limit of this process's control group and what is free of it, in bytes; very large where there is no limit.
+
+    Cached file pages count as free, for the kernel gives them back: a model that was just downloaded fills the cache.
+    """
+    for limit_file, used_file, stat_file, cache_name, shared_name in _MEMORY_FILES:
+        try:
+            limit, used = (CGROUP / limit_file).read_text().strip(), int((CGROUP / used_file).read_text())
+            lines = (CGROUP / stat_file).read_text().splitlines()
+        except (OSError, ValueError):
+            continue
+        if limit.isdigit():
+            stat = dict(line.split(maxsplit=1) for line in lines)
+            given_back = int(stat.get(cache_name, 0)) - int(stat.get(shared_name, 0))
+            return int(limit), max(int(limit) - used + given_back, 0)
+    return _UNLIMITED, _UNLIMITED

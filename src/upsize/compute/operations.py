@@ -1,8 +1,9 @@
-"""What every torch device does alike: norm, rotation, SwiGLU, and attention one sequence at a time."""
+"""What every torch device does alike: norm, rotation, SwiGLU, and attention by equal lengths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -32,26 +33,30 @@ class TorchOperations:
         return F.silu(gate).mul_(up)
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, cu_q: Sequence[int], cu_k: Sequence[int]) -> Tensor:
-        """Causal attention by one fused call a sequence. Memory grows with the queries times the longest keys."""
+        """Causal attention by one fused call for each run of neighbours of equal length, which needs no padding.
+        Memory grows with the queries times the longest keys."""
         out = torch.empty(len(q), q.shape[1] * q.shape[2], dtype=q.dtype, device=q.device)
-        for i in range(len(cu_q) - 1):
-            queries, seen = slice(cu_q[i], cu_q[i + 1]), slice(cu_k[i], cu_k[i + 1])
-            out[queries] = _attend(q[queries], k[seen], v[seen])
+        shapes = [(q1 - q0, k1 - k0) for (q0, q1), (k0, k1) in zip(pairwise(cu_q), pairwise(cu_k), strict=True)]
+        first = 0
+        for (rows, seen), run in groupby(shapes):
+            last = first + sum(1 for _ in run)
+            mine, theirs = slice(cu_q[first], cu_q[last]), slice(cu_k[first], cu_k[last])
+            out[mine] = _attend(q[mine], k[theirs], v[theirs], rows, seen)
+            first = last
         return out
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One sequence: the queries are the last len(q) of its len(k) positions."""
-    rows, total = len(q), len(k)
+def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, seen: int) -> Tensor:
+    """Some sequences end to end, each with `rows` queries that are the last of its `seen` positions."""
     mask = None
-    if 1 < rows < total:
-        mask = torch.ones(rows, total, dtype=torch.bool, device=q.device).tril(total - rows)
+    if 1 < rows < seen:
+        mask = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril(seen - rows)
     attended = F.scaled_dot_product_attention(
-        q.transpose(0, 1)[None],
-        k.transpose(0, 1)[None],
-        v.transpose(0, 1)[None],
+        q.view(-1, rows, *q.shape[1:]).transpose(1, 2),
+        k.view(-1, seen, *k.shape[1:]).transpose(1, 2),
+        v.view(-1, seen, *v.shape[1:]).transpose(1, 2),
         attn_mask=mask,
-        is_causal=1 < rows == total,
+        is_causal=1 < rows == seen,
         enable_gqa=True,
     )
-    return attended[0].transpose(0, 1).reshape(rows, -1)
+    return attended.transpose(1, 2).reshape(len(q), -1)

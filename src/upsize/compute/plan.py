@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import torch
 
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
+from upsize.compute.cpu import CpuBackend
+from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Checkpoint
@@ -16,7 +19,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
 CPU_BUDGET = 512
-"""Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps the others waiting less."""
+"""Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps others waiting less."""
 CUDA_BUDGET = 16384
 
 
@@ -47,11 +50,12 @@ def plan(
     notes: list[str] = []
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise InvalidInput(f"--device {device!r}: use auto, cpu or cuda.", param="device")
-    if kind == "cuda" and not machine.gpus:
-        raise InvalidInput("--device cuda, but torch finds no CUDA device here. Use cpu.", param="device")
+    if not (form := re.fullmatch(r"cpu|cuda(?::(\d+))?", device)):
+        raise InvalidInput(f"--device {device!r}: use auto, cpu, cuda or cuda:N.", param="device")
+    kind, number = device.split(":")[0], int(form[1] or 0)
+    if kind == "cuda" and number >= len(machine.gpus):
+        found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
+        raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
     precision = _precision(checkpoint, dtype, notes)
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
@@ -60,17 +64,17 @@ def plan(
             param="context_length",
         )
     tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
-    weights = checkpoint.weights.bytes * PRECISIONS[precision].itemsize // PRECISIONS[checkpoint.config.dtype].itemsize
+    weights = checkpoint.weights.parameters * PRECISIONS[precision].itemsize
     result = Plan(
         device,
         precision,
         longest,
         tokens,
         weights,
-        work_bytes(checkpoint.config, max(tokens, longest), 4 if kind == "cpu" else 2),
+        work_bytes(checkpoint.config, max(tokens, longest), kind),
         tuple(notes),
     )
-    memory = machine.available if kind == "cpu" else machine.gpus[0].memory
+    memory = machine.available if kind == "cpu" else machine.gpus[number].memory
     if weights > memory:
         raise UpsizeError(
             f"{checkpoint.folder}: the weights take {weights / 1e9:.1f} GB in {precision} and {device} has "
@@ -82,7 +86,10 @@ def plan(
 def _precision(checkpoint: Checkpoint, dtype: str, notes: list[str]) -> str:
     wanted = SYNONYMS.get(dtype, dtype)
     if wanted == "auto":
-        return checkpoint.config.dtype if checkpoint.config.dtype in ("bfloat16", "float32") else "bfloat16"
+        if checkpoint.config.dtype in ("bfloat16", "float32"):
+            return checkpoint.config.dtype
+        notes.append(f"config.json says {checkpoint.config.dtype}, which this family was not trained for; in bfloat16")
+        return "bfloat16"
     if wanted not in PRECISIONS:
         raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}.", param="dtype")
     if wanted == "float16" and checkpoint.config.hidden_size >= FP16_UNSAFE_HIDDEN_SIZE:
@@ -91,9 +98,10 @@ def _precision(checkpoint: Checkpoint, dtype: str, notes: list[str]) -> str:
     return wanted
 
 
-def work_bytes(config: ModelConfig, tokens: int, itemsize: int, slab: int = 512) -> int:
+def work_bytes(config: ModelConfig, tokens: int, device: str = "cpu") -> int:
     """Activations of `tokens` packed tokens: the residual stream, rotary tables, one layer's keys and values, a slab
-    through the widest part of a layer, and the mask of a slab against all keys."""
+    through the widest part of a layer, and on a CPU the mask of a slab against all keys."""
+    itemsize, slab, mask = (4, CpuBackend.slab, 5) if device == "cpu" else (2, CudaBackend.slab, 0)
     row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
     widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
-    return tokens * row + min(slab, tokens) * (widest * 4 + tokens * 5)
+    return tokens * row + min(slab, tokens) * (widest * 4 + tokens * mask)

@@ -159,6 +159,12 @@ def _answer(future: Future[Result], done: int) -> Result:
         raise TextTooLong(error.tokens, error.limit, param=error.param, index=_shift(error.index, done)) from None
     except NonFiniteVector as error:
         raise NonFiniteVector(error.index + done, error.precision) from None
+    except InvalidInput as error:
+        if error.index is None:
+            raise
+        place = error.index + done
+        message = str(error).replace(f"[{error.index}]", f"[{place}]", 1)
+        raise InvalidInput(message, param=error.param, index=place) from None
 
 
 def _shift(index: int | None, done: int) -> int | None:
@@ -255,6 +261,7 @@ class Embedder(_Local):
     ) -> NDArray[np.float32]:
         if isinstance(texts, str):
             return self._encode([texts], input_type, instruction, dim, progress)[0]  # type: ignore[no-any-return]
+        texts = list(texts)  # columns of numpy and pandas are sliced otherwise
         for index, text in enumerate(texts):
             if not isinstance(text, str) or not text:
                 what = "an empty string" if text == "" else f"a {type(text).__name__}, not a string"
@@ -301,6 +308,9 @@ class Reranker(_Local):
         self, query: str, documents: Sequence[str], instruction: str | None = None, *, progress: bool = False
     ) -> NDArray[np.float32]:
         """logit(yes) − logit(no) of each document, float32 (n,): what `score` is the sigmoid of."""
+        if isinstance(documents, str):
+            raise InvalidInput("documents is one string; give a list of them.", param="documents")
+        documents = list(documents)
         requests = (
             RerankRequest(query, documents[i : i + CALL], instruction, self._truncation, lane=Lane.BULK)
             for i in range(0, max(len(documents), 1), CALL)
@@ -325,6 +335,7 @@ class Reranker(_Local):
         self, query: str, documents: Sequence[str], instruction: str | None = None, top_n: int | None = None
     ) -> list[Ranked]:
         """The documents, best first, at most `top_n` of them."""
+        documents = list(documents)
         scores = self.score(query, documents, instruction)
         order = np.argsort(-scores, kind="stable")[:top_n]
         return [Ranked(int(i), float(scores[i]), documents[i]) for i in order]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -12,13 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from upsize.compute import LoadedModel
-from upsize.engine.job import Job, suspicions
+from upsize.engine.job import Job
 from upsize.engine.nouns import Request, Result
 from upsize.engine.threads import Observer, Served, Threads
 from upsize.errors import Overloaded, Unavailable, UnknownModel
-from upsize.model.suspicion import ADVICE
-
-log = logging.getLogger("upsize.engine")
 
 
 @dataclass(frozen=True)
@@ -37,13 +33,12 @@ class Engine:
     def __init__(
         self, models: Mapping[str, LoadedModel], limits: Limits = Limits(), observer: Observer | None = None
     ) -> None:
-        self._limits, self._observer = limits, observer
+        self._limits = limits
         self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
         self._threads = Threads(self._served, limits.queued_tokens, observer)
         self._inside = 0
         self._idle = threading.Condition()
         self._draining = False
-        self._warned: set[str] = set()
 
     @property
     def models(self) -> dict[str, LoadedModel]:
@@ -68,7 +63,6 @@ class Engine:
             self._inside += 1
         job = Job(request)
         job.future.add_done_callback(self._leave)
-        self._look_twice(served, request)
         return self._threads.submit(served, job)
 
     def queue(self, name: str) -> tuple[int, int]:
@@ -88,20 +82,14 @@ class Engine:
 
     def close(self) -> None:
         """Stop. What still waits is answered with Unavailable."""
+        with self._idle:
+            self._draining = True
         self._threads.close()
 
     def _leave(self, _: Future[Result]) -> None:
         with self._idle:
             self._inside -= 1
             self._idle.notify_all()
-
-    def _look_twice(self, served: Served, request: Request) -> None:
-        for kind in set(suspicions(served.model, request)):
-            if self._observer is not None:
-                self._observer.suspicion(served.name, kind)
-            if kind not in self._warned:
-                self._warned.add(kind)
-                log.warning("%s: %s (said once; counted in upsize_suspicious_inputs_total)", served.name, ADVICE[kind])
 
 
 def _first_rate(model: LoadedModel) -> float:

@@ -31,7 +31,7 @@ class Job:
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
     queued_at: float = 0.0
-    _values: list[Vectors | np.float32 | None] = field(default_factory=list)
+    _values: list[Vectors] = field(default_factory=list)
     _missing: int = 0
 
     @property
@@ -43,12 +43,12 @@ class Job:
         """Turn the request's texts into ids; InvalidInput where it cannot succeed."""
         started = time.monotonic()
         self.encoded = encode(model, self.request)
-        self._values, self._missing = [None] * len(self.encoded), len(self.encoded)
+        self._values, self._missing = [np.empty(0, np.float32)] * len(self.encoded), len(self.encoded)
         self.tokenize_seconds = time.monotonic() - started
 
     def put(self, index: int, value: Vectors | np.float32) -> bool:
         """Keep what the network gave for one sequence; whether that was the last."""
-        self._values[index] = value
+        self._values[index] = np.asarray(value)
         self._missing -= 1
         return self._missing == 0
 
@@ -63,7 +63,7 @@ class Job:
             values = unit_vectors(states, dimension, model.plan.precision)
             fingerprint = fingerprint.at(dimension)
         else:
-            scores = np.asarray(self._values, np.float32)
+            scores: Vectors = np.array(self._values, np.float32)
             unit_vectors(scores[:, None], 1, model.plan.precision)  # the finite check, by row
             values = scores
         now = time.monotonic()

@@ -18,10 +18,12 @@ from functools import cached_property
 from typing import Protocol
 
 from upsize.compute import LoadedModel
-from upsize.engine.job import Job, QueuedSequence
+from upsize.engine.job import Job, QueuedSequence, suspicions
 from upsize.engine.nouns import Result
 from upsize.engine.schedule import deadline, next_batch, overtaking_budget
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
+from upsize.model.heads import Vectors
+from upsize.model.suspicion import ADVICE
 
 log = logging.getLogger("upsize.engine")
 
@@ -86,15 +88,17 @@ class Threads:
         self._changed = threading.Condition()
         self._closed = False
         self._prepared: Batch | None = None
+        self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
 
     def submit(self, served: Served, job: Job) -> Future[Result]:
         """Take a job in. Its future gets the result, or an UpsizeError."""
-        if self._closed:
-            raise Unavailable("The engine is closed.")
         job.future.add_done_callback(lambda future: self._forget(served, job, future))
-        self._pool.submit(self._tokenize, served, job)
+        try:
+            self._pool.submit(self._tokenize, served, job)
+        except RuntimeError:  # the pool is shut down
+            job.fail(Unavailable("The engine is closed."))
         return job.future
 
     def close(self) -> None:
@@ -115,12 +119,25 @@ class Threads:
             return
         try:
             job.encode(served.model)
+            self._look_twice(served, job)
             self._admit(served, job)
         except Exception as error:
             job.fail(error)
 
+    def _look_twice(self, served: Served, job: Job) -> None:
+        """Count what looks wrong with a job that will succeed all the same, and say each kind once."""
+        for kind in set(suspicions(served.model, job.request)):
+            if self._observer is not None:
+                self._observer.suspicion(served.name, kind)
+            with self._changed:
+                new = kind not in self._warned
+                self._warned.add(kind)
+            if new:
+                log.warning("%s: %s (said once; counted in upsize_suspicious_inputs_total)", served.name, ADVICE[kind])
+
     def _admit(self, served: Served, job: Job) -> None:
         """Queue the job's sequences, or raise Overloaded. An empty queue takes a job of any size."""
+        job.queued_at = time.monotonic()
         if not job.encoded:
             job.succeed(served.model)
             return
@@ -130,7 +147,6 @@ class Threads:
                 raise Unavailable("The engine was closed before this request ran.")
             if queued and queued + job.tokens > self._limit:
                 raise Overloaded(queued, max(queued / served.tokens_per_second, 1.0))
-            job.queued_at = time.monotonic()
             due = deadline(job.arrival, job.request.lane, job.tokens, served.tokens_per_second)
             place = bisect_right(served.waiting, due, key=lambda s: s.deadline)
             served.waiting[place:place] = [QueuedSequence(job, i, e.ids, due) for i, e in enumerate(job.encoded)]
@@ -164,7 +180,7 @@ class Threads:
         return None
 
     def _take(self, budget: int | None = None) -> Batch | None:
-        """Take a batch off the queue of the earliest deadline. With a budget, only what fits into it. Needs the lock."""
+        """Take a batch off the queue of the earliest deadline; with a budget, only what fits. Needs the lock."""
         queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
         for served in queues:
             room = served.model.plan.budget if budget is None else budget
@@ -173,7 +189,8 @@ class Threads:
                 chosen = [served.waiting[p] for p in places]
                 for place in reversed(places):
                     del served.waiting[place]
-                return Batch(served, chosen)
+                # Neighbours of equal length share one attention call.
+                return Batch(served, sorted(chosen, key=lambda s: s.tokens))
         return None
 
     def _run(self, batch: Batch, may_be_overtaken: bool = True) -> None:
@@ -196,21 +213,22 @@ class Threads:
                     if launched and self._prepared is None:
                         with self._changed:
                             self._prepared = self._take()
+            self._answer(batch, values, time.monotonic() - started - overtaken)
         except OutOfMemory as error:
             self._retry_halved(batch, error, may_be_overtaken)
-            return
         except Exception as error:
             log.exception("a batch of %d tokens of %s failed", batch.tokens, served.name)
             for sequence in batch.sequences:
                 sequence.job.fail(error)
-            return
-        seconds = time.monotonic() - started - overtaken
+
+    def _answer(self, batch: Batch, values: Vectors, seconds: float) -> None:
+        """Hand a batch's values to its jobs, and answer those that it completes."""
         self._account(batch, seconds)
         for sequence, value in zip(batch.sequences, values, strict=True):
             job = sequence.job
             job.compute_seconds += seconds * sequence.tokens / batch.tokens
             if job.put(sequence.index, value):
-                job.succeed(served.model)
+                job.succeed(batch.served.model)
 
     def _let_overtake(self, batch: Batch, computed: float, overtaken: float) -> float:
         """At a pause of `batch`, run one much smaller batch that is due; seconds spent on it."""

@@ -10,10 +10,10 @@ from upsize.measure.environment import Environment, look_around
 from upsize.measure.estimates import Estimate, estimates
 from upsize.measure.rates import Rates, measure_rates
 from upsize.measure.service import Diagnosis, diagnose
-from upsize.measure.verify import CHECKS, Verification, verify
+from upsize.measure.verify import BATCHES, Verification, verify
 
 __all__ = [
-    "CHECKS",
+    "BATCHES",
     "Check",
     "Diagnosis",
     "Environment",

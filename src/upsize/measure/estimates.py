@@ -55,7 +55,7 @@ def estimates(rates: Rates, memory: int, available: int, family: Sequence[Family
 
 def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
     weights = member.parameters * PRECISIONS[precision].itemsize
-    work = {n: work_bytes(config_of(member), n, 4 if rates.device == "cpu" else 2) for n in LENGTHS}
+    work = {n: work_bytes(config_of(member), n, rates.device) for n in LENGTHS}
     return Estimate(
         size=member.size,
         precision=precision,

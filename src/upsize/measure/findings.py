@@ -74,7 +74,7 @@ def unreachable(error: httpx.HTTPError | httpx.InvalidURL, url: str, timeout: fl
         return wrong(
             "refused",
             f"Nothing listens at {url}: {text}",
-            "Start the service, check the port, and that it was started with --host 0.0.0.0 if it is on another machine.",
+            "Start it, check the port, and on another machine that it was started with --host 0.0.0.0.",
         )
     return wrong(
         "broken_connection",

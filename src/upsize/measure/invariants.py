@@ -14,7 +14,7 @@ from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine
 from upsize.engine.job import encode
 from upsize.measure import texts
-from upsize.measure.check import Check, Figure, cosines, greatest_difference, invariance_figures, judge
+from upsize.measure.check import Check, Figure, greatest_difference, invariance_figures, judge
 from upsize.measure.runs import finished, ids_of, raw, values
 from upsize.model import Checkpoint, EmbeddingPrompts
 from upsize.model.config import read_json
@@ -147,7 +147,7 @@ def prompts(checkpoint: Checkpoint) -> Check:
         whole = "\0".join((RERANK_PREFIX, RERANK_BODY, RERANK_SUFFIX))
         right, own = hashlib.sha256(whole.encode()).hexdigest() == RERANK_TEMPLATE_SHA256, False
         note = f"task {checkpoint.prompts.instruction!r}"
-    return judge("prompts", [Figure("neither published nor its own", int(not right and not own), 0)], note)
+    return judge("prompts", [Figure("unknown prompts", int(not right and not own), 0)], note)
 
 
 def _own_prompts(checkpoint: Checkpoint) -> bool:

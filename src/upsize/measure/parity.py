@@ -7,6 +7,7 @@ Both are computed one after the other, so only one float32 copy of the weights i
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
@@ -84,8 +85,7 @@ def reference_values(folder: Path, kind: Kind, sequences: Sequence[Ids], device:
 
 def _load(folder: Path, kind: Kind) -> tuple[Any, tuple[int, int] | None]:
     """The transformers model, and the ids of yes and no where it gives logits of tokens."""
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")
     yes_no = None
     options: dict[str, Any] = {}
     if kind == "embedding":
@@ -131,8 +131,7 @@ def _note(sequences: Sequence[Ids]) -> str:
 
 def _other_ids(checkpoint: Checkpoint, folder: Path) -> int:
     """Texts whose ids are not those that transformers' tokenizer gives by the models' published usage."""
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")
     with quiet():
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
         tokenizer, limit, whole = checkpoint.tokenizer, 1 << 30, Truncation()
@@ -154,7 +153,7 @@ def _too_large(model: LoadedModel) -> str | None:
     itemsize = {"BF16": 2, "F16": 2, "F32": 4}
     stored = checkpoint.weights.tensors.values()
     weights = sum(4 * torch.Size(t.shape).numel() for t in stored if t.dtype in itemsize)
-    need = int(weights * SPARE) + work_bytes(checkpoint.config, 2048, 4)
+    need = int(weights * SPARE) + work_bytes(checkpoint.config, 2048)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else this_machine().available
     if need <= free:
         return None

@@ -21,6 +21,9 @@ WIDTH = 2048
 CPU_MATRICES, CUDA_MATRICES = 12, 64
 """Taken in turn, so that weights come from memory as a model's do: 100 MB in bfloat16, 200 in float32 on the CPU."""
 
+CPU_BLOCK, CUDA_BLOCK = 64 << 20, 1 << 30
+"""float32 values that are read: more than any cache holds."""
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -50,7 +53,7 @@ def measure_rates(machine: Machine, device: str = "auto", seconds: float = 0.25)
             dtype, linears = _linears(machine, device, precision)
             products[precision] = _product_rate(linears, dtype, rows, device, seconds)
             query_products[precision] = _product_rate(linears, dtype, QUERY, device, seconds)
-        block = torch.ones((64 if device == "cpu" else 1024) << 20, device=device)
+        block = torch.ones(CPU_BLOCK if device == "cpu" else CUDA_BLOCK, device=device)
         read = block.nbytes / _fastest(block.sum, device, seconds)
     return Rates(device, products, query_products, read)
 
@@ -78,7 +81,11 @@ def _product_rate(linears: list[Linear], dtype: torch.dtype, rows: int, device: 
 
 def _fastest(run: Callable[[], object], device: str, seconds: float) -> float:
     """Seconds of the fastest run of those that fit into `seconds`, two at least after one to warm up."""
-    wait = torch.cuda.synchronize if device != "cpu" else lambda: None
+
+    def wait() -> None:
+        if device != "cpu":
+            torch.cuda.synchronize()
+
     run()
     wait()
     best, done, end = float("inf"), 0, time.perf_counter() + seconds

@@ -26,7 +26,7 @@ DISTINCT = 0.9999
 _MEMORY = ("out of memory", "outofmemory", "cannot allocate", "can't allocate", "cuda error: out")
 
 
-class BadReply(Exception):
+class BadReplyError(Exception):
     """A reply of status 200 that is none; `finding` says why."""
 
     def __init__(self, finding: Finding) -> None:
@@ -51,7 +51,7 @@ def is_html(body: str, content_type: str) -> bool:
     return "html" in content_type or body.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
 
 
-def refusal(status: int, body: str, *, model: str | None, key: bool, dimensions: int | None) -> Finding:
+def refusal(status: int, body: str, *, model: str | None, key: bool) -> Finding:
     """What a status other than 200 means, other than 404, which depends on what else is there."""
     message = error_message(body)
     lowered = message.lower()
@@ -78,13 +78,6 @@ def refusal(status: int, body: str, *, model: str | None, key: bool, dimensions:
         return wrong(
             "gateway", f"A proxy answers, and the service behind it does not ({said}).", "Is it running? See its log."
         )
-    if status in (400, 422) and dimensions is not None and "dimension" in lowered:
-        return wrong(
-            "wrong_dimension",
-            f"The service refuses dimensions={dimensions} ({said}).",
-            "Ask for one that the model gives. vLLM and SGLang refuse any for Qwen3 unless the model is declared "
-            "matryoshka (vLLM: --hf-overrides '{\"is_matryoshka\": true}').",
-        )
     if status >= 500:
         return wrong("server_error", f"The service failed ({said}).", "Look at its log at this moment.")
     return wrong("refused_request", f"The service refuses an embedding of {model!r} ({said}).", "Does it embed at all?")
@@ -93,23 +86,23 @@ def refusal(status: int, body: str, *, model: str | None, key: bool, dimensions:
 def vectors_of(body: str, expected: int) -> Doubles:
     """The vectors (expected, dimension) of an embeddings reply, in the order of its inputs.
 
-    Raises BadReply where it holds none, too few, unequal ones, or values that are no finite numbers.
+    Raises BadReplyError where it holds none, too few, unequal ones, or values that are no finite numbers.
     """
     try:
         data = json.loads(body)["data"]
         rows = [item["embedding"] for item in sorted(data, key=lambda item: item.get("index", 0))]
     except (ValueError, KeyError, TypeError, AttributeError):
         finding = wrong("bad_reply", f"The reply is no list of embeddings: {' '.join(body.split())[:120]}")
-        raise BadReply(finding) from None
+        raise BadReplyError(finding) from None
     if len(rows) != expected:
-        raise BadReply(wrong("bad_reply", f"{expected} texts were sent and {len(rows)} vectors came back."))
+        raise BadReplyError(wrong("bad_reply", f"{expected} texts were sent and {len(rows)} vectors came back."))
     vectors = [_numbers(row) for row in rows]
     lengths = sorted({len(v) for v in vectors})
     if len(lengths) != 1 or not lengths[0]:
-        raise BadReply(wrong("bad_reply", f"The vectors of one reply have unequal lengths: {lengths}."))
+        raise BadReplyError(wrong("bad_reply", f"The vectors of one reply have unequal lengths: {lengths}."))
     stacked = np.stack(vectors)
     if not np.isfinite(stacked).all():
-        raise BadReply(
+        raise BadReplyError(
             wrong(
                 "not_finite",
                 f"{int((~np.isfinite(stacked)).sum())} values of the vectors are NaN, infinite or null.",
@@ -126,7 +119,7 @@ def _numbers(row: Any) -> Doubles:
             return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float64)
         return np.array([np.nan if v is None else float(v) for v in row], np.float64)
     except (ValueError, TypeError, binascii.Error):
-        raise BadReply(wrong("bad_reply", f"A vector is no list of numbers: {str(row)[:80]}")) from None
+        raise BadReplyError(wrong("bad_reply", f"A vector is no list of numbers: {str(row)[:80]}")) from None
 
 
 def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
@@ -165,8 +158,8 @@ def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
     return findings or [ok("vectors", f"Vectors of {dimension} dimensions: finite, of length 1, and different.")]
 
 
-def judge_repeats(repeats: Sequence[Doubles], alone: Doubles, beside: Doubles) -> list[Finding]:
-    """One text's vector several times alone (`repeats`), and once alone and once beside others in a batch."""
+def judge_repeats(repeats: Sequence[Doubles], beside: Doubles) -> list[Finding]:
+    """One text's vector several times alone (`repeats`), and once beside others in a batch."""
     findings = []
     worst = min(_cosine(repeats[0], other) for other in repeats[1:])
     if worst < SAME:
@@ -178,7 +171,7 @@ def judge_repeats(repeats: Sequence[Doubles], alone: Doubles, beside: Doubles) -
                 "mode (dropout).",
             )
         )
-    elif (batch := _cosine(alone, beside)) < MATES:
+    elif (batch := _cosine(repeats[0], beside)) < MATES:
         findings.append(
             wrong(
                 "batch_dependent",
@@ -189,9 +182,8 @@ def judge_repeats(repeats: Sequence[Doubles], alone: Doubles, beside: Doubles) -
         )
     else:
         difference = max(float(np.abs(repeats[0] - other).max()) for other in repeats[1:])
-        findings.append(
-            ok("deterministic", f"The same text gives the same vector (to {difference:.1g}), also in a batch.")
-        )
+        said = f"The same text gives the same vector (to {difference:.1g}), also in a batch."
+        findings.append(ok("deterministic", said))
     return findings
 
 

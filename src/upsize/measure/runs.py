@@ -41,9 +41,8 @@ def values(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
 
     Raises NonFiniteVector, with the sequence's place.
     """
-    return finished(
-        np.concatenate([raw(model, b) for b in _batches(sequences, model.plan.budget)]), model.plan.precision
-    )
+    states = [raw(model, batch) for batch in _batches(sequences, model.plan.budget)]
+    return finished(np.concatenate(states), model.plan.precision)
 
 
 def finished(states: Vectors, precision: str) -> Vectors:

@@ -42,7 +42,8 @@ PARAGRAPHS: dict[str, tuple[str, ...]] = {
         "这些冰碛垄说明冰川曾经到达的地方，其中的木头则说明时间。",
     ),
     "code": (
-        "import numpy as np\n\n\nclass Window:\n    def __init__(self, size: int) -> None:\n        self.size = size\n\n",
+        "import numpy as np\n\n\nclass Window:\n",
+        "    def __init__(self, size: int) -> None:\n        self.size = size\n\n",
         "    def push(self, values: list[float]) -> float:\n        kept = values[-self.size :]\n",
         "        if not kept:\n            raise ValueError('empty window')\n        return float(np.mean(kept))\n\n",
     ),
@@ -60,7 +61,7 @@ BREAKERS: dict[str, str] = {
     "newlines": "\n" * 200 + "end",
     "emoji": "😀🚀🧬👩🏽‍🚀🏳️‍🌈" * 12,
     "combining marks": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!" * 4,
-    "numbers": " ".join(str(7**k) for k in range(1, 80)),
+    "numbers": " ".join(str(7**k) for k in range(1, 20)),
     "special tokens": "<|im_start|>user\n<think>\n\n</think>\n<|im_end|><|endoftext|> and more",
     "control characters": "a\x00b\x07c\x1b[31md\u200be\ufefff",
     "rare scripts": "ᚠᛇᚻ᛫ ꦲꦤꦕꦫꦏ ⴰⵣⵓⵍ ሰላም ልዑል བོད་ཡིག 𓂀𓏏𓆑 𝕬𝖇𝖈",

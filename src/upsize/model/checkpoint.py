@@ -56,8 +56,8 @@ class Checkpoint:
 def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
     """Read and check a model folder; nothing large is loaded yet.
 
-    `kind` overrides what the files say. Raises CheckpointError, naming file, expectation and finding, for a folder
-    that is incomplete, broken, or of another architecture.
+    `kind` is what the user says it is: it decides where the files do not tell. Raises CheckpointError, naming file,
+    expectation and finding, for a folder that is incomplete, broken, or of another architecture or kind.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -69,7 +69,7 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
         raise CheckpointError(
             folder / "tokenizer.json", f"at most {config.vocab_size} ids (vocab_size)", f"{tokenizer.size}"
         )
-    kind = kind or tell_kind(folder, config, weights, tokenizer)
+    kind = tell_kind(folder, config, weights, tokenizer, kind)
     check_pooling(folder)
     member = recognise(kind, config.hidden_size, config.layers, config.heads, config.intermediate_size)
     prompts = _embedding_prompts(folder) if kind == "embedding" else _rerank_prompts(folder)

@@ -58,14 +58,14 @@ def read_config(folder: Path) -> ModelConfig:
     if not isinstance(rope, dict):
         raise CheckpointError(path, "an object for 'rope_parameters'", repr(rope))
     scaling = raw.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)
-    for field, found, wanted in (
+    for field, value, wanted in (
         ("rope_scaling", scaling, None),
         ("attention_bias", raw.get("attention_bias", False), False),
         ("hidden_act", raw.get("hidden_act", "silu"), "silu"),
         ("use_sliding_window", raw.get("use_sliding_window", False), False),
     ):
-        if found != wanted:
-            raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(found))
+        if value != wanted:
+            raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(value))
 
     def number(name: str, cast: type = int, default: Any = None) -> Any:
         value = rope.get(name, raw.get(name, default))

@@ -33,7 +33,8 @@ def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
         raise NonFiniteVector(int(np.flatnonzero(~finite)[0]), precision)
     cut = np.ascontiguousarray(states[:, :dimension])
     lengths = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
-    return (cut / np.maximum(lengths, 1e-12)).astype(np.float32)
+    unit: Vectors = (cut / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit
 
 
 def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
@@ -58,4 +59,4 @@ def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
 
 def probability(log_odds: Vectors) -> Vectors:
     """softmax([no, yes])[1], from the log-odds."""
-    return (1.0 / (1.0 + np.exp(-log_odds.astype(np.float64)))).astype(np.float32)
+    return np.exp(-np.logaddexp(0.0, -log_odds.astype(np.float64))).astype(np.float32)

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from upsize import demo
 from upsize.errors import CheckpointError, HubError, MissingExtra
@@ -30,26 +30,27 @@ class HubOptions:
     def chosen(self) -> Hub:
         """The hub asked for, or the one that the environment variable UPSIZE_HUB names, or Hugging Face."""
         name = self.hub or os.environ.get(HUB_VARIABLE) or "huggingface"
-        if name == "huggingface" or name == "modelscope":
-            return name
+        if name in get_args(Hub):
+            return cast(Hub, name)
         raise HubError(f"{HUB_VARIABLE}={name!r} names no hub: use huggingface or modelscope.")
 
 
 def locate(model: str, options: HubOptions = HubOptions()) -> Path:
-    """The folder of `model`: a demo model or a path as it is, a hub id from the hub's cache or downloaded with a progress bar.
+    """The folder of `model`: a demo model or a path as it is, a hub id from the hub's cache or downloaded, with a bar.
 
     Raises CheckpointError where it is none, HubError where the hub does not give it.
     """
     if model in demo.NAMES:
         return demo.folder(model)
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         return folder
     if not _HUB_ID.fullmatch(model):
         raise CheckpointError(
             model,
             f"a model folder, a hub id such as Qwen/Qwen3-Embedding-0.6B, or one of {', '.join(demo.NAMES)}",
-            "none of these")
+            "none of these",
+        )
     return _modelscope(model, options) if options.chosen == "modelscope" else _huggingface(model, options)
 
 
@@ -75,7 +76,9 @@ def _huggingface(model: str, options: HubOptions) -> Path:
             )
         )
     except RevisionNotFoundError:
-        raise HubError(f"{where} has no revision {options.revision!r}. Look at its list of branches and tags.") from None
+        raise HubError(
+            f"{where} has no revision {options.revision!r}. Look at its list of branches and tags."
+        ) from None
     except GatedRepoError:
         raise HubError(f"{where} asks for an account that was let in. Pass --token, or set HF_TOKEN.") from None
     except RepositoryNotFoundError:
@@ -97,9 +100,7 @@ def _modelscope(model: str, options: HubOptions) -> Path:
         raise MissingExtra("--hub modelscope", "modelscope", "modelscope") from None
     try:
         return Path(
-            snapshot_download(
-                model, revision=options.revision, cache_dir=options.download_dir, allow_patterns=FILES
-            )
+            snapshot_download(model, revision=options.revision, cache_dir=options.download_dir, allow_patterns=FILES)
         )
     except Exception as error:  # modelscope raises its own, requests' and plain ones alike
         raise HubError(f"{model} could not be downloaded from ModelScope: {error}") from error

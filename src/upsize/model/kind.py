@@ -1,4 +1,4 @@
-"""What a checkpoint is, embedder or reranker, told from its own files. The first sign that speaks decides."""
+"""What a checkpoint is, embedder or reranker, told from its own files."""
 
 from __future__ import annotations
 
@@ -14,32 +14,52 @@ from upsize.model.weights import Weights
 CHAT_VOCABULARY = 151936
 """Qwen3 chat models pad their vocabulary to this; no embedder or reranker of the family does."""
 
+_A: dict[Kind, str] = {"embedding": "an embedder", "reranker": "a reranker"}
 
-def tell_kind(folder: Path, config: ModelConfig, weights: Weights, tokenizer: TextTokenizer) -> Kind:
-    """The kind, or UnsupportedModel where nothing in the files tells it."""
-    if "score.weight" in weights.tensors:
-        return "reranker"
-    if config.architecture == "Qwen3ForSequenceClassification":
-        raise UnsupportedModel(folder, "a score.weight for Qwen3ForSequenceClassification", "none")
-    modules = folder / "modules.json"
-    if modules.exists():
-        types = " ".join(str(m.get("type", "")) for m in _modules(modules))
-        if "Pooling" in types:
-            return "embedding"
-        if "cross_encoder" in types or "LogitScore" in types:
-            return "reranker"
-    if (folder / "1_Pooling" / "config.json").exists() or tokenizer.appends_end:
-        return "embedding"
-    if config.vocab_size != CHAT_VOCABULARY and weights.prefixed:
-        return "reranker"
+
+def tell_kind(
+    folder: Path, config: ModelConfig, weights: Weights, tokenizer: TextTokenizer, stated: Kind | None = None
+) -> Kind:
+    """The kind. What the user `stated` decides where the files give no clear sign; where they contradict it, or where
+    nothing tells, UnsupportedModel."""
+    told = _clear_sign(folder, config, weights, tokenizer)
+    if told is not None:
+        kind, sign = told
+        if stated is not None and stated != kind:
+            raise UnsupportedModel(folder, _A[stated], f"{_A[kind]} ({sign})")
+        return kind
+    if stated is not None:
+        return stated
     if config.vocab_size != CHAT_VOCABULARY:
-        return "embedding"
+        return "reranker" if weights.prefixed else "embedding"
     raise UnsupportedModel(
         folder,
         "an embedder (modules.json with a pooling, or a tokenizer that appends <|endoftext|>) or a reranker",
         "neither sign, and the vocabulary of a chat model",
         "If it is a fine-tuned one that lost its files, say which: --task embedding or --task reranker.",
     )
+
+
+def _clear_sign(
+    folder: Path, config: ModelConfig, weights: Weights, tokenizer: TextTokenizer
+) -> tuple[Kind, str] | None:
+    """The kind and the sign of it, from what only one of the two has."""
+    if "score.weight" in weights.tensors:
+        return "reranker", "score.weight among the tensors"
+    if config.architecture == "Qwen3ForSequenceClassification":
+        raise UnsupportedModel(folder, "a score.weight for Qwen3ForSequenceClassification", "none")
+    modules = folder / "modules.json"
+    if modules.exists():
+        types = " ".join(str(m.get("type", "")) for m in _modules(modules))
+        if "Pooling" in types:
+            return "embedding", "a pooling in modules.json"
+        if "cross_encoder" in types or "LogitScore" in types:
+            return "reranker", "a scoring module in modules.json"
+    if (folder / "1_Pooling" / "config.json").exists():
+        return "embedding", "1_Pooling/config.json"
+    if tokenizer.appends_end:
+        return "embedding", "a tokenizer that appends <|endoftext|>"
+    return None
 
 
 def check_pooling(folder: Path) -> None:
@@ -60,7 +80,9 @@ def _modules(path: Path) -> list[dict[str, object]]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UnsupportedModel(path, "the list of sentence-transformers modules", f"unreadable JSON ({error})") from error
+        raise UnsupportedModel(
+            path, "the list of sentence-transformers modules", f"unreadable JSON ({error})"
+        ) from error
     if not isinstance(value, list):
         raise UnsupportedModel(path, "the list of sentence-transformers modules", f"a JSON {type(value).__name__}")
     return [m for m in value if isinstance(m, dict)]

@@ -10,8 +10,9 @@ query can overtake a long text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -99,28 +100,28 @@ class Qwen3:
         pause after any step (False: there is more to launch); closing it drops the work.
         """
         c, device = self.config, self.backend.device
-        positions = torch.cat([torch.arange(b - a, device=device) for a, b in zip(cu, cu[1:], strict=False)])
+        positions = torch.cat([torch.arange(b - a) for a, b in pairwise(cu)]).to(device)
         angles = positions[:, None] * self.inverse_frequency
         cos, sin = angles.cos(), angles.sin()
         x = torch.nn.functional.embedding(ids, self.embedding).float()
         keys = torch.empty(len(ids), c.kv_heads, c.head_dim, dtype=self.backend.dtype, device=device)
         values = torch.empty_like(keys)
-        slabs = [Slab.cut(cu, start, min(start + self.backend.slab, len(ids))) for start in range(0, len(ids), self.backend.slab)]
+        slabs = [
+            Slab.cut(cu, start, min(start + self.backend.slab, len(ids)))
+            for start in range(0, len(ids), self.backend.slab)
+        ]
         for layer in self.layers[:-1]:
             for slab in slabs:
                 self._block(layer, x, cos, sin, keys, values, slab)
                 yield False
-        last = torch.tensor([end - 1 for end in cu[1:]], device=device)
-        out = yield from self._last_block(self.layers[-1], x, cos, sin, keys, values, slabs, cu, last)
+        out = yield from self._last_block(self.layers[-1], x, cos, sin, keys, values, slabs, cu)
         return self.backend.norm(out, self.final_norm, c.norm_eps).float()
 
-    def _project(
-        self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries, rotated keys, values of some rows."""
         c, b = self.config, self.backend
         qkv = layer.qkv(b.norm(x, layer.input_norm, c.norm_eps)).view(len(x), -1, c.head_dim)
-        q, k, v = qkv.split((c.heads, c.kv_heads, c.kv_heads), 1)
+        q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], 1)
         q = b.rotary(b.norm(q, layer.q_norm, c.norm_eps), cos, sin)
         k = b.rotary(b.norm(k, layer.k_norm, c.norm_eps), cos, sin)
         return q, k, v
@@ -149,18 +150,17 @@ class Qwen3:
         values: Tensor,
         slabs: Sequence[Slab],
         cu: Sequence[int],
-        last: Tensor,
     ) -> Generator[bool, None, Tensor]:
         """The last layer: keys and values of all rows, but everything after them of the last rows alone."""
-        q = torch.empty(len(last), self.config.heads, self.config.head_dim, dtype=self.backend.dtype, device=x.device)
+        last_queries = []
         for slab in slabs:
             rows = slice(slab.start, slab.stop)
-            queries, keys[rows], values[rows] = self._project(layer, x[rows], cos[rows], sin[rows])
-            inside = (last >= slab.start) & (last < slab.stop)
-            q[inside] = queries[last[inside] - slab.start]
+            q, keys[rows], values[rows] = self._project(layer, x[rows], cos[rows], sin[rows])
+            ends = [end - 1 - slab.start for end in cu[1:] if slab.start < end <= slab.stop]
+            last_queries.append(q[ends])
             yield False
-        attended = self.backend.attention(q, keys, values, range(len(last) + 1), cu)
-        out = x[last] + layer.output(attended)
+        attended = self.backend.attention(torch.cat(last_queries), keys, values, range(len(cu)), cu)
+        out = x[[end - 1 for end in cu[1:]]] + layer.output(attended)
         return out + self._mlp(layer, out)
 
 
@@ -179,7 +179,7 @@ class Slab:
     @classmethod
     def cut(cls, cu: Sequence[int], start: int, stop: int) -> Slab:
         """The slab of rows [start, stop) of the batch whose sequences are bounded by `cu`."""
-        pieces = [(a, min(b, stop)) for a, b in zip(cu, cu[1:], strict=False) if a < stop and b > start]
+        pieces = [(a, min(b, stop)) for a, b in pairwise(cu) if a < stop and b > start]
         first = pieces[0][0]
         return cls(
             start,

@@ -24,6 +24,7 @@ ADVICE = {
 _INSTRUCT = QUERY_FORM.split("{")[0]
 _TEMPLATE = RERANK_PREFIX[:80]
 _SAMPLE = 64
+_EDGE = 3
 
 
 def in_text(text: str, *, instructed: bool) -> Iterator[str]:
@@ -39,10 +40,13 @@ def in_text(text: str, *, instructed: bool) -> Iterator[str]:
 
 
 def in_ids(tokenizer: TextTokenizer, ids: Sequence[int]) -> Iterator[str]:
-    """Kinds of suspicion that token ids raise: real ones come back when their text is encoded again."""
+    """Kinds of suspicion that token ids raise: real ones all come back when their text is encoded again.
+
+    Where a text was encoded in pieces, one or two at the seam do not. Of ids of OpenAI's tokenizers, whose vocabulary
+    Qwen's resembles, about one in ten does not.
+    """
     sample = list(ids[:_SAMPLE])
-    if len(sample) < 4:
-        return
-    again = {int(i) for i in tokenizer.encode(tokenizer.decode(sample))}
-    if sum(i in again for i in sample) < 0.7 * len(sample):
+    inner = sample[_EDGE:-_EDGE]  # a character may be split at the ends
+    again = {int(i) for i in tokenizer.encode(tokenizer.decode(sample))} if inner else set()
+    if sum(i not in again for i in inner) > 1 + 0.05 * len(inner):
         yield "foreign_token_ids"

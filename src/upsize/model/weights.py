@@ -97,6 +97,11 @@ class Weights:
         """Size of the network's tensors on disk."""
         return sum(DTYPES[t.dtype].itemsize * torch.Size(t.shape).numel() for t in self.tensors.values())
 
+    @property
+    def parameters(self) -> int:
+        """Numbers in all of them."""
+        return sum(torch.Size(t.shape).numel() for t in self.tensors.values())
+
     def digest(self) -> str:
         """16 hexadecimal digits of names, shapes, types and up to 4 windows of 4 KiB of each tensor.
 
@@ -137,7 +142,10 @@ def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
                 entries = json.loads(file.read(header))
                 end = max(v["data_offsets"][1] for k, v in entries.items() if k != "__metadata__")
                 if 8 + header + end != size:
-                    return f"{8 + header + end:,} bytes, as its header says", f"{size:,} bytes (cut off or not complete)"
+                    return (
+                        f"{8 + header + end:,} bytes, as its header says",
+                        f"{size:,} bytes (cut off or not complete)",
+                    )
             except (ValueError, KeyError, TypeError):
                 pass
     return "a safetensors file", f"{size:,} bytes that are none ({error})"
@@ -170,7 +178,9 @@ def _files(folder: Path) -> list[Path]:
         files = [folder / name for name in sorted(set(names.values()))]
         missing = [path.name for path in files if not path.exists()]
         if missing:
-            raise CheckpointError(folder, f"{len(files)} shards", f"{', '.join(missing)} missing", "Download them again.")
+            raise CheckpointError(
+                folder, f"{len(files)} shards", f"{', '.join(missing)} missing", "Download them again."
+            )
         return files
     if (folder / SINGLE).exists():
         return [folder / SINGLE]

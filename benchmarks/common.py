@@ -1,0 +1,47 @@
+"""What every result carries, and where results lie."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from upsize.compute import this_machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def conditions() -> dict[str, Any]:
+    """Machine, versions and date of a measurement."""
+    machine = this_machine()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": {
+            "processor": machine.processor,
+            "cores": machine.cores,
+            "memory_gb": round(machine.memory / 1e9, 1),
+            "bfloat16_products": machine.bfloat16_products,
+            "gpus": [gpu.name for gpu in machine.gpus],
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("upsize", "torch", "numpy", "tokenizers")},
+        },
+    }
+
+
+def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write a result as `name`.json, with its conditions, and say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(conditions() | result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(path.read_text(encoding="utf-8"))
+    return path
+
+
+def model_name(model: str) -> str:
+    """The part of a model's path or id that names it."""
+    return Path(model).name

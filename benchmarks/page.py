@@ -1,0 +1,126 @@
+"""Put the results into the documents: the table between two marks of each README, in its language.
+
+usage: python -m benchmarks.page            # the tests check that this changes nothing
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = ROOT / "src" / "upsize" / "demo" / "models" / "demo-s" / "card.json"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+
+Result = dict[str, Any]
+
+
+def _read(name: str) -> Result:
+    result: Result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def _figure(result: Result, check: str, figure: str) -> float:
+    """One figure of one check of a verification."""
+    values = [f["value"] for c in result["checks"] if c["name"] == check for f in c["figures"] if f["name"] == figure]
+    (value,) = values
+    return float(value)
+
+
+def _start(language: str) -> tuple[str, str]:
+    r = _read("fresh-start")
+    serve, test = r["serve"], r["test"]
+    if language == "en":
+        return "A fresh clone to its first vector, `make serve`; to green tests, `make test`", (
+            f"{serve['minutes_to_first_vector']} min, {serve['installed_mb']} MB installed; "
+            f"{test['minutes']} min, {test['installed_mb']} MB"
+        )
+    return "全新克隆到第一个向量（`make serve`）；到测试全部通过（`make test`）", (
+        f"{serve['minutes_to_first_vector']} 分钟，安装 {serve['installed_mb']} MB；"
+        f"{test['minutes']} 分钟，{test['installed_mb']} MB"
+    )
+
+
+def _parity(language: str) -> tuple[str, str]:
+    r = _read("verified-random-0.6b-bfloat16")
+    exact = _figure(r, "transformers, float32", "max |difference|")
+    cosine = _figure(r, "transformers, served precision", "cosine")
+    centred = _figure(r, "transformers, served precision", "centred cosine")
+    label = {
+        "en": "0.6B shape, random weights, against transformers in float32: float32 greatest difference of a value; "
+        "bfloat16 worst cosine, worst centred cosine",
+        "zh": "0.6B 结构、随机权重，与 transformers float32 对比：float32 最大数值差；bfloat16 最低余弦、最低中心化余弦",
+    }[language]
+    return label, f"{exact:.1e}; {cosine:.6f}, {centred:.6f}"
+
+
+def _invariance(language: str) -> tuple[str, str]:
+    r = _read("verified-random-0.6b-bfloat16")
+    label = {
+        "en": f"The same, a text alone against in {r['batches']} random batches: worst cosine",
+        "zh": f"同上，单独编码与在 {r['batches']} 个随机批次中编码：最低余弦",
+    }[language]
+    return label, f"{_figure(r, 'batch invariance', 'cosine'):.6f}"
+
+
+def _long(language: str) -> tuple[str, str]:
+    r = _read("long-text-random-0.6b-32768")
+    minutes = f"{r['seconds'] / 60:.0f}"
+    if language == "en":
+        return f"One text of {r['tokens']:,} tokens, 0.6B shape: peak memory beyond the weights; time", (
+            f"{r['beyond_weights_gb']:.2f} GB; {minutes} min"
+        )
+    return f"一段 {r['tokens']:,} 个 token 的文本，0.6B 结构：权重之外的峰值内存；用时", (
+        f"{r['beyond_weights_gb']:.2f} GB；{minutes} 分钟"
+    )
+
+
+def _mixed(language: str) -> tuple[str, str]:
+    r = _read("mixed-load-random-0.6b")
+    alone, beside = r["short_queries_alone"], r["short_queries_beside_documents"]
+    size = max(d["tokens"] for d in r["documents"])
+    if language == "en":
+        label = (
+            f"{r['clients']} clients with short queries, 0.6B shape: p95 alone; beside a client that sends documents of "
+            f"{size:,} tokens; errors"
+        )
+        return label, f"{alone['p95_s']:.1f} s; {beside['p95_s']:.1f} s; {len(r['errors'])}"
+    label = f"{r['clients']} 个客户端发送短查询，0.6B 结构：单独时 p95；另有客户端发送 {size:,} token 长文档时；错误数"
+    return label, f"{alone['p95_s']:.1f} 秒；{beside['p95_s']:.1f} 秒；{len(r['errors'])}"
+
+
+ROWS: tuple[Callable[[str], tuple[str, str]], ...] = (_start, _parity, _invariance, _long, _mixed)
+
+
+def table(language: str) -> str:
+    """The table of results as Markdown, conditions below it."""
+    heads = {"en": ("Measured", "Figure"), "zh": ("测量", "数值")}[language]
+    r = _read("verified-random-0.6b-bfloat16")
+    machine, versions = r["machine"], r["versions"]
+    conditions = {
+        "en": f"{machine['cores']} cores of {machine['processor']} without bfloat16 products, "
+        f"{machine['memory_gb']:.0f} GB, no GPU; torch {versions['torch']}; {r['date']}. "
+        "Files: [benchmarks/results](benchmarks/results).",
+        "zh": f"{machine['processor']} {machine['cores']} 核（无 bfloat16 乘法），{machine['memory_gb']:.0f} GB，无 GPU；"
+        f"torch {versions['torch']}；{r['date']}。文件：[benchmarks/results](benchmarks/results)。",
+    }[language]
+    rows = [f"| {label} | {figure} |" for label, figure in (row(language) for row in ROWS)]
+    return "\n".join((f"| {heads[0]} | {heads[1]} |", "|---|---|", *rows, "", conditions))
+
+
+def filled(text: str, language: str) -> str:
+    """A document with its table between the marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table(language)}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    for language, path in READMES.items():
+        path.write_text(filled(path.read_text(encoding="utf-8"), language), encoding="utf-8")
+        print(f"{path.name}: written")

@@ -1,0 +1,110 @@
+"""Options that `upsize embed` and `upsize rerank` share, and the model that they choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upsize.cli.records import Format
+
+if TYPE_CHECKING:
+    from upsize.model import HubOptions
+
+MODEL, ROWS = "Model", "Rows and output"
+
+
+class HubName(StrEnum):
+    """Where models that are no folders come from."""
+
+    HUGGINGFACE = "huggingface"
+    MODELSCOPE = "modelscope"
+
+
+Dtype = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto (the checkpoint's), bfloat16, float32, float16.")]
+Device = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto, cpu, cuda.")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(min=8, rich_help_panel=MODEL, help="Longest text in tokens. Default: what the model takes."),
+]
+HubOption = Annotated[
+    HubName | None, typer.Option("--hub", rich_help_panel=MODEL, help="Where to download from; also UPSIZE_HUB.")
+]
+Revision = Annotated[str | None, typer.Option(rich_help_panel=MODEL, help="Branch, tag or commit at the hub.")]
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", rich_help_panel=ROWS, help="How to read INPUT. Default: by its suffix; `-` is text."),
+]
+IdField = Annotated[
+    str | None, typer.Option(rich_help_panel=ROWS, help="Field that names a row; kept in JSONL and Parquet output.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, rich_help_panel=ROWS, help="Read only the first rows.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", rich_help_panel=ROWS, help="Leave out rows that cannot be used, and list them.")
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", rich_help_panel=ROWS, help="Replace the output, and what is left of a different run."),
+]
+Checkpoint = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint", min=0, metavar="SECONDS", rich_help_panel=ROWS, help="At most this much work is lost by a kill."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it runs."""
+
+    model: str
+    dtype: str
+    device: str
+    max_length: int | None
+    truncate: bool
+    hub: HubName | None
+    revision: str | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of Embedder and Reranker. Brings torch in, so only once a model is wanted."""
+        return {
+            "model": self.model,
+            "dtype": self.dtype,
+            "device": self.device,
+            "max_length": self.max_length,
+            "truncate": self.truncate,
+            "hub": self._hub(),
+        }
+
+    def _hub(self) -> HubOptions:
+        from upsize.model import HubOptions
+
+        return HubOptions(hub=self.hub.value if self.hub else None, revision=self.revision)
+
+
+def chosen_model(model: str | None, default: str) -> str:
+    """The model asked for; without one the demo model, which is said."""
+    if model is None:
+        typer.echo(f"No --model: using {default}, a demo model that comes with upsize.", err=True)
+    return model or default
+
+
+def suffix_of(output: Path, known: tuple[str, ...]) -> str:
+    """The output's suffix, which chooses its format; wrong usage unless it is one of `known`."""
+    suffix = output.suffix.lower()
+    if suffix not in known:
+        raise typer.BadParameter(
+            f"{output}: the suffix chooses the format, one of {', '.join(known)}.", param_hint="-o"
+        )
+    return suffix
+
+
+def require_other(input_name: str, output: Path) -> None:
+    """Wrong usage if the output is the input."""
+    if input_name != "-" and output.absolute() == Path(input_name).absolute():
+        raise typer.BadParameter("the output is the input itself.", param_hint="-o")

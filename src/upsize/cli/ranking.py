@@ -1,0 +1,138 @@
+"""Ranking: the documents of one file in order for one query, as a table or as lines of JSON.
+
+They are candidates, a list that someone will read, so all of them are held in memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from upsize.cli.bulk import Pairing
+from upsize.cli.output import Jsonl
+from upsize.cli.partial import guarded, write_whole
+from upsize.cli.rows import Pair, TextRows
+from upsize.cli.survey import Survey, listing, survey, too_long
+from upsize.errors import TextTooLong
+
+if TYPE_CHECKING:
+    from upsize.engine import Reranker, Result
+
+CHUNK = 64
+"""Documents that are tokenised together."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Documents, best first, each as the columns of the output."""
+
+    documents: list[dict[str, Any]]
+    fingerprint: str
+    """Its id."""
+
+
+@dataclass(frozen=True)
+class OneQuery:
+    """Documents to scores for a query that is the same for all."""
+
+    reranker: Reranker
+    query: str
+    instruction: str
+    truncate: bool
+
+    def fault(self, document: str) -> str | None:
+        """A document that is too long."""
+        pair = Pair(self.query, [document])
+        return pair_fault(self.reranker, pair, self.instruction, truncate=self.truncate)
+
+    def size(self, _: str) -> int:
+        """One sequence a document."""
+        return 1
+
+    def stream(self, documents: Iterator[str]) -> Iterator[Result]:
+        """Log-odds."""
+        chunks = iter(lambda: list(islice(documents, CHUNK)), [])
+        return self.reranker.stream(((self.query, chunk) for chunk in chunks), self.instruction)
+
+    def columns(self, values: NDArray[np.float32]) -> dict[str, Any]:
+        """Log-odds to sort by, since probabilities near 1 run together, and the score."""
+        return {"log_odds": float(values[0]), "score": float(probabilities(values)[0])}
+
+
+def rank(
+    query: str,
+    rows: TextRows,
+    reranker: Reranker,
+    instruction: str | None,
+    *,
+    truncate: bool,
+    skip_bad: bool,
+    top_n: int | None,
+) -> Ranking:
+    """Score the texts of `rows` for `query`: the best `top_n` of them (None: all), best first."""
+    work = OneQuery(reranker, query, instruction or reranker.instruction, truncate)
+    found = survey(rows, work.fault, skip_bad=skip_bad)
+    good = [row for row in rows if row.line not in found.skipped]
+    scored = [result for results in Pairing(rows.source, work).run(iter(good)) for result in results]
+    documents = [{**result, "document": row.value} for row, result in zip(good, scored, strict=True)]
+    documents.sort(key=lambda document: -document["log_odds"])
+    _tell(rows, found, [document["lost_tokens"] for document in documents])
+    return Ranking(documents[:top_n], reranker.fingerprint.id)
+
+
+def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
+    """To `output` as JSONL, or on the terminal: JSONL too if `json`, else a table."""
+    lines = Jsonl(ranking.fingerprint).block(ranking.documents)
+    if output is not None:
+        with guarded(output):
+            write_whole(output, lines)
+        typer.echo(f"{output}: {len(ranking.documents):,} documents, best first, fingerprint {ranking.fingerprint}")
+    if json:
+        sys.stdout.write(lines.decode())
+    elif output is None:
+        table = Table(box=None, padding=(0, 1))
+        for name, style in (("rank", "dim"), ("score", "bold"), ("line", "dim")):
+            table.add_column(name, style=style, justify="right")
+        table.add_column("document", overflow="ellipsis", no_wrap=True, ratio=1)
+        for place, document in enumerate(ranking.documents, 1):
+            where = str(document.get("id", document["line"]))
+            table.add_row(str(place), f"{document['score']:.4f}", where, " ".join(document["document"].split()))
+        Console(markup=False, highlight=False).print(table)
+
+
+def pair_fault(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bool) -> str | None:
+    """Why the reranker cannot take a query with its documents: too long, and of the documents `truncate` cuts those."""
+    try:
+        counts = reranker.count_tokens(pair.query, [""] if truncate else pair.documents, instruction)
+    except TextTooLong as error:
+        return f"the query alone makes {too_long(error.tokens, error.limit)}"
+    index = int(np.argmax(counts))
+    if truncate or counts[index] <= reranker.max_length:
+        return None
+    which = f"documents[{index}] makes " if len(pair.documents) > 1 else ""
+    return which + too_long(counts[index], reranker.max_length)
+
+
+def probabilities(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores: 0 to 1."""
+    from upsize.model import probability
+
+    return probability(log_odds)
+
+
+def _tell(rows: TextRows, found: Survey, lost: list[int]) -> None:
+    """Say what the user must hear: rows left out, texts cut."""
+    if found.skipped:
+        typer.echo(f"{len(found.skipped):,} rows skipped:\n{listing(rows.source, found.skipped)}", err=True)
+    if any(lost):
+        typer.echo(f"{np.count_nonzero(lost):,} documents lost {sum(lost):,} tokens to --truncate.", err=True)

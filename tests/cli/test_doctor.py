@@ -1,0 +1,66 @@
+"""`upsize doctor` as its user sees it, of this machine and of a service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ran
+from tests.little_server import serving
+from tests.measure.misbehaving import NAMES, Service
+from upsize.measure import rates
+
+Upsize = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("WIDTH", 128), ("CPU_MATRICES", 2), ("CPU_BLOCK", 1 << 16)):
+        monkeypatch.setattr(rates, name, small)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "UPSIZE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_this_machine_is_told_with_what_fits(upsize: Upsize, tmp_path: Path) -> None:
+    ran = upsize("doctor", "--json", tmp_path / "machine.json")
+    assert ran.code == 0, ran
+    for said in ("processor", "memory", "0.6B", "4B", "8B", "bfloat16", "32768 tokens", "estimated"):
+        assert said in ran.out
+    report = json.loads((tmp_path / "machine.json").read_text())
+    assert len(report["sizes"]) == 6
+    assert set(report) == {"environment", "rates", "advice", "sizes"}
+
+
+def test_a_healthy_service(upsize: Upsize) -> None:
+    with serving(Service(fingerprints=("abc",), key="k")) as root:
+        ran = upsize("doctor", "--base-url", f"{root}/v1", "--api-key", "k", "--dimensions", 8)
+    assert ran.code == 0, ran
+    assert ran.out.strip().endswith("healthy")
+    assert "abc" in ran.out
+
+
+def test_a_service_with_something_wrong(upsize: Upsize) -> None:
+    with serving(Service()) as root:
+        ran = upsize("doctor", "--base-url", f"{root}/v1", "--model", "other")
+    assert ran.code == 1
+    assert "no embedder 'other'" in ran.out
+    assert NAMES[0] in ran.out
+    assert "1 thing wrong" in ran.out
+
+
+def test_json_alone_on_standard_output(upsize: Upsize) -> None:
+    with serving(Service(health=503)) as root:
+        ran = upsize("doctor", "--base-url", f"{root}/v1", "--json", "-")
+    assert ran.code == 1
+    report = json.loads(ran.out)
+    assert report["ok"] is False
+    assert [f["kind"] for f in report["findings"]] == ["not_ready"]
+
+
+def test_questions_about_a_service_need_one(upsize: Upsize) -> None:
+    ran = upsize("doctor", "--model", "x")
+    assert ran.code == 2
+    assert "--base-url" in ran.err

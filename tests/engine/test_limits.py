@@ -1,0 +1,238 @@
+"""Too much, too late, cancelled, failed: everyone gets an answer, and nobody else is hurt."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import CancelledError
+
+import numpy as np
+import pytest
+
+from tests.engine.scripted import Gate, Scripted, slow, wait_until
+from tests.engine.test_order import ids, queued
+from upsize.compute import LoadedModel
+from upsize.engine import EmbedRequest, Engine, Limits
+from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
+
+
+class Heard:
+    """An observer that writes down what it hears."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.batches: list[tuple[str, int, int]] = []
+        self.suspicions: list[str] = []
+        self.fails = fails
+
+    def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.batches.append((model, sequences, tokens))
+        if self.fails:
+            raise RuntimeError("a mistake in the metrics")
+
+    def suspicion(self, model: str, kind: str) -> None:
+        self.suspicions.append(kind)
+
+
+def held(model: LoadedModel, limits: Limits = Limits(), **scripted: int) -> tuple[Engine, Scripted, Gate]:
+    """An engine whose runner is held at the first pause of a batch of 20 tokens."""
+    gate = Gate(20)
+    script = Scripted(model, at_step=gate, **scripted)
+    engine = Engine({"m": script}, limits)
+    engine.running = engine.submit("m", EmbedRequest(ids(20)))  # type: ignore[attr-defined]
+    assert gate.reached.wait(20)
+    return engine, script, gate
+
+
+def test_a_full_queue_says_when_to_come_back(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model, Limits(queued_tokens=100))
+    slow(engine, 20)
+    first = queued(engine, 80)
+    refused = engine.submit("m", EmbedRequest(ids(21)))
+    with pytest.raises(Overloaded, match=r"The queue holds 80 tokens .* Try again in 4 seconds") as caught:
+        refused.result(20)
+    assert caught.value.retry_after == 4.0
+    second = queued(engine, 20)
+    gate.open.set()
+    first.result(20), second.result(20)
+    assert (21,) not in model.starts
+    engine.close()
+
+
+def test_an_empty_queue_takes_a_request_of_any_size(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model, Limits(queued_tokens=100))
+    large = queued(engine, 300)
+    gate.open.set()
+    assert large.result(20).tokens == (300,)
+    engine.close()
+
+
+def test_too_many_requests_are_refused_at_once(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model, Limits(requests=2))
+    second = engine.submit("m", EmbedRequest(ids(30)))
+    with pytest.raises(Overloaded) as caught:
+        engine.submit("m", EmbedRequest(ids(30)))
+    assert caught.value.retry_after >= 1
+    gate.open.set()
+    second.result(20)
+    wait_until(lambda: engine._inside == 0)
+    engine.submit("m", EmbedRequest(ids(30))).result(20)
+    engine.close()
+
+
+def test_a_request_cancelled_in_the_queue_never_runs(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model)
+    dropped, kept = queued(engine, 30), queued(engine, 40)
+    assert dropped.cancel()
+    assert engine.queue("m") == (1, 40)
+    gate.open.set()
+    kept.result(20)
+    assert model.starts == [(20,), (40,)]
+    engine.close()
+
+
+def test_a_request_cancelled_while_it_runs_is_dropped_at_the_next_pause(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model)
+    kept = queued(engine, 40)
+    assert engine.running.cancel()  # type: ignore[attr-defined]
+    gate.open.set()
+    kept.result(20)
+    assert model.events[:2] == [("start", (20,)), ("dropped", (20,))]
+    with pytest.raises(CancelledError):
+        engine.running.result(0)  # type: ignore[attr-defined]
+    assert engine.drain(20)
+    engine.close()
+
+
+def test_a_batch_goes_on_while_anyone_waits_for_it(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model)
+    dropped, kept = queued(engine, 30), queued(engine, 40)
+    model.at_step = lambda tokens, step: dropped.cancel() if tokens == 70 else None
+    gate.open.set()
+    assert kept.result(20).tokens == (40,)
+    assert ("end", (30, 40)) in model.events
+    engine.close()
+
+
+def test_draining_takes_nothing_new_and_answers_what_is_inside(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model)
+    waiting = queued(engine, 30)
+    assert engine.drain(0.01) is False
+    with pytest.raises(Unavailable, match="draining"):
+        engine.submit("m", EmbedRequest(ids(30)))
+    gate.open.set()
+    assert engine.drain(20) is True
+    assert waiting.done()
+    engine.close()
+
+
+def test_closing_answers_everyone(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model)
+    waiting = [queued(engine, 30), queued(engine, 200)]
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    wait_until(lambda: engine._threads._closed)
+    gate.open.set()
+    closing.join(20)
+    assert engine.running.result(0).tokens == (20,)  # type: ignore[attr-defined]
+    for future in waiting:
+        with pytest.raises(Unavailable, match="closed before this request ran"):
+            future.result(0)
+    engine.close()
+
+
+def test_a_closed_engine_takes_nothing_and_is_drained(embedding_model: LoadedModel) -> None:
+    engine = Engine({"m": Scripted(embedding_model)})
+    engine.close()
+    with pytest.raises(Unavailable):
+        engine.submit("m", EmbedRequest(ids(30)))
+    assert engine.drain(1)
+
+
+def test_nan_fails_its_own_request_and_names_the_text(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model)
+    model.poison = 7
+    healthy = queued(engine, 30)
+    sick = engine.submit("m", EmbedRequest([*ids(40), *ids(50, first=7)]))
+    wait_until(lambda: engine.queue("m")[0] == 3)
+    gate.open.set()
+    with pytest.raises(NonFiniteVector, match="Text 1 gave NaN or infinite values in float32"):
+        sick.result(20)
+    assert np.isfinite(healthy.result(20).values).all()
+    assert model.starts == [(20,), (30, 40, 50)]
+    engine.close()
+
+
+def test_a_batch_that_does_not_fit_runs_in_halves(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model, memory=70)
+    together = [queued(engine, n) for n in (30, 31, 32, 80)]
+    gate.open.set()
+    for future in together[:3]:
+        assert future.result(20).values.shape == (1, 64)
+    with pytest.raises(OutOfMemory, match="A batch of 80 tokens did not fit into the memory of a small device"):
+        together[3].result(20)
+    assert model.starts[1:] == [(30, 31, 32, 80), (30, 31), (32, 80), (32,), (80,)]
+    engine.close()
+
+
+def test_values_of_a_halved_batch_reach_their_own_requests(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model, memory=70)
+    request = EmbedRequest([ids(n, first=n)[0] for n in (60, 20, 50, 30, 40)])
+    future = engine.submit("m", request)
+    wait_until(lambda: engine.queue("m")[0] == 5)
+    gate.open.set()
+    states = np.stack([np.arange(1, 65, dtype=np.float32) + n for n in (60, 20, 50, 30, 40)])
+    expected = states / np.linalg.norm(states, axis=1, keepdims=True)
+    np.testing.assert_allclose(future.result(20).values, expected, atol=1e-6)
+    engine.close()
+
+
+def test_an_unexpected_error_fails_its_batch_alone(
+    embedding_model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Scripted(embedding_model)
+    engine = Engine({"m": model})
+
+    def fail(tokens: int, step: int) -> None:
+        raise RuntimeError("a broken kernel")
+
+    model.at_step = fail
+    with caplog.at_level(logging.ERROR, "upsize.engine"), pytest.raises(RuntimeError, match="a broken kernel"):
+        engine.submit("m", EmbedRequest(ids(30))).result(20)
+    assert "a batch of 30 tokens of m failed" in caplog.text
+    model.at_step = lambda tokens, step: None
+    assert engine.submit("m", EmbedRequest(ids(30))).result(20).tokens == (30,)
+    engine.close()
+
+
+def test_a_failing_observer_does_not_stop_the_engine(embedding_model: LoadedModel) -> None:
+    engine = Engine({"m": Scripted(embedding_model)}, observer=Heard(fails=True))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a mistake in the metrics"):
+            engine.submit("m", EmbedRequest(ids(30))).result(20)
+    engine.close()
+
+
+def test_an_observer_hears_of_every_batch(embedding_model: LoadedModel) -> None:
+    heard = Heard()
+    engine = Engine({"m": Scripted(embedding_model)}, observer=heard)
+    engine.submit("m", EmbedRequest([*ids(30), *ids(40)])).result(20)
+    assert heard.batches == [("m", 2, 70)]
+    assert engine.tokens_per_second("m") > 0
+    engine.close()
+
+
+def test_suspicions_are_counted_every_time_and_said_once(
+    embedding_model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = Heard()
+    engine = Engine({"m": embedding_model}, observer=heard)
+    text = "Instruct: Find it\nQuery: where?"
+    with caplog.at_level(logging.WARNING, "upsize.engine"):
+        for _ in range(3):
+            engine.submit("m", EmbedRequest([text, text], "query")).result(20)
+    assert sorted(heard.suspicions) == ["instruction_twice"] * 3 + ["space_after_query"] * 3
+    assert len(caplog.records) == 2
+    assert "m: a text has 'Query: ' with a space" in caplog.text
+    assert "said once; counted in upsize_suspicious_inputs_total" in caplog.text
+    engine.close()

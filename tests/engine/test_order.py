@@ -1,0 +1,125 @@
+"""Who runs before whom: lanes, budgets and overtaking, by the order of batches."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from tests.engine.scripted import Gate, Scripted, slow, wait_until
+from upsize.compute import LoadedModel
+from upsize.engine import EmbedRequest, Engine, Lane, Result
+
+
+def ids(tokens: int, first: int = 5) -> list[list[int]]:
+    """One input that has so many tokens, the end token included."""
+    return [[first, *[6] * (tokens - 2)]]
+
+
+def queued(engine: Engine, tokens: int, lane: Lane = Lane.INTERACTIVE) -> Future[Result]:
+    """Submit one sequence and wait until it stands in the queue."""
+    before = engine.queue("m")[0]
+    future = engine.submit("m", EmbedRequest(ids(tokens), lane=lane))
+    wait_until(lambda: engine.queue("m")[0] > before)
+    return future
+
+
+def test_a_short_query_overtakes_a_long_text_that_has_begun(embedding_model: LoadedModel) -> None:
+    model = Scripted(embedding_model)
+    futures = []
+
+    def when_the_long_one_runs(tokens: int, step: int) -> None:
+        if tokens == 400 and step == 1:
+            futures.append(queued(engine, 10))
+
+    engine = Engine({"m": model})
+    model.at_step = when_the_long_one_runs
+    engine.submit("m", EmbedRequest(ids(400))).result(20)
+    assert model.events == [("start", (400,)), ("start", (10,)), ("end", (10,)), ("end", (400,))]
+    assert futures[0].result(20).times.queue >= 0
+    engine.close()
+
+
+def test_a_text_of_another_model_overtakes_too(embedding_model: LoadedModel) -> None:
+    long, short = Scripted(embedding_model), Scripted(embedding_model)
+    engine = Engine({"long": long, "short": short})
+    order: list[str] = []
+
+    def when_the_long_one_runs(tokens: int, step: int) -> None:
+        if step == 1:
+            future = engine.submit("short", EmbedRequest(ids(10)))
+            future.add_done_callback(lambda _: order.append("short"))
+            wait_until(lambda: engine.queue("short")[0] == 1)
+
+    long.at_step = when_the_long_one_runs
+    engine.submit("long", EmbedRequest(ids(400))).result(20)
+    order.append("long")
+    assert order == ["short", "long"]
+    engine.close()
+
+
+def test_what_is_not_much_smaller_waits(embedding_model: LoadedModel) -> None:
+    gate = Gate(100)
+    model = Scripted(embedding_model, at_step=gate)
+    engine = Engine({"m": model})
+    running = engine.submit("m", EmbedRequest(ids(100)))
+    gate.reached.wait(20)
+    waiting = queued(engine, 26)
+    gate.open.set()
+    running.result(20), waiting.result(20)
+    assert model.starts == [(100,), (26,)]
+    assert model.events.index(("end", (100,))) < model.events.index(("start", (26,)))
+    engine.close()
+
+
+def test_lanes_run_in_their_order_and_arrivals_within_one(embedding_model: LoadedModel) -> None:
+    gate = Gate(20)
+    model = Scripted(embedding_model, budget=40, at_step=gate)
+    engine = Engine({"m": model})
+    slow(engine, 1e6)
+    futures = [engine.submit("m", EmbedRequest(ids(20)))]
+    gate.reached.wait(20)
+    for tokens, lane in (
+        (31, Lane.SHADOW),
+        (32, Lane.BULK),
+        (33, Lane.INTERACTIVE),
+        (34, Lane.BULK),
+        (35, Lane.INTERACTIVE),
+    ):
+        futures.append(queued(engine, tokens, lane))
+    gate.open.set()
+    for future in futures:
+        future.result(20)
+    assert model.starts == [(20,), (33,), (35,), (32,), (34,), (31,)]
+    engine.close()
+
+
+def test_batches_fill_the_budget_and_no_more(embedding_model: LoadedModel) -> None:
+    gate = Gate(20)
+    model = Scripted(embedding_model, budget=100, at_step=gate)
+    engine = Engine({"m": model})
+    futures = [engine.submit("m", EmbedRequest(ids(20)))]
+    gate.reached.wait(20)
+    futures.append(engine.submit("m", EmbedRequest([ids(n)[0] for n in (40, 50, 30, 10, 60, 120)])))
+    wait_until(lambda: engine.queue("m")[0] == 6)
+    gate.open.set()
+    for future in futures:
+        future.result(20)
+    assert [sorted(batch) for batch in model.starts] == [[20], [10, 40, 50], [30, 60], [120]]
+    engine.close()
+
+
+def test_a_long_text_is_not_held_up_for_ever(embedding_model: LoadedModel) -> None:
+    """At each pause another short one is there; the long one comes to its end with at most one a pause before it."""
+    model = Scripted(embedding_model)
+    engine = Engine({"m": model})
+    futures = []
+
+    def one_more(tokens: int, step: int) -> None:
+        if tokens == 400:
+            futures.append(queued(engine, 10))
+
+    model.at_step = one_more
+    engine.submit("m", EmbedRequest(ids(400))).result(20)
+    for future in futures:
+        future.result(20)
+    assert ("end", (400,)) in model.events[: 2 + 2 * 4]
+    engine.close()

@@ -1,0 +1,114 @@
+"""Who runs next, as properties of pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upsize.engine import Lane
+from upsize.engine.schedule import LOOK_AHEAD, deadline, next_batch, overtaking_budget
+
+
+@dataclass(frozen=True)
+class Piece:
+    tokens: int
+    deadline: float = 0.0
+
+
+queues = st.lists(st.builds(Piece, st.integers(1, 100)), max_size=20)
+budgets = st.integers(1, 120)
+
+
+@given(queues, budgets, st.booleans())
+def test_a_batch_is_in_order_and_within_the_budget(queue: list[Piece], budget: int, oversized: bool) -> None:
+    places = next_batch(queue, budget, oversized=oversized)
+    assert places == sorted(set(places))
+    tokens = sum(queue[p].tokens for p in places)
+    assert tokens <= budget or (oversized and places == [0])
+
+
+@given(queues.filter(bool), budgets)
+def test_the_first_is_always_taken(queue: list[Piece], budget: int) -> None:
+    assert next_batch(queue, budget)[0] == 0
+
+
+@given(queues, budgets)
+def test_without_oversized_nothing_above_the_budget_is_taken(queue: list[Piece], budget: int) -> None:
+    places = next_batch(queue, budget, oversized=False)
+    assert all(queue[p].tokens <= budget for p in places)
+    assert bool(places) == any(piece.tokens <= budget for piece in queue)
+
+
+@given(queues, budgets)
+def test_what_was_passed_over_did_not_fit(queue: list[Piece], budget: int) -> None:
+    places = set(next_batch(queue, budget, oversized=False))
+    room = budget
+    for place, piece in enumerate(queue):
+        if place in places:
+            room -= piece.tokens
+        else:
+            assert piece.tokens > room
+
+
+@given(queues, budgets)
+def test_batch_after_batch_every_piece_runs_once(queue: list[Piece], budget: int) -> None:
+    waiting, ran = list(enumerate(queue)), []
+    while waiting:
+        places = next_batch([piece for _, piece in waiting], budget)
+        ran += [waiting[p][0] for p in places]
+        waiting = [w for p, w in enumerate(waiting) if p not in places]
+    assert sorted(ran) == list(range(len(queue)))
+
+
+def test_it_looks_only_so_far_ahead() -> None:
+    queue = [Piece(1), *[Piece(100)] * LOOK_AHEAD, Piece(1), Piece(100), Piece(1)]
+    assert next_batch(queue, 50) == [0, LOOK_AHEAD + 1]
+
+
+times = st.floats(0, 1e6)
+rates = st.floats(1, 1e6)
+
+
+@given(times, st.integers(1, 10**6), rates, st.sampled_from(Lane), st.floats(0.001, 1e3), st.integers(1, 10**6))
+def test_a_deadline_grows_with_arrival_size_and_lane(
+    arrival: float, tokens: int, rate: float, lane: Lane, later: float, more: int
+) -> None:
+    due = deadline(arrival, lane, tokens, rate)
+    assert due >= arrival
+    assert deadline(arrival + later, lane, tokens, rate) > due
+    assert deadline(arrival, lane, tokens + more, rate) >= due
+    assert deadline(arrival, lane, tokens, rate * 2) <= due
+    for other in Lane:
+        assert (deadline(arrival, other, tokens, rate) > due) == (other > lane)
+
+
+def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() -> None:
+    long, short = deadline(0.0, Lane.INTERACTIVE, 30000, 1000), deadline(5.0, Lane.INTERACTIVE, 20, 1000)
+    assert short < long
+    assert deadline(29.99, Lane.INTERACTIVE, 20, 1000) > long, "but not before one that is about to be due"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "computed", "overtaken", "expected"),
+    [
+        (True, 0.0, 5.0, 250),
+        (False, 1.0, 0.5, 250),
+        (False, 1.0, 1.0, 0),
+        (False, 0.0, 0.0, 0),
+    ],
+)
+def test_overtaking_ends_when_neither_urgent_nor_owed(
+    ahead: bool, computed: float, overtaken: float, expected: int
+) -> None:
+    assert overtaking_budget(1000, 512, ahead, computed, overtaken) == expected
+
+
+@given(st.integers(1, 10**5), st.integers(1, 10**5), st.booleans(), times, times)
+def test_only_much_smaller_work_overtakes(
+    running: int, budget: int, ahead: bool, computed: float, overtaken: float
+) -> None:
+    room = overtaking_budget(running, budget, ahead, computed, overtaken)
+    assert 0 <= room <= min(budget, running / 4)

@@ -1,0 +1,67 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from upsize.catalog import FAMILY
+from upsize.compute import Gpu, this_machine
+from upsize.measure import Rates, estimates, look_around, measure_rates
+from upsize.measure import rates
+from upsize.measure.environment import advice
+from upsize.measure.estimates import EFFICIENCY, fits
+
+RATES = Rates("cpu", {"float32": 2e11, "bfloat16": 4e11}, {"float32": 1e11, "bfloat16": 2e11}, 3e10)
+
+
+def test_estimates_are_arithmetic_on_the_rates() -> None:
+    found = {(e.size, e.precision): e for e in estimates(RATES, 32 * 10**9, 20 * 10**9)}
+    assert len(found) == 6
+    small = found["0.6B", "bfloat16"]
+    assert small.weight_bytes == 2 * 595_776_512
+    assert small.tokens_per_second == pytest.approx(EFFICIENCY * 4e11 / (2 * 440_467_456))
+    assert small.query_ms == pytest.approx(1e3 * 27 * 2 * 440_467_456 / 2e11 / EFFICIENCY)
+    assert found["0.6B", "float32"].weight_bytes == 2 * small.weight_bytes
+    assert small.work_bytes[8192] < small.work_bytes[32768]
+
+
+def test_what_fits_is_weights_and_work_against_memory() -> None:
+    found = {(e.size, e.precision): e for e in estimates(RATES, 32 * 10**9, 10 * 10**9)}
+    assert found["4B", "bfloat16"].fits[8192] == "yes"
+    assert found["4B", "float32"].fits[8192] == "if memory is freed"
+    assert found["8B", "float32"].fits[32768] == "if memory is freed"
+    exact = found["4B", "bfloat16"]
+    need = exact.weight_bytes + exact.work_bytes[8192]
+    assert [fits(need, need + 5, a) for a in (need, need - 1)] == ["yes", "if memory is freed"]
+    assert fits(need, need - 1, need - 1) == "no"
+
+
+def test_rates_are_measured_and_positive(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("WIDTH", 128), ("CPU_MATRICES", 2), ("CPU_BLOCK", 1 << 16)):
+        monkeypatch.setattr(rates, name, small)
+    found = measure_rates(replace(this_machine(), gpus=()), seconds=0.01)
+    assert set(found.products) == set(found.query_products) == {"float32", "bfloat16"}
+    assert all(1e6 < rate < 1e15 for rate in (*found.products.values(), *found.query_products.values()))
+    assert 1e7 < found.read_bytes < 1e13
+    assert estimates(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
+
+
+def test_the_environment_can_be_written_as_json() -> None:
+    found = look_around()
+    assert found.cache_free > 0
+    assert json.loads(json.dumps(found.to_json()))["machine"]["cores"] >= 1
+
+
+def test_advice_is_given_where_something_is_wrong_and_only_there() -> None:
+    machine = replace(this_machine(), gpus=(), bfloat16_products=True, cores=8, memory=64 << 30, available=60 << 30)
+    good = replace(look_around(), machine=machine, cuda=None, threads=8, cache_free=10**12)
+    assert advice(good) == []
+    for broken, said in (
+        (replace(good, cuda="13.0"), "nvidia-smi"),
+        (replace(good, threads=16), "OMP_NUM_THREADS=8"),
+        (replace(good, cache_free=10**9), "HF_HOME"),
+        (replace(good, machine=replace(machine, bfloat16_products=False)), "avx512_bf16"),
+        (replace(good, machine=replace(machine, available=1 << 30)), "of memory are free"),
+    ):
+        (line,) = advice(broken)
+        assert said in line
+    assert advice(replace(good, cuda="13.0", machine=replace(machine, gpus=(Gpu("x", 10**10),)))) == []
