@@ -54,7 +54,8 @@ def _parity(language: str) -> tuple[str, str]:
     label = {
         "en": "0.6B shape, random weights, against transformers in float32: float32 greatest difference of a value; "
         "bfloat16 worst cosine, worst centred cosine",
-        "zh": "0.6B 结构、随机权重，与 transformers float32 对比：float32 最大数值差；bfloat16 最低余弦、最低中心化余弦",
+        "zh": "0.6B 结构、随机权重，与 transformers float32 对比："
+        "float32 最大数值差；bfloat16 最低余弦、最低中心化余弦",
     }[language]
     return label, f"{exact:.1e}; {cosine:.6f}, {centred:.6f}"
 
@@ -86,8 +87,8 @@ def _mixed(language: str) -> tuple[str, str]:
     size = max(d["tokens"] for d in r["documents"])
     if language == "en":
         label = (
-            f"{r['clients']} clients with short queries, 0.6B shape: p95 alone; beside a client that sends documents of "
-            f"{size:,} tokens; errors"
+            f"{r['clients']} clients with short queries, 0.6B shape: p95 alone; beside a client that sends documents "
+            f"of {size:,} tokens; errors"
         )
         return label, f"{alone['p95_s']:.1f} s; {beside['p95_s']:.1f} s; {len(r['errors'])}"
     label = f"{r['clients']} 个客户端发送短查询，0.6B 结构：单独时 p95；另有客户端发送 {size:,} token 长文档时；错误数"
@@ -106,8 +107,9 @@ def table(language: str) -> str:
         "en": f"{machine['cores']} cores of {machine['processor']} without bfloat16 products, "
         f"{machine['memory_gb']:.0f} GB, no GPU; torch {versions['torch']}; {r['date']}. "
         "Files: [benchmarks/results](benchmarks/results).",
-        "zh": f"{machine['processor']} {machine['cores']} 核（无 bfloat16 乘法），{machine['memory_gb']:.0f} GB，无 GPU；"
-        f"torch {versions['torch']}；{r['date']}。文件：[benchmarks/results](benchmarks/results)。",
+        "zh": f"{machine['processor']} {machine['cores']} 核（无 bfloat16 乘法），"
+        f"{machine['memory_gb']:.0f} GB，无 GPU；torch {versions['torch']}；{r['date']}。"
+        "文件：[benchmarks/results](benchmarks/results)。",
     }[language]
     rows = [f"| {label} | {figure} |" for label, figure in (row(language) for row in ROWS)]
     return "\n".join((f"| {heads[0]} | {heads[1]} |", "|---|---|", *rows, "", conditions))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-SUBJECTS = "The committee|A young engineer|Our neighbour|The old harbour|这座城市|The second report|Every student".split("|")
-VERBS = "described|rebuilt|forgot|measured|photographed|postponed|discovered".split("|")
-OBJECTS = "the long bridge|a quiet garden|three broken clocks|the history of trade|新的计划|an unusual machine".split("|")
-ENDS = "before winter.|without any help.|in spite of the rain.|for the first time.|as nobody had expected.|每一天。".split("|")
+SUBJECTS = ("The committee", "A young engineer", "Our neighbour", "The old harbour", "这座城市", "Every student")
+VERBS = ("described", "rebuilt", "forgot", "measured", "photographed", "postponed", "discovered")
+OBJECTS = ("the long bridge", "a quiet garden", "three broken clocks", "the history of trade", "新的计划")
+ENDS = ("before winter.", "without any help.", "in spite of the rain.", "for the first time.", "每一天。")
 
 
 def sentences(seed: int, count: int) -> list[str]:

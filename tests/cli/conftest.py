@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +61,11 @@ def texts(tmp_path: Path) -> Path:
     path = tmp_path / "docs.txt"
     path.write_text("".join(f"Train {i} to Geneva leaves from platform {i % 7}.\n" for i in range(300)))
     return path
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Set the largest size in bytes of a file that this process may write; undone at the end."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)

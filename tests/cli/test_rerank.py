@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.conftest import Ran, start
-from tests.cli.test_resume import kill_after_checkpoints
+from tests.cli.conftest import Ran
 from upsize import Reranker
 
 Command = Callable[..., Ran]
@@ -107,13 +105,16 @@ def test_a_file_of_queries(upsize: Command, tmp_path: Path, queries: Path, reran
         assert facts["instruction"] == reranker.instruction
 
 
-def test_killed_and_resumed(upsize: Command, tmp_path: Path, queries: Path, reranker_folder: Path) -> None:
+def test_stopped_and_resumed(
+    upsize: Command, tmp_path: Path, queries: Path, reranker_folder: Path, largest_file: Callable[[int], None]
+) -> None:
     output, journal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial" / "journal.jsonl"
     command = ["rerank", queries, "-o", output, "-m", reranker_folder, "--checkpoint", 0]
-    process = start(*command)
-    kill_after_checkpoints(process, journal, signal.SIGKILL)
-    process.communicate()
-    done = json.loads(journal.read_bytes().rpartition(b"\n")[0].splitlines()[-1])["rows"]
+    largest_file(10_000)
+    assert "the file has reached its size limit" in upsize(*command).err
+    largest_file(1_000_000)
+    done = json.loads(journal.read_bytes().splitlines()[-1])["rows"]
+    assert 0 < done < 120
     assert "top_n was None and is now 1" in upsize(*command, "--top-n", 1).err
     ran = upsize(*command)
     assert f"120 queries ({done} of them by an earlier run)" in ran.out

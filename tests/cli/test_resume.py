@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -164,23 +163,6 @@ def test_an_input_that_changes_meanwhile(
     assert f"{many} changed while it was being read. Start over with --overwrite." in ran.err
 
 
-def test_standard_input_resumes_too(upsize: Command, tmp_path: Path, embedder_folder: Path) -> None:
-    output = tmp_path / "out.npy"
-    command = ["embed", "-", "-o", output, "-m", embedder_folder]
-    assert upsize(*command, stdin=b"one\n\xff\n").code == 1
-    assert not (tmp_path / "out.npy.partial").exists()
-    assert upsize(*command, stdin=b"one\ntwo\n").code == 0
-    assert np.load(output).shape == (2, 64)
-
-
-@pytest.fixture
-def largest_file() -> Iterator[Callable[[int], None]]:
-    """Set the largest size in bytes of a file that this process may write; undone at the end."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_file_size_limit(
     upsize: Command, tmp_path: Path, many: Path, embedder_folder: Path, largest_file: Callable[[int], None]
 ) -> None:
@@ -195,6 +177,21 @@ def test_file_size_limit(
     largest_file(1_000_000)
     ran = upsize(*command)
     assert "1,600 texts (768 of them by an earlier run)" in ran.out
+    assert np.load(output).shape == (1600, 64)
+
+
+def test_standard_input_resumes_too(
+    upsize: Command, tmp_path: Path, many: Path, embedder_folder: Path, largest_file: Callable[[int], None]
+) -> None:
+    output, content = tmp_path / "out.npy", many.read_bytes()
+    command = ["embed", "-", "-o", output, "-m", embedder_folder, "--checkpoint", 0]
+    assert "line 2: not UTF-8" in upsize(*command, stdin=b"one\n\xff\n").err
+    assert not (tmp_path / "out.npy.partial").exists()
+    largest_file(200_000)
+    assert "768 of 1,600 texts are kept" in upsize(*command, stdin=content).err
+    largest_file(1_000_000)
+    assert "of another run: the input changed" in upsize(*command, stdin=content.replace(b"7", b"8")).err
+    assert "(768 of them by an earlier run)" in upsize(*command, stdin=content).out
     assert np.load(output).shape == (1600, 64)
 
 

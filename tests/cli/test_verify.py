@@ -6,10 +6,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.checkpoints import Layout
 from tests.cli.conftest import Ran
+from upsize.measure import texts
 
 Upsize = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "parity_texts", lambda tokenizer: texts.SHORT[:4])
+    monkeypatch.setattr(texts, "BREAKERS", {"import": "import"})
 
 
 def test_a_good_checkpoint_is_verified_and_the_report_is_written(

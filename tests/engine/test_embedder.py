@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from tests.checkpoints import SENTENCES
+from tests.checkpoints import SENTENCES, Layout
 from upsize import Embedder
-from upsize.engine.embedder import AHEAD, CALL
+from upsize.engine.local import AHEAD, CALL
 from upsize.errors import (
     CheckpointError,
     InvalidDimension,
@@ -165,9 +165,10 @@ def test_the_fingerprint_is_of_the_full_size(embedder: Embedder) -> None:
     assert embedder.fingerprint.dtype == embedder.dtype == "float32"
 
 
-def test_the_other_kind_of_model_is_refused(reranker_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"expected an embedder; found a reranker.*Reranker .* with this one"):
-        Embedder(str(reranker_folder))
+def test_the_other_kind_of_model_is_refused(checkpoint_folder: Callable[[Layout], Path]) -> None:
+    folder = checkpoint_folder(Layout(kind="reranker", score_head=True))
+    with pytest.raises(UnsupportedModel, match=r"expected an embedder; found a reranker .*: use Reranker, or upsize"):
+        Embedder(str(folder))
 
 
 def test_no_such_model() -> None:

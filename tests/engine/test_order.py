@@ -31,6 +31,7 @@ def test_a_short_query_overtakes_a_long_text_that_has_begun(embedding_model: Loa
             futures.append(queued(engine, 10))
 
     engine = Engine({"m": model})
+    slow(engine, 100)
     model.at_step = when_the_long_one_runs
     engine.submit("m", EmbedRequest(ids(400))).result(20)
     assert model.events == [("start", (400,)), ("start", (10,)), ("end", (10,)), ("end", (400,))]
@@ -49,6 +50,7 @@ def test_a_text_of_another_model_overtakes_too(embedding_model: LoadedModel) -> 
             future.add_done_callback(lambda _: order.append("short"))
             wait_until(lambda: engine.queue("short")[0] == 1)
 
+    slow(engine, 100)
     long.at_step = when_the_long_one_runs
     engine.submit("long", EmbedRequest(ids(400))).result(20)
     order.append("long")
@@ -67,6 +69,14 @@ def test_what_is_not_much_smaller_waits(embedding_model: LoadedModel) -> None:
     running.result(20), waiting.result(20)
     assert model.starts == [(100,), (26,)]
     assert model.events.index(("end", (100,))) < model.events.index(("start", (26,)))
+    engine.close()
+
+
+def test_a_backlog_of_equals_runs_in_full_batches(embedding_model: LoadedModel) -> None:
+    model = Scripted(embedding_model, budget=100)
+    engine = Engine({"m": model})
+    engine.submit("m", EmbedRequest(ids(10) * 40)).result(20)
+    assert model.starts == [(10,) * 10] * 4
     engine.close()
 
 
@@ -109,7 +119,7 @@ def test_batches_fill_the_budget_and_no_more(embedding_model: LoadedModel) -> No
 
 def test_a_long_text_is_not_held_up_for_ever(embedding_model: LoadedModel) -> None:
     """At each pause another short one is there; the long one comes to its end with at most one a pause before it."""
-    model = Scripted(embedding_model)
+    model = Scripted(embedding_model, budget=100)
     engine = Engine({"m": model})
     futures = []
 

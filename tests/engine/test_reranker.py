@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints import SENTENCES
 from upsize import Ranked, Reranker
-from upsize.engine.embedder import CALL
+from upsize.engine.local import CALL
 from upsize.errors import InvalidInput, TextTooLong, UnsupportedModel
 
 QUERY = "What is the capital of China?"
@@ -93,5 +93,5 @@ def test_a_stream_gives_one_result_a_row(reranker: Reranker) -> None:
 
 
 def test_the_other_kind_of_model_is_refused(embedder_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"expected a reranker; found an embedder.*Embedder .* with this one"):
+    with pytest.raises(UnsupportedModel, match=r"expected a reranker; found an embedder .*: use Embedder, or upsize"):
         Reranker(str(embedder_folder))

@@ -92,18 +92,20 @@ def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() 
 
 
 @pytest.mark.parametrize(
-    ("ahead", "computed", "overtaken", "expected"),
+    ("running", "ahead", "computed", "overtaken", "expected"),
     [
-        (True, 0.0, 5.0, 250),
-        (False, 1.0, 0.5, 250),
-        (False, 1.0, 1.0, 0),
-        (False, 0.0, 0.0, 0),
+        (1000, True, 0.0, 5.0, 250),
+        (1000, False, 1.0, 0.5, 250),
+        (1000, False, 1.0, 1.0, 0),
+        (1000, False, 0.0, 0.0, 0),
+        (512, True, 0.0, 5.0, 128),
+        (512, False, 1.0, 0.0, 0),
     ],
 )
 def test_overtaking_ends_when_neither_urgent_nor_owed(
-    ahead: bool, computed: float, overtaken: float, expected: int
+    running: int, ahead: bool, computed: float, overtaken: float, expected: int
 ) -> None:
-    assert overtaking_budget(1000, 512, ahead, computed, overtaken) == expected
+    assert overtaking_budget(running, 512, ahead, computed, overtaken) == expected
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5), st.booleans(), times, times)

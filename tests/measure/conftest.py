@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from upsize.compute import LoadedModel, load_model
+from upsize.measure import texts
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,12 @@ def embedder(embedder_folder: Path) -> LoadedModel:
 @pytest.fixture(scope="session")
 def reranker(reranker_folder: Path) -> LoadedModel:
     return load_model(str(reranker_folder), device="cpu")
+
+
+@pytest.fixture
+def fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short ones, and one that is longer than a slab: enough for a model of three layers."""
+    monkeypatch.setattr(
+        texts, "parity_texts", lambda tokenizer: [*texts.SHORT[::2], texts.of_length("Chinese", 550, tokenizer)]
+    )
+    monkeypatch.setattr(texts, "BREAKERS", {name: text[:400] for name, text in texts.BREAKERS.items()})

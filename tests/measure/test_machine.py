@@ -5,8 +5,7 @@ import pytest
 
 from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
-from upsize.measure import Rates, estimates, look_around, measure_rates
-from upsize.measure import rates
+from upsize.measure import Rates, estimates, look_around, measure_rates, rates
 from upsize.measure.environment import advice
 from upsize.measure.estimates import EFFICIENCY, fits
 

@@ -6,19 +6,11 @@ import pytest
 
 from tests.checkpoints import EMBEDDER, RERANKER, Layout, copy_of, edit_json, write_checkpoint
 from upsize.compute import LoadedModel, load_model
-from upsize.measure import parity, texts
-from upsize.measure.check import Check
+from upsize.measure import Check, parity
 
 pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("fewer_texts")
 Folders = Callable[[Layout], Path]
-
-
-@pytest.fixture(autouse=True)
-def _fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short ones, and one that is longer than a slab: enough for a model of three layers."""
-    monkeypatch.setattr(
-        texts, "parity_texts", lambda tokenizer: [*texts.SHORT, texts.of_length("Chinese", 550, tokenizer)]
-    )
 
 
 def checks(model: LoadedModel, reference: Path | None = None) -> dict[str, Check]:

@@ -1,13 +1,15 @@
 import json
+import sys
 
 import pytest
 
 from upsize.compute import LoadedModel
 from upsize.errors import NonFiniteVector
-from upsize.measure import Check, verify
+from upsize.measure import Check, Status, verify
 from upsize.measure.verify import guarded, steps
 
 
+@pytest.mark.usefixtures("fewer_texts")
 @pytest.mark.parametrize("kind", ["embedder", "reranker"])
 def test_every_check_of_a_good_model_is_told_and_passed_or_skipped(kind: str, request: pytest.FixtureRequest) -> None:
     model: LoadedModel = request.getfixturevalue(kind)
@@ -21,8 +23,14 @@ def test_every_check_of_a_good_model_is_told_and_passed_or_skipped(kind: str, re
     assert json.loads(json.dumps(done.to_json(), allow_nan=False))["ok"] is True
 
 
-def test_one_failure_is_enough(embedder: LoadedModel) -> None:
-    assert not verify(embedder, batches=2, strict=True).ok
+@pytest.mark.parametrize(("status", "good"), [("failed", False), ("differs", True), ("skipped", True)])
+def test_one_failure_is_enough_and_nothing_else_is_one(
+    status: Status, good: bool, embedder: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = [Check("a", "passed"), Check("b", status)]
+    module = sys.modules["upsize.measure.verify"]  # the package's attribute of that name is the function
+    monkeypatch.setattr(module, "steps", lambda model, **options: [("both", lambda: checks)])
+    assert verify(embedder).ok is good
 
 
 def test_what_upsize_refuses_is_a_failed_check_with_its_message() -> None:

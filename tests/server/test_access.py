@@ -30,7 +30,9 @@ def test_every_path_but_health_asks_for_a_key(locked: httpx.Client) -> None:
         assert (status == 401) == (path not in OPEN), (path, status)
 
 
-@pytest.mark.parametrize(("header", "status"), [("Bearer one", 200), ("bearer two", 200), ("Bearer on", 401), ("one", 401)])
+@pytest.mark.parametrize(
+    ("header", "status"), [("Bearer one", 200), ("bearer two", 200), ("Bearer on", 401), ("one", 401)]
+)
 def test_keys(locked: httpx.Client, header: str, status: int) -> None:
     reply = locked.get("/v1/models", headers={"Authorization": header})
     assert reply.status_code == status

@@ -89,7 +89,10 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folde
 
 def test_start_says_what_was_derived(embedder_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with process(log, f"one={embedder_folder}", f"two={reranker_folder}", "--enable-metrics", "--tp-size", "2") as (_, base):
+    with process(log, f"one={embedder_folder}", f"two={reranker_folder}", "--enable-metrics", "--tp-size", "2") as (
+        _,
+        base,
+    ):
         assert [m["id"] for m in httpx.get(f"{base}/v1/models").json()["data"]] == ["one", "two"]
     text = log.read_text()
     for words in ("Embedding model loaded successfully: one", "Reranker model loaded successfully: two", "fingerprint"):
@@ -105,7 +108,7 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
     copy_of(embedder_folder, snapshot)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0123abc")
-    words = "--model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --is-embedding".split()
+    words = ["--model-path", "Qwen/Qwen3-Embedding-0.6B", "--host", "0.0.0.0", "--is-embedding"]
     with process(tmp_path / "log", *words, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1") as (_, base):
         client = openai.Client(base_url=f"{base}/v1", api_key="EMPTY")
         response = client.embeddings.create(model="Qwen3-Embedding-0.6B", input="How are you today")
@@ -119,7 +122,7 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
         (["--nonsense"], 2, "No such option: --nonsense"),
         (["--is-embeding"], 2, "--is-embedding"),
         (["--dtype", "int3", "MODEL"], 1, "use auto, float32, bfloat16, float16"),
-        (["--device", "tpu", "MODEL"], 1, "use auto, cpu or cuda"),
+        (["--device", "tpu", "MODEL"], 1, "use auto, cpu, cuda"),
         (["--quantization", "fp8", "MODEL"], 1, "unquantised"),
         (["--tokenizer-path", "elsewhere", "MODEL"], 1, "its own tokenizer"),
         (["--context-length", "99999999", "MODEL"], 1, "this checkpoint takes"),

@@ -14,7 +14,7 @@ app = typer.Typer(
     name="upsize",
     help="Serve the Qwen3 Embedding and Reranker family, know when a larger size pays, move up without downtime.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -181,9 +181,10 @@ def compute(
         if source.version() == found.version:
             with suppress(UpsizeError):  # the disk may be full; then what was committed before is what is kept
                 partial.commit()
-            kept = f"{partial.committed.rows:,} of {found.rows:,} {noun} are kept in {partial.folder}"
             stopped = "Interrupted: " if isinstance(error, KeyboardInterrupt) else ""
-            typer.echo(f"{stopped}{kept}; the same command goes on from there.", err=True)
+            kept = f"{partial.committed.rows:,} of {found.rows:,} {noun} are kept"
+            on = f" in {partial.folder}; the same command goes on from there" if partial.committed.rows else ""
+            typer.echo(f"{stopped}{kept}{on}.", err=True)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(130) from None
         raise

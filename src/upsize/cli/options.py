@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from upsize.catalog import Kind
 from upsize.cli.records import Format
 
 if TYPE_CHECKING:
     from upsize.model import HubOptions
+    from upsize.model.hub import Hub
 
 MODEL, ROWS = "Model", "Rows and output"
-
-
-class HubName(StrEnum):
-    """Where models that are no folders come from."""
-
-    HUGGINGFACE = "huggingface"
-    MODELSCOPE = "modelscope"
 
 
 Dtype = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto (the checkpoint's), bfloat16, float32, float16.")]
@@ -31,8 +25,10 @@ MaxLength = Annotated[
     typer.Option(min=8, rich_help_panel=MODEL, help="Longest text in tokens. Default: what the model takes."),
 ]
 HubOption = Annotated[
-    HubName | None, typer.Option("--hub", rich_help_panel=MODEL, help="Where to download from; also UPSIZE_HUB.")
+    Literal["huggingface", "modelscope"] | None,
+    typer.Option("--hub", rich_help_panel=MODEL, help="Where to download from; also UPSIZE_HUB."),
 ]
+TaskOption = Annotated[Kind | None, typer.Option("--task", rich_help_panel=MODEL, help="Where the files do not tell.")]
 Revision = Annotated[str | None, typer.Option(rich_help_panel=MODEL, help="Branch, tag or commit at the hub.")]
 
 FormatOption = Annotated[
@@ -67,7 +63,7 @@ class ModelOptions:
     device: str
     max_length: int | None
     truncate: bool
-    hub: HubName | None
+    hub: Hub | None
     revision: str | None
 
     def arguments(self) -> dict[str, Any]:
@@ -84,7 +80,7 @@ class ModelOptions:
     def _hub(self) -> HubOptions:
         from upsize.model import HubOptions
 
-        return HubOptions(hub=self.hub.value if self.hub else None, revision=self.revision)
+        return HubOptions(hub=self.hub, revision=self.revision)
 
 
 def chosen_model(model: str | None, default: str) -> str:

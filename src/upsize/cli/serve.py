@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from upsize import demo
+from upsize.cli import options as shared
 from upsize.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,53 +21,74 @@ console = Console(stderr=True, highlight=False)
 log = logging.getLogger("upsize.server")
 
 SGLANG = "SGLang flags that do not apply here"
+Foreign = partial(typer.Option, rich_help_panel=SGLANG)
 
 
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=]MODEL", help="Hub id, folder, or demo name; several may be given. None: the demo models."),
+        typer.Argument(
+            metavar="[NAME=]MODEL", help="Hub id, folder, or demo name; several may be given. None: the demo models."
+        ),
     ] = None,
-    model_path: Annotated[list[str] | None, typer.Option("--model-path", "--model", help="The same as an option.")] = None,
-    served_model_name: Annotated[list[str] | None, typer.Option(help="Name in requests and replies, one for each model.")] = None,
+    model_path: Annotated[
+        list[str] | None, typer.Option("--model-path", "--model", help="The same as an option.")
+    ] = None,
+    served_model_name: Annotated[
+        list[str] | None, typer.Option(help="Name in requests and replies, one for each model.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 30000,
     api_key: Annotated[
         list[str] | None, typer.Option(envvar="UPSIZE_API_KEY", help="Ask for this bearer key; may be repeated.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), bfloat16, float32, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    context_length: Annotated[int | None, typer.Option(help="Longest text in tokens. Default: what the model takes.")] = None,
-    max_prefill_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch. Default: by device.")] = None,
+    protect_metrics: Annotated[
+        bool, typer.Option("--protect-metrics", help="Ask for the key at /metrics too.")
+    ] = False,
     max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
-    allow_auto_truncate: Annotated[bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")] = False,
-    task: Annotated[str | None, typer.Option(help="embedding or reranker, for a checkpoint that does not tell.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit at the hub.")] = None,
-    download_dir: Annotated[str | None, typer.Option(help="Cache folder of the hub.")] = None,
-    hub: Annotated[str | None, typer.Option(help="huggingface or modelscope; also UPSIZE_HUB.")] = None,
-    token: Annotated[str | None, typer.Option(help="The hub's token; also HF_TOKEN.")] = None,
-    protect_metrics: Annotated[bool, typer.Option("--protect-metrics", help="Ask for the key at /metrics too.")] = False,
+    allow_auto_truncate: Annotated[
+        bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning, error.")] = "info",
-    is_embedding: Annotated[bool, typer.Option("--is-embedding", rich_help_panel=SGLANG, help="The checkpoint tells.")] = False,
-    enable_metrics: Annotated[bool, typer.Option("--enable-metrics", rich_help_panel=SGLANG, help="Always on.")] = False,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", rich_help_panel=SGLANG, help="None is ever run.")] = False,
-    tokenizer_path: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="Must be the model's own.")] = None,
-    quantization: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="Not in this version.")] = None,
-    mem_fraction_static: Annotated[float | None, typer.Option(rich_help_panel=SGLANG, help="Memory is not reserved.")] = None,
-    max_running_requests: Annotated[int | None, typer.Option(rich_help_panel=SGLANG, help="Batches are bounded in tokens.")] = None,
-    tp_size: Annotated[int, typer.Option("--tp-size", "--tp", rich_help_panel=SGLANG, help="One device.")] = 1,
-    dp_size: Annotated[int, typer.Option("--dp-size", "--dp", rich_help_panel=SGLANG, help="One device.")] = 1,
-    json_model_override_args: Annotated[str | None, typer.Option(rich_help_panel=SGLANG, help="`dimensions` needs no override.")] = None,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = "auto",
+    context_length: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=shared.MODEL, help="Longest text in tokens. Default: what the model takes."),
+    ] = None,
+    max_prefill_tokens: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=shared.MODEL, help="Tokens of a batch. Default: by device.")
+    ] = None,
+    task: shared.TaskOption = None,
+    hub: shared.HubOption = None,
+    revision: shared.Revision = None,
+    download_dir: Annotated[
+        str | None, typer.Option(rich_help_panel=shared.MODEL, help="Cache folder of the hub.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(rich_help_panel=shared.MODEL, help="The hub's token; also HF_TOKEN.")
+    ] = None,
+    is_embedding: Annotated[bool, Foreign("--is-embedding", help="The checkpoint tells.")] = False,
+    enable_metrics: Annotated[bool, Foreign("--enable-metrics", help="Always on.")] = False,
+    trust_remote_code: Annotated[bool, Foreign("--trust-remote-code", help="None is ever run.")] = False,
+    tokenizer_path: Annotated[str | None, Foreign(help="Must be the model's own.")] = None,
+    quantization: Annotated[str | None, Foreign(help="Not in this version.")] = None,
+    mem_fraction_static: Annotated[float | None, Foreign(help="Memory is not reserved.")] = None,
+    max_running_requests: Annotated[int | None, Foreign(help="Batches are bounded in tokens.")] = None,
+    tp_size: Annotated[int, Foreign("--tp-size", "--tp", help="One device.")] = 1,
+    dp_size: Annotated[int, Foreign("--dp-size", "--dp", help="One device.")] = 1,
+    json_model_override_args: Annotated[str | None, Foreign(help="`dimensions` needs no override.")] = None,
 ) -> None:
     """Serve embedders and rerankers behind the OpenAI, Cohere, Jina, vLLM and SGLang APIs.
 
     Device, precision, token budget and memory are derived, and printed at start.
 
-    \b
+    ```
     upsize serve                                            # the demo models that come with upsize
     upsize serve Qwen/Qwen3-Embedding-0.6B                  # from the hub, or its cache
     upsize serve Qwen/Qwen3-Embedding-0.6B rank=./reranker  # several, one under a name of its own
     upsize serve --model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --port 30000 --is-embedding
+    ```
     """
     _log_to(log_level)
     # What does not apply is said, one line each; what would change vectors if it were ignored is refused.
@@ -82,11 +105,11 @@ def serve(
             log.info(why)
     given_models = [*(models or []), *(model_path or [])]
     if tokenizer_path is not None and tokenizer_path not in given_models:
-        raise InvalidInput("--tokenizer-path: a checkpoint is served with its own tokenizer, or its vectors are others.")
+        raise InvalidInput(
+            "--tokenizer-path: a checkpoint is served with its own tokenizer, or its vectors are others."
+        )
     if quantization not in (None, "none"):
         raise InvalidInput(f"--quantization {quantization}: this version serves unquantised weights. Leave it out.")
-    if task not in (None, "embedding", "reranker"):
-        raise InvalidInput(f"--task {task}: use embedding or reranker.")
     if not given_models:
         log.info("No model given: serving the demo models that come with upsize (%s).", ", ".join(demo.NAMES))
         given_models = list(demo.NAMES)
@@ -100,10 +123,10 @@ def serve(
     options = LoadOptions(
         device=device,
         dtype=dtype,
-        kind=task,  # type: ignore[arg-type]
+        kind=task,
         max_length=context_length,
         budget=max_prefill_tokens,
-        hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),  # type: ignore[arg-type]
+        hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
     service = Service(limits=Limits(requests=max_queued_requests), allow_truncation=allow_auto_truncate)
     address = Address(host, port, tuple(api_key or ()), protect_metrics)

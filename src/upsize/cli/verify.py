@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,21 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from upsize.cli.options import MODEL, Device, Dtype, HubOption, Revision
+from upsize.cli.options import Device, Dtype, HubOption, Revision, TaskOption
 from upsize.cli.report import JSON, write_json
 
 if TYPE_CHECKING:
-    from upsize.catalog import Kind
     from upsize.measure import Figure, Verification
 
 STYLES = {"passed": "green", "failed": "bold red", "differs": "yellow", "skipped": "dim"}
-
-
-class Task(StrEnum):
-    """What a checkpoint is for."""
-
-    EMBEDDING = "embedding"
-    RERANKER = "reranker"
 
 
 def verify(
@@ -37,7 +28,7 @@ def verify(
     json: Annotated[Path | None, JSON] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
-    task: Annotated[Task | None, typer.Option(rich_help_panel=MODEL, help="Where the files do not tell.")] = None,
+    task: TaskOption = None,
     hub: HubOption = None,
     revision: Revision = None,
 ) -> None:
@@ -53,11 +44,10 @@ def verify(
     from upsize.measure import verify as run
     from upsize.model import HubOptions
 
-    options = HubOptions(hub=hub.value if hub else None, revision=revision)
-    kind: Kind | None = None if task is None else "reranker" if task is Task.RERANKER else "embedding"
+    options = HubOptions(hub=hub, revision=revision)
     progress = Console(stderr=True, highlight=False)
     with progress.status("loading") as status:
-        loaded = load_model(model, kind=kind, device=device, dtype=dtype, hub=options)
+        loaded = load_model(model, kind=task, device=device, dtype=dtype, hub=options)
         for note in loaded.plan.notes:
             progress.print(f"note: {note}")
         done = run(

@@ -4,9 +4,10 @@
 `Engine` is the door. `Embedder` and `Reranker` are the same engine for a Python program of its own.
 """
 
-from upsize.engine.embedder import Embedder, Ranked, Reranker
+from upsize.engine.embedder import Embedder
 from upsize.engine.engine import Engine, Limits
 from upsize.engine.nouns import EmbedRequest, Lane, Request, RerankRequest, Result, Times
+from upsize.engine.reranker import Ranked, Reranker
 from upsize.engine.threads import Observer
 
 __all__ = [

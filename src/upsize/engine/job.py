@@ -19,6 +19,9 @@ from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
 from upsize.model.suspicion import in_ids, in_text
 from upsize.model.tokenizer import Ids
 
+ID_INPUTS = 16
+"""Token-id inputs of a request that are looked at twice: one tokenizer made them all, and each look encodes a text."""
+
 
 @dataclass
 class Job:
@@ -138,7 +141,8 @@ def encode(model: LoadedModel, request: Request) -> list[Encoded]:
 def suspicions(model: LoadedModel, request: Request) -> Iterator[str]:
     """What looks wrong with a request that will succeed all the same (kinds of `model.suspicion`)."""
     if isinstance(request, EmbedRequest):
-        for item in request.inputs:
+        all_ids = request.inputs and not isinstance(request.inputs[0], str)
+        for item in request.inputs[:ID_INPUTS] if all_ids else request.inputs:
             if isinstance(item, str):
                 yield from in_text(item, instructed=bool(request.instruction) or request.input_type == "query")
             else:

@@ -24,7 +24,7 @@ class Lane(IntEnum):
 class EmbedRequest:
     """Texts, or token ids, to embed. All of `inputs` are of one sort."""
 
-    inputs: Sequence[str] | Sequence[Sequence[int]]
+    inputs: Sequence[str | Sequence[int]]
     input_type: Literal["query", "document"] | None = None
     instruction: str | None = None
     """The task, in English; makes any text a query. None leaves `input_type` to decide."""

@@ -58,9 +58,10 @@ def next_batch(waiting: Sequence[Waiting], budget: int, *, oversized: bool = Tru
 def overtaking_budget(running_tokens: int, budget: int, ahead: bool, computed: float, overtaken: float) -> int:
     """Tokens that may run in front of a batch that has begun, at one of its pauses; 0 for none.
 
-    Only much smaller batches may: a quarter at most. They may as long as an earlier deadline waits (`ahead`), and
-    after that for as much time as the running batch has had itself, so that neither stands still.
+    Only much smaller batches may: a quarter at most. They may as long as an earlier deadline waits (`ahead`). Where a
+    text longer than the budget runs, they may after that for as much time as it has had itself, so that neither stands
+    still; other batches are over soon, and to cut what follows them into quarters would only cost throughput.
     """
-    if ahead or overtaken < computed:
+    if ahead or (running_tokens > budget and overtaken < computed):
         return min(budget, running_tokens // 4)
     return 0

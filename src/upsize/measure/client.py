@@ -62,7 +62,7 @@ class Client:
         """One call of the rerank endpoint."""
         body: dict[str, Any] = {"query": query, "documents": documents}
         body |= {} if model is None else {"model": model}
-        return self._send("POST", f"{self.root}/v1/rerank", body)
+        return self._send("POST", f"{self.base_url}/rerank", body)
 
     def _send(self, method: str, url: str, body: dict[str, Any] | None) -> httpx.Response:
         try:

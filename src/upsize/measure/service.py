@@ -174,8 +174,8 @@ def _lost(client: Client, reply: httpx.Response, model: str | None, listed: list
     base = client.base_url
     other = client.root if base.endswith("/v1") else f"{base}/v1"
     what = "a web page" if _is_page(reply) else f"HTTP {reply.status_code}"
-    elsewhere = client.embed([QUERY], model, base=other)
-    if elsewhere.status_code == 200 and not _is_page(elsewhere):
+    elsewhere = (client.embed([QUERY], name, base=other) for name in (model, *listed[:LISTED]))
+    if any(r.status_code == 200 and not _is_page(r) for r in elsewhere):
         return wrong("wrong_path", f"{base}/embeddings gives {what}; {other}/embeddings works.", f"Use {other}.")
     return wrong(
         "wrong_path",

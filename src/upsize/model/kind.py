@@ -15,6 +15,10 @@ CHAT_VOCABULARY = 151936
 """Qwen3 chat models pad their vocabulary to this; no embedder or reranker of the family does."""
 
 _A: dict[Kind, str] = {"embedding": "an embedder", "reranker": "a reranker"}
+_ADVICE: dict[Kind, str] = {
+    "embedding": "It gives vectors: use Embedder, or upsize embed.",
+    "reranker": "It gives scores of pairs: use Reranker, or upsize rerank.",
+}
 
 
 def tell_kind(
@@ -26,7 +30,7 @@ def tell_kind(
     if told is not None:
         kind, sign = told
         if stated is not None and stated != kind:
-            raise UnsupportedModel(folder, _A[stated], f"{_A[kind]} ({sign})")
+            raise UnsupportedModel(folder, _A[stated], f"{_A[kind]} ({sign})", _ADVICE[kind])
         return kind
     if stated is not None:
         return stated

@@ -13,8 +13,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from upsize.server.auth import BearerAuth
-from upsize.server.handling import endpoint
 from upsize.server.codec import dumps
+from upsize.server.handling import endpoint
 from upsize.server.openapi import ASSETS, PAGE, describe
 from upsize.server.service import Service
 from upsize.server.wire import OPERATIONS

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from upsize.engine import Result
 from upsize.engine import Request as EngineRequest
+from upsize.engine import Result
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Truncation
-from upsize.server.failures import TooLarge, reply_to, status_of
 from upsize.server.codec import dumps, loads
+from upsize.server.failures import TooLarge, reply_to, status_of
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
@@ -69,7 +69,8 @@ async def _unless_gone(request: Request, future: Future[Result]) -> Result:
     # The body has been read, so the next message can only be that the client has gone.
     gone = asyncio.ensure_future(request.receive())
     try:
-        await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answered, gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if answered.done():
             return answered.result()
         raise ClientDisconnect

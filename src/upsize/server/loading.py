@@ -64,7 +64,9 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
     )
 
 
-def load(models: Sequence[Wanted], options: LoadOptions, loaded: Callable[[ServedModel], None]) -> tuple[ServedModel, ...]:
+def load(
+    models: Sequence[Wanted], options: LoadOptions, loaded: Callable[[ServedModel], None]
+) -> tuple[ServedModel, ...]:
     """Load the models one after another; `loaded` hears of each."""
     result = []
     for one in models:

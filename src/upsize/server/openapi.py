@@ -1,4 +1,4 @@
-"""The API described from the structs that parse it (`/openapi.json`), and its page (`/docs`), with nothing from afar."""
+"""The API described from the structs that parse it (`/openapi.json`), and its page (`/docs`), offline too."""
 
 from __future__ import annotations
 

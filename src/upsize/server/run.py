@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
@@ -81,12 +82,13 @@ async def _serve(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _in_thread(loop, load)
     stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({loading, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {stopped, serving}
+    await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     failure = None
     if loading.done() and (failure := loading.exception()) is None and not stopping.is_set():
         service.start(loading.result())
         log.info("Listening on http://%s:%d", address.host, address.port)
-        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if failure is None:
         await asyncio.to_thread(service.finish)
     server.should_exit = True
@@ -106,19 +108,16 @@ def _in_thread(
         try:
             models = load()
         except BaseException as error:
-            _call(loop, future, future.set_exception, error)
+            tell(future.set_exception, error)
         else:
-            _call(loop, future, future.set_result, models)
+            tell(future.set_result, models)
+
+    def tell(setter: Callable[[Any], None], value: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
+            loop.call_soon_threadsafe(setter, value)
 
     threading.Thread(target=work, name="upsize-load", daemon=True).start()
     return future
-
-
-def _call(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[tuple[ServedModel, ...]], setter: Callable[..., None], value: object
-) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
-        loop.call_soon_threadsafe(lambda: future.done() or setter(value))
 
 
 def _stop(server: uvicorn.Server, service: Service, stopping: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from starlette.requests import Request
@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from upsize.engine import EmbedRequest, Result
 from upsize.errors import InvalidInput
-from upsize.server.handling import Operation, read, reply, run, truncation
 from upsize.server.codec import dumps
+from upsize.server.handling import Operation, read, reply, run, truncation
 from upsize.server.service import Service
 
 
@@ -36,6 +36,10 @@ class EmbeddingsBody(msgspec.Struct):
     truncation_side: Literal["left", "right"] = "right"
 
 
+Given = str | Sequence[str] | Sequence[str | int | list[int]] | Sequence[int | list[int]]
+"""What a body may hold as input."""
+
+
 async def embeddings(service: Service, request: Request) -> Response:
     """Vectors of one or several texts."""
     body = await read(request, EmbeddingsBody)
@@ -56,21 +60,23 @@ async def embeddings(service: Service, request: Request) -> Response:
     return await reply(result, lambda: _embeddings_reply(result, model.name, body.encoding_format == "base64"))
 
 
-def inputs_of(given: str | Sequence[str | int | list[int]]) -> list[str] | list[list[int]]:
+def inputs_of(given: Given) -> list[str] | list[list[int]]:
     """The four forms of `input` as a list of texts or a list of id lists."""
     if isinstance(given, str):
         return [given]
     if not given:
         raise InvalidInput("input is an empty list. Send at least one text.", param="input")
-    first = type(given[0])
+    sort = type(given[0])
     for index, item in enumerate(given):
-        if type(item) is not first:
+        if type(item) is not sort:
             raise InvalidInput(
                 f"input[{index}] is of another sort than input[0]: send only texts, or only token ids.",
                 param="input",
                 index=index,
             )
-    return [list(given)] if first is int else list(given)  # type: ignore[arg-type]
+    if sort is int:
+        return [cast(list[int], given)]
+    return cast(list[str] | list[list[int]], given)
 
 
 def _embeddings_reply(result: Result, model: str, as_base64: bool) -> dict[str, Any]:

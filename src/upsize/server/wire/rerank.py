@@ -48,7 +48,9 @@ class RerankBody(msgspec.Struct):
 async def rerank(service: Service, request: Request) -> Response:
     """Documents ordered by how well they meet the query."""
     body = await read(request, RerankBody)
-    return await _answer(service, request, body, _superset, True if body.return_documents is None else body.return_documents)
+    return await _answer(
+        service, request, body, _superset, True if body.return_documents is None else body.return_documents
+    )
 
 
 async def rerank_v2(service: Service, request: Request) -> Response:
@@ -112,6 +114,8 @@ _EXAMPLE = {
 }
 
 OPERATIONS = (
-    Operation("POST", ("/v1/rerank", "/rerank"), rerank, "Order documents for a query (vLLM, Jina)", RerankBody, _EXAMPLE),
+    Operation(
+        "POST", ("/v1/rerank", "/rerank"), rerank, "Order documents for a query (vLLM, Jina)", RerankBody, _EXAMPLE
+    ),
     Operation("POST", ("/v2/rerank",), rerank_v2, "Order documents for a query (Cohere)", RerankBody, _EXAMPLE),
 )

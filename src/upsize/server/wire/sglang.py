@@ -13,8 +13,8 @@ from starlette.responses import Response
 import upsize
 from upsize.engine import EmbedRequest, RerankRequest, Result
 from upsize.errors import InvalidInput, UpsizeError
-from upsize.server.handling import Operation, read, reply, run, truncation
 from upsize.server.codec import dumps
+from upsize.server.handling import Operation, read, reply, run, truncation
 from upsize.server.service import ServedModel, Service
 from upsize.server.wire.openai import inputs_of
 
@@ -39,7 +39,7 @@ async def encode(service: Service, request: Request) -> Response:
         raise InvalidInput("Send either text or input_ids.", param="text")
     model = service.model(body.model, "embedding")
     work = EmbedRequest(
-        inputs_of(given),  # type: ignore[arg-type]
+        inputs_of(given),
         body.input_type,
         body.instruction,
         body.dimensions,
@@ -70,7 +70,7 @@ async def health(service: Service, _: Request) -> Response:
     return _status(service.state)
 
 
-async def health_generate(service: Service, request: Request) -> Response:
+async def health_generate(service: Service, _: Request) -> Response:
     """As `/health`, after a real forward pass of every model."""
     if service.state == "ok":
         try:

@@ -1,0 +1,142 @@
+"""LocalModel: an engine with one model in it, what Embedder and Reranker share."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from upsize.catalog import Kind
+from upsize.compute import load_model
+from upsize.engine.engine import Engine, Limits
+from upsize.engine.job import encode
+from upsize.engine.nouns import EmbedRequest, Request, Result
+from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
+from upsize.model import HubOptions, Truncation
+from upsize.space import Fingerprint
+
+CALL = 64
+"""Texts of one request to the engine."""
+AHEAD = 256
+"""Texts in the engine at once: enough that it never waits for the caller, few enough that memory stays small."""
+
+
+class LocalModel:
+    """An engine with one model in it."""
+
+    kind: Kind
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        max_length: int | None = None,
+        truncate: bool = False,
+        hub: HubOptions = HubOptions(),
+    ) -> None:
+        """Load `model`: a folder, a hub id, or a demo name.
+
+        `dtype` is "auto" (the checkpoint's own), "float32", "bfloat16" or "float16"; `device` "auto", "cpu" or
+        "cuda". Longer texts than `max_length` tokens (default: what the model takes) raise TextTooLong, or are cut
+        if `truncate`. Raises CheckpointError, HubError, InvalidInput, and UnsupportedModel for the other kind of model.
+        """
+        loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
+        self._loaded, self._truncation = loaded, Truncation(truncate)
+        self._engine = Engine({"model": loaded}, Limits(queued_tokens=1 << 40))
+        self._finalizer = weakref.finalize(self, self._engine.close)
+
+    @property
+    def dtype(self) -> str:
+        """The precision in use."""
+        return self._loaded.plan.precision
+
+    @property
+    def max_length(self) -> int:
+        """Longest text in tokens, instruction and end token included."""
+        return self._loaded.plan.max_length
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The space of an embedder's full-size vectors (`.at(dim)` of cut ones), or what shaped a reranker's scores."""
+        return self._loaded.fingerprint
+
+    def close(self) -> None:
+        """Stop the engine's threads. Also done at the end of `with`, and when the object is collected."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, requests: Iterable[Request]) -> Iterator[Result]:
+        """Results in order. `requests` is read only a little ahead, so that any number of texts needs little memory."""
+        under_way: deque[tuple[Future[Result], int]] = deque()
+        ahead = done = 0
+
+        def next_result() -> Result:
+            nonlocal ahead, done
+            future, size = under_way[0]
+            result = _answer(future, done)
+            under_way.popleft()
+            ahead, done = ahead - size, done + size
+            return result
+
+        try:
+            for request in requests:
+                size = len(request.inputs if isinstance(request, EmbedRequest) else request.documents)
+                under_way.append((self._engine.submit("model", request), size))
+                ahead += size
+                while ahead > AHEAD:
+                    yield next_result()
+            while under_way:
+                yield next_result()
+        finally:
+            for future, _ in under_way:
+                future.cancel()
+
+    def _values(self, requests: Iterable[Request], total: int, progress: bool) -> NDArray[np.float32]:
+        """The values of all requests, one below the other."""
+        parts = []
+        with tqdm(total=total, unit="text", disable=not progress) as bar:
+            for result in self._run(requests):
+                bar.update(len(result.values))
+                parts.append(result.values)
+        return np.concatenate(parts)
+
+    def _count(self, request: Request) -> list[int]:
+        """Tokens of each sequence of `request` if nothing of it were cut."""
+        return [len(e.ids) + e.lost for e in encode(self._loaded, replace(request, truncation=Truncation(True)))]
+
+
+def _answer(future: Future[Result], done: int) -> Result:
+    """Wait for one request's result; an error names the text's place among all texts, of which `done` came before."""
+    try:
+        return future.result()
+    except TextTooLong as error:
+        raise TextTooLong(error.tokens, error.limit, param=error.param, index=_shift(error.index, done)) from None
+    except NonFiniteVector as error:
+        raise NonFiniteVector(error.index + done, error.precision) from None
+    except InvalidInput as error:
+        if error.index is None:
+            raise
+        place = error.index + done
+        message = str(error).replace(f"[{error.index}]", f"[{place}]", 1)
+        raise InvalidInput(message, param=error.param, index=place) from None
+
+
+def _shift(index: int | None, done: int) -> int | None:
+    return None if index is None else index + done
