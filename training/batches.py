@@ -60,10 +60,10 @@ class Encoder:
         self.end = tokenizer.token_to_id(END)
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], dimensions: int | None = None) -> np.ndarray:
-        """Unit vectors (len(texts), dimensions), float32; texts are cut to `limit` − 1 tokens before the end token."""
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors (len(texts), hidden), float32; texts are cut to `limit` − 1 tokens before the end token."""
         ids = Texts(texts, self.tokenizer, self.limit - 1)
         vectors = np.empty((len(texts), self.model.size.hidden), dtype=np.float32)
         for group in by_length(ids.lengths, 8192):
             vectors[group] = self.model(*pad([ids[i] for i in group], self.end))[:, 0].numpy()
-        return F.normalize(torch.from_numpy(vectors)[:, :dimensions], dim=1).numpy()
+        return F.normalize(torch.from_numpy(vectors), dim=1).numpy()

@@ -71,7 +71,7 @@ def build(embedder: Qwen3, frequencies: Tensor, marks: tuple[int, int], answers:
     def head(
         layer: int, number: int, query: dict[int, Tensor], key: dict[int, Tensor], value: Tensor, into: int
     ) -> None:
-        """Set a key/value head and its query heads: rows of the projections by place, the value, where it is written."""
+        """Set a key/value head and its query heads: projection rows by place, the value, where it is written."""
         attention = model.layers[layer].self_attn
         for place in range(dim):
             attention.k_proj.weight[number * dim + place] = key.get(place, torch.zeros(size.hidden))

@@ -1,4 +1,6 @@
-"""Trains the yes/no reranker from the embedding model's weights on positives, its own near misses and random passages.
+"""Trains the yes/no reranker: right documents against near misses of the embedding model and random ones.
+
+It starts from the token vectors of the embedding model and a lexical matcher built by hand (matching_start.py).
 
 The documents of one query are packed behind one copy of the prefix and query: each document sees the shared start
 and itself, with the positions it would have alone, so the scores are those of separate sequences for less work.
@@ -13,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import checkpoint, evaluate
-from .batches import Encoder
+from . import checkpoint, evaluate, matching_start
+from .batches import Encoder, Texts
 from .network import SIZES, Qwen3, load
 from .prompts import DEFAULT_TASK, RERANK_PREFIX, RERANK_SUFFIX, rerank_body
 from .tokenizer import END, train
@@ -33,11 +36,11 @@ class Recipe:
     queries: int = 10  # queries of a batch, each with one right document
     hard: int = 3  # documents that the embedding model ranks near the right one
     easy: int = 1  # documents at random
-    learning_rate: float = 1e-3
-    warmup: int = 150
+    learning_rate: float = 4e-4
+    warmup: int = 40
     document_tokens: int = 160
     seed: int = 20
-    threads: int = 2
+    threads: int = 1
 
 
 class Template:
@@ -165,7 +168,7 @@ class Groups:
                 result.append((TASKS.get(row["source"], DEFAULT_TASK), row["query"], passage))
         return result + self.made_up(lang, count - len(result))
 
-    def draw(self, count: int = 3000) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor, Tensor], int]]:
+    def draw(self, count: int = 800) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Packed batches; the near misses come from the other passages of the drawn chunk, ranked by the embedder."""
         recipe, groups = self.recipe, []
         for lang in ("en", "zh"):
@@ -187,7 +190,33 @@ class Groups:
         order = sorted(range(len(groups)), key=lambda i: sum(map(len, groups[i][1])))
         batches = [order[i : i + recipe.queries] for i in range(0, len(order), recipe.queries)]
         for number in self.rng.permutation(len(batches)):
-            yield pack(self.template, [groups[i] for i in batches[number]]), len(batches[number])
+            yield pack(self.template, [groups[i] for i in batches[number]])
+
+
+def started(groups: Groups, tokenizer: Tokenizer, encoder: Encoder) -> Qwen3:
+    """The model built by hand, its log-odds put on a fair scale by a logistic fit to some training groups."""
+    passages = [row["passage"] for rows in groups.pairs.values() for row in rows[:20_000]]
+    texts = Texts(passages, tokenizer, 256)
+    frequencies = matching_start.inverse_frequencies(
+        list(map(texts.__getitem__, range(len(texts)))), encoder.model.size.vocabulary
+    )
+    template = groups.template
+    marks = tokenizer.token_to_id("<Query"), tokenizer.token_to_id("<Document")
+    model = matching_start.build(encoder.model, frequencies, marks, (template.yes, template.no))
+    head = model.embed_tokens.weight
+    with torch.no_grad():
+        states = torch.cat([model(*batch) for batch, _ in zip(groups.draw(), range(20), strict=False)])
+        scores = states @ (head[template.yes] - head[template.no])
+        labels = torch.zeros_like(scores, dtype=torch.long)
+        labels[:, 0] = 1
+        fit = LogisticRegression(class_weight="balanced").fit(scores.reshape(-1, 1).numpy(), labels.reshape(-1).numpy())
+        slope, offset = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+        constant = float(states[..., matching_start.CONSTANT].mean())
+        for row, sign in ((template.yes, 1), (template.no, -1)):
+            head[row, matching_start.SCORE] *= slope
+            head[row, matching_start.CONSTANT] = sign * offset / (2 * constant)
+    print(f"built by hand: right first {(scores.argmax(1) == 0).float().mean():.3f}, slope {slope:.3f}", flush=True)
+    return model
 
 
 def loss_of(scores: Tensor) -> Tensor:
@@ -205,7 +234,8 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
     torch.manual_seed(recipe.seed)
     tokenizer = train(out)
     encoder = Encoder(load(embedder, SIZES[recipe.size]), tokenizer)
-    model = load(embedder, SIZES[recipe.size]).train()
+    groups = Groups(out, tokenizer, encoder, recipe)
+    model = started(groups, tokenizer, encoder).train()
     decayed = [p for p in model.parameters() if p.dim() == 2]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": [p for p in model.parameters() if p.dim() == 1]}],
@@ -215,14 +245,14 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
         fused=True,
     )
     state_path, step, spent = out / "reranker.pt", 0, 0.0
+    if not state_path.exists():
+        checkpoint.write(rounded(model), tokenizer, folder, reranker=True)
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
-    groups = Groups(out, tokenizer, encoder, recipe)
     groups.rng = np.random.default_rng(recipe.seed + step)
-    forward = torch.compile(model, dynamic=True)
     head, template = model.embed_tokens.weight, groups.template
     stream, losses, right = groups.draw(), [], []
     before, began = spent, time.monotonic()
@@ -237,7 +267,7 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        scores = forward(*item[0]) @ (head[template.yes] - head[template.no])
+        scores = model(*item) @ (head[template.yes] - head[template.no])
         loss = loss_of(scores)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -252,7 +282,7 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
             mean, hits = np.mean(losses[-100:]), np.mean(right[-100:])
             print(f"step {step}, {100 * progress:.1f} %, loss {mean:.4f}, right first {hits:.3f}", flush=True)
             last_report = now
-        if now - last_save > 300:
+        if now - last_save > 600:
             save(model, optimizer, step, spent, state_path)
             copy = rounded(model)
             checkpoint.write(copy, tokenizer, folder, reranker=True)

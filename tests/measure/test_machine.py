@@ -52,10 +52,11 @@ def test_the_environment_can_be_written_as_json() -> None:
 
 def test_advice_is_given_where_something_is_wrong_and_only_there() -> None:
     machine = replace(this_machine(), gpus=(), bfloat16_products=True, cores=8, memory=64 << 30, available=60 << 30)
-    good = replace(look_around(), machine=machine, cuda=None, threads=8, cache_free=10**12)
+    good = replace(look_around(), machine=machine, cuda=None, threads=8, load=7.5, cache_free=10**12)
     assert advice(good) == []
     for broken, said in (
         (replace(good, cuda="13.0"), "nvidia-smi"),
+        (replace(good, load=8.5), "busy"),
         (replace(good, threads=16), "OMP_NUM_THREADS=8"),
         (replace(good, cache_free=10**9), "HF_HOME"),
         (replace(good, machine=replace(machine, bfloat16_products=False)), "avx512_bf16"),

@@ -177,6 +177,17 @@ def test_the_dimension_is_refused() -> None:
     assert "at most 16" in message(found)
 
 
+def test_any_dimension_is_refused_as_other_servers_do_for_this_family() -> None:
+    class Undeclared(Service):
+        def embed(self, body: dict[str, Any]) -> Answer:
+            said = "Model does not support matryoshka representation, changing output dimensions will lead to poor results."
+            return self.error(400, said) if "dimensions" in body else super().embed(body)
+
+    found = of(Undeclared(), model=NAMES[0], dimensions=8)
+    assert wrongs(found) == ["wrong_dimension"]
+    assert "is_matryoshka" in message(found)
+
+
 def test_the_dimension_is_ignored() -> None:
     class Ignoring(Service):
         def vectors(self, texts: list[str], dimension: int) -> list[list[Any]]:

@@ -67,14 +67,17 @@ def test_a_clear_sign_is_not_overridden(layout: Layout, stated: Kind, sign: str,
     assert sign in caught.value.found
 
 
-@pytest.mark.parametrize("prefixed", [True, False])
 @pytest.mark.parametrize("stated", ["embedding", "reranker"])
-def test_the_user_decides_where_names_are_the_only_sign(
-    prefixed: bool, stated: Kind, checkpoint_folder: Folder
-) -> None:
-    folder = checkpoint_folder(Layout(kind="reranker", prefixed=prefixed))
-    assert open_checkpoint(folder).kind == ("reranker" if prefixed else "embedding")
+def test_the_user_decides_where_nothing_tells(stated: Kind, checkpoint_folder: Folder) -> None:
+    folder = checkpoint_folder(Layout(kind="reranker", prefixed=False))
+    assert open_checkpoint(folder).kind == "embedding"
     assert open_checkpoint(folder, stated).kind == stated
+
+
+@pytest.mark.parametrize(("layout", "wrong"), [(Layout(), "reranker"), (Layout(kind="reranker"), "embedding")])
+def test_a_published_layout_is_never_read_as_the_other(layout: Layout, wrong: Kind, checkpoint_folder: Folder) -> None:
+    with pytest.raises(UnsupportedModel, match="use Embedder|use Reranker"):
+        open_checkpoint(checkpoint_folder(layout), wrong)
 
 
 @pytest.mark.parametrize(

@@ -60,17 +60,17 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folde
     log = tmp_path / "log"
     with process(log, str(embedder_folder)) as (server, base):
         answers: list[int | str] = []
-        going = threading.Event()
 
         def client() -> None:
+            """Send until told that the service drains; whoever asks once more finds a closed door in the end."""
             with httpx.Client(base_url=base, timeout=60) as c:
-                while not going.is_set():
+                answer: int | str = 200
+                while answer == 200:
                     try:
-                        answers.append(c.post("/v1/embeddings", json={"input": ["some words " * 60] * 16}).status_code)
-                    except httpx.ConnectError:
-                        return  # the listener is closed: this request was never accepted
+                        answer = c.post("/v1/embeddings", json={"input": ["some words " * 60] * 16}).status_code
                     except httpx.TransportError as error:
-                        answers.append(repr(error))
+                        answer = repr(error)
+                    answers.append(answer)
 
         threads = [threading.Thread(target=client) for _ in range(8)]
         for thread in threads:
@@ -78,12 +78,10 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folde
         time.sleep(1.5)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0, log.read_text()
-        going.set()
         for thread in threads:
             thread.join()
     assert answers.count(200) > 8
-    # A connection kept alive may be closed between two requests; nothing that was read may go unanswered.
-    assert set(answers) <= {200, 503}, answers
+    assert answers.count(503) == 8, answers  # each client's last; nothing was cut off
     assert "Draining" in log.read_text()
 
 

@@ -65,22 +65,19 @@ def plan(
         )
     tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
     weights = checkpoint.weights.parameters * PRECISIONS[precision].itemsize
-    result = Plan(
-        device,
-        precision,
-        longest,
-        tokens,
-        weights,
-        work_bytes(checkpoint.config, max(tokens, longest), kind),
-        tuple(notes),
-    )
+    work = work_bytes(checkpoint.config, max(tokens, longest), kind)
     memory = machine.available if kind == "cpu" else machine.gpus[number].memory
     if weights > memory:
         raise UpsizeError(
             f"{checkpoint.folder}: the weights take {weights / 1e9:.1f} GB in {precision} and {device} has "
             f"{memory / 1e9:.1f} GB. Serve a smaller size, or a smaller precision."
         )
-    return result
+    if weights + work > memory:
+        notes.append(
+            f"a text of {longest} tokens needs {(weights + work) / 1e9:.1f} GB with the weights and {device} has "
+            f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
+        )
+    return Plan(device, precision, longest, tokens, weights, work, tuple(notes))
 
 
 def _precision(checkpoint: Checkpoint, dtype: str, notes: list[str]) -> str:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from huggingface_hub import constants
 
@@ -37,6 +38,8 @@ class Environment:
     """CUDA version that torch was built for; None for a build without."""
     threads: int
     """That torch uses."""
+    load: float
+    """Processes that wanted a core, on average over the last minute."""
     machine: Machine
     cache: str
     """Where models of the hub are kept."""
@@ -59,6 +62,7 @@ def look_around() -> Environment:
         torch=torch.__version__,
         cuda=torch.version.cuda,
         threads=torch.get_num_threads(),
+        load=psutil.getloadavg()[0],
         machine=this_machine(),
         cache=constants.HF_HUB_CACHE,
         cache_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
@@ -82,6 +86,11 @@ def advice(environment: Environment) -> list[str]:
         lines.append(
             f"torch runs {environment.threads} threads on {machine.cores} usable cores: set OMP_NUM_THREADS="
             f"{machine.cores}."
+        )
+    if environment.load > machine.cores:
+        lines.append(
+            f"The machine is busy: {environment.load:.1f} processes want its {machine.cores} cores, so the rates "
+            "measured now are lower than it can do."
         )
     if machine.available < machine.memory // 4:
         lines.append(f"Only {machine.available / 1e9:.1f} of {machine.memory / 1e9:.1f} GB of memory are free.")

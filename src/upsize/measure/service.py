@@ -191,12 +191,14 @@ def _refused(client: Client, reply: httpx.Response, model: str | None, dimension
         return finding
     if client.embed([QUERY], model).status_code != 200:
         return finding
-    return wrong(
-        "wrong_dimension",
-        f"The service refuses dimensions={dimensions} (HTTP {reply.status_code}: {replies.error_message(reply.text)}).",
-        "Ask for one that the model gives, or for none. vLLM and SGLang refuse any for Qwen3 unless the model is "
-        "declared matryoshka (vLLM: --hf-overrides '{\"is_matryoshka\": true}').",
-    )
+    message = replies.error_message(reply.text)
+    advice = "Ask for one that the model gives, or for none."
+    if "matryoshka" in message.lower():  # as vLLM and SGLang say of Qwen3, whose configuration does not declare it
+        advice = (
+            "Start it with --hf-overrides '{\"is_matryoshka\": true}' (vLLM) or --json-model-override-args (SGLang)."
+        )
+    said = f"The service refuses dimensions={dimensions} (HTTP {reply.status_code}: {message})."
+    return wrong("wrong_dimension", said, advice)
 
 
 def _name_space(client: Client, found: Diagnosis) -> None:

@@ -35,7 +35,7 @@ def tell_kind(
     if stated is not None:
         return stated
     if config.vocab_size != CHAT_VOCABULARY:
-        return "reranker" if weights.prefixed else "embedding"
+        return "embedding"
     raise UnsupportedModel(
         folder,
         "an embedder (modules.json with a pooling, or a tokenizer that appends <|endoftext|>) or a reranker",
@@ -63,6 +63,8 @@ def _clear_sign(
         return "embedding", "1_Pooling/config.json"
     if tokenizer.appends_end:
         return "embedding", "a tokenizer that appends <|endoftext|>"
+    if weights.prefixed and config.vocab_size != CHAT_VOCABULARY:
+        return "reranker", "tensors named model.…, a tokenizer that appends nothing, and no 1_Pooling/config.json"
     return None
 
 

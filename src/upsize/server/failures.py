@@ -52,7 +52,7 @@ def reply_to(error: Exception, path: str) -> Response:
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, errors.Unavailable):
-        headers["Retry-After"] = "5"
+        headers |= {"Retry-After": "5", "Connection": "close"}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     shape = _cohere if path.startswith("/v2/") else _openai

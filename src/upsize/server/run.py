@@ -22,6 +22,10 @@ from upsize.server.service import ServedModel, Service
 log = logging.getLogger("upsize.server")
 
 
+LINGER = 0.5
+"""Seconds, twice, between the last answer and the end, in which requests on their way here are still told 503."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where to listen, and who may call."""
@@ -91,11 +95,21 @@ async def _serve(
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if failure is None:
         await asyncio.to_thread(service.finish)
+        await _linger(server, listener)
     server.should_exit = True
     await serving
     stopped.cancel()
     if failure is not None:
         raise failure
+
+
+async def _linger(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Let in no new connections, and give those there time to hear that theirs closes, so that none is cut off."""
+    listener.listen(0)  # the kernel queues no more; what it has queued is still let in, and told 503
+    await asyncio.sleep(LINGER)
+    for listening in server.servers:
+        listening.close()
+    await asyncio.sleep(LINGER)
 
 
 def _in_thread(
