@@ -163,27 +163,41 @@ class Qwen3(nn.Module):
             x = layer(x, place)
         return self.norm(self.layers[-1](x, place, at))
 
-    def start_from_tokens(self, vectors: Tensor) -> None:
-        """Initial weights: a mean-pooling model over token vectors (vocabulary, hidden), in the output's own space.
+    def start_from_tokens(self, vectors: Tensor, weights: Tensor) -> None:
+        """Initial weights: a weighted mean of token vectors, in the output's own space.
 
-        Attention of the first two layers starts even and copies the values: the first as many dimensions as its value
-        heads hold, the second the rest. All other branches start at (nearly) zero, so that step 0 is already useful.
+        Attention of the first two layers copies the values, the first as many dimensions as its value heads hold, the
+        second the rest; its logit is the logarithm of the token's weight, read from two of the last three dimensions,
+        which serve as channels and are left out of the output. All other branches start at (nearly) zero, so that
+        step 0 is already useful.
+
+        Args:
+            vectors: (vocabulary, hidden).
+            weights: (vocabulary,), each in (0, 1]; at least exp(-5.6).
         """
         size = self.size
+        constant, sine, cosine = range(size.hidden - 3, size.hidden)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and name != "embed_tokens.weight":
-                scale = 0.2 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                scale = 0.05 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
                 nn.init.normal_(weight, std=scale * size.hidden**-0.5)
-        values, group = size.kv_heads * size.head_dim, size.heads // size.kv_heads
+        values, group, top = size.kv_heads * size.head_dim, size.heads // size.kv_heads, size.head_dim - 1
+        unit = torch.eye(size.hidden)
         with torch.no_grad():
             self.embed_tokens.weight.copy_(vectors)
-            for number, first in enumerate(range(0, size.hidden, values)):
+            self.embed_tokens.weight[:, constant] = 1
+            self.embed_tokens.weight[:, sine] = weights.log() / size.head_dim**0.5
+            self.embed_tokens.weight[:, cosine] = (1 - weights.log() ** 2 / size.head_dim).sqrt()
+            self.norm.weight[constant:] = 0
+            for number, first in enumerate(range(0, constant, values)):
                 attention = self.layers[number].self_attn
-                attention.k_norm.weight.fill_(0.2)
-                copied = range(first, min(first + values, size.hidden))
-                for row, dimension in enumerate(copied):
-                    attention.v_proj.weight[row] = torch.eye(size.hidden)[dimension]
-                    attention.o_proj.weight[dimension] *= 0.2
+                attention.q_proj.weight *= 0.3
+                attention.k_proj.weight *= 0.3
+                attention.q_proj.weight[top :: size.head_dim] = 10 * unit[constant]
+                attention.k_proj.weight[top :: size.head_dim] = 10 * unit[sine]
+                attention.k_proj.weight[top - 1 :: size.head_dim] = 10 * unit[cosine]
+                for row, dimension in enumerate(range(first, min(first + values, constant))):
+                    attention.v_proj.weight[row] = unit[dimension]
                     head, offset = divmod(row, size.head_dim)
                     for query_head in range(head * group, (head + 1) * group):
                         attention.o_proj.weight[dimension, query_head * size.head_dim + offset] += 1 / group

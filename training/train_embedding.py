@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from . import checkpoint, evaluate, teacher, warm_start
 from .batches import Encoder, Texts, by_length, pad
-from .network import SIZES, Qwen3
+from .network import SIZES, Qwen3, load
 from .prompts import DEFAULT_TASK, SYMMETRIC_TASK, query_text
 from .tokenizer import END, train
 
@@ -36,12 +36,11 @@ class Recipe:
     """How long and how to train."""
 
     size: str = "s"
-    steps: int = 6000
     distil_tokens: int = 3000  # padded tokens of a distillation batch
     pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
     contrast_every: int = 4  # one batch in so many is contrastive
-    learning_rate: float = 1.2e-3
-    warmup: int = 200
+    learning_rate: float = 6e-4
+    warmup: int = 100
     max_tokens: int = 256
     seed: int = 20
     threads: int = 2
@@ -207,15 +206,16 @@ def rounded(model: Qwen3) -> Qwen3:
     return copy.eval()
 
 
-def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | None = None) -> None:
+def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float, tokens_from: Path | None = None) -> None:
     """Train, resuming from `out/embedding.pt`, and write the checkpoint into `folder` as it goes.
 
     Args:
         shared: the data folder, for the development sets.
         out: folder with the rows and teacher vectors of the earlier stages.
         folder: where the finished model goes.
-        recipe: how to train; the learning rate falls over its steps.
-        minutes: when given, the schedule follows the clock instead: this long, whatever the number of steps.
+        recipe: how to train.
+        minutes: how long; the learning rate falls over this time, however many steps it holds.
+        tokens_from: a checkpoint of an earlier run whose token vectors to start from, instead of the teacher's.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -227,7 +227,6 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
         np.save(turn_path, warm_start.basis(vectors[:: max(len(vectors) // 50_000, 1)], SIZES[recipe.size].hidden))
     turn = np.load(turn_path)
     model = Qwen3(SIZES[recipe.size])
-    model.start_from_tokens(warm_start.token_vectors(tokenizer, turn, out))
     decayed = [p for p in model.parameters() if p.dim() == 2]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": [p for p in model.parameters() if p.dim() == 1]}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
@@ -239,6 +238,13 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
         step, spent = state["step"], state["spent"]
     distil = DistilBatches(out, tokenizer, turn, known, recipe)
     pairs = PairBatches(out, tokenizer, distil, recipe)
+    if not step:
+        vectors_of_tokens = warm_start.token_vectors(tokenizer, turn, out)
+        if tokens_from:
+            vectors_of_tokens = load(tokens_from, SIZES[recipe.size]).embed_tokens.weight.detach()
+            vectors_of_tokens = vectors_of_tokens / vectors_of_tokens.pow(2).mean(1, keepdim=True).sqrt()
+        weights = warm_start.token_weights(distil.texts, distil.prefixes[0], len(vectors_of_tokens), distil.end)
+        model.start_from_tokens(vectors_of_tokens, weights)
     distil.rng, pairs.rng = np.random.default_rng(recipe.seed + step), np.random.default_rng(recipe.seed + 1 + step)
     print(
         "development scores at the start:", evaluate.development(Encoder(model.eval(), tokenizer), shared), flush=True
@@ -250,7 +256,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float | 
     before, tokens = spent, 0
     while True:
         spent = before + time.monotonic() - began
-        progress = spent / (60 * minutes) if minutes else step / recipe.steps
+        progress = spent / (60 * minutes)
         if progress >= 1:
             break
         rate = recipe.learning_rate * min(

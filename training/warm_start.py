@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from .batches import Texts
 from .teacher import Teacher
+
+SMOOTHING = 2e-4
 
 
 def basis(vectors: np.ndarray, dimensions: int) -> np.ndarray:
@@ -49,3 +52,15 @@ def token_vectors(tokenizer: Tokenizer, turn: np.ndarray, out: Path) -> torch.Te
     noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0)) * 0.3
     scale = start.norm(dim=1, keepdim=True) / start.shape[1] ** 0.5
     return torch.where(scale > 1e-4, start / scale.clamp(min=1e-4), noise)
+
+
+def token_weights(texts: Texts, prefix: list[int], vocabulary: int, end: int) -> torch.Tensor:
+    """Smooth inverse frequency a / (a + p) of every token (Arora et al. 2017), as if every fourth text were a query.
+
+    So the tokens of the instruction before a query count as frequent and weigh little; the end token weighs least.
+    """
+    counts = np.bincount(texts.flat, minlength=vocabulary).astype(np.float64)
+    np.add.at(counts, np.array(prefix), len(texts) / 4)
+    weights = SMOOTHING / (SMOOTHING + counts / counts.sum())
+    weights[end] = 0
+    return torch.from_numpy(weights).float().clamp(min=0.005)

@@ -27,3 +27,11 @@ def fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
         texts, "parity_texts", lambda tokenizer: [*texts.SHORT[::2], texts.of_length("Chinese", 550, tokenizer)]
     )
     monkeypatch.setattr(texts, "BREAKERS", {name: text[:400] for name, text in texts.BREAKERS.items()})
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of this machine does not reach the little servers of the tests."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

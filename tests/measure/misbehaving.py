@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.little_server import Answer, Call
+from tests.little_server import Answer, Behaviour, Call, serving
+from upsize.measure import Diagnosis, diagnose
 
 NAMES = ("little-embedding", "little-reranker")
 
@@ -83,3 +84,19 @@ class Service:
     def error(self, status: int, message: str, **more: str) -> Answer:
         """An error in OpenAI's shape."""
         return Answer(status, {"error": {"message": message, "type": "error", **more}})
+
+
+def of(service: Behaviour, path: str = "/v1", **options: Any) -> Diagnosis:
+    """The diagnosis of a service that behaves so."""
+    with serving(service) as root:
+        return diagnose(root + path, timeout=options.pop("timeout", 20.0), **options)
+
+
+def wrongs(found: Diagnosis) -> list[str]:
+    """Kinds of what is wrong."""
+    return [f.kind for f in found.findings if f.level == "wrong"]
+
+
+def message(found: Diagnosis) -> str:
+    """What is said of it."""
+    return " ".join(f"{f.message} {f.advice}" for f in found.findings if f.level == "wrong")

@@ -76,7 +76,7 @@ def test_the_user_decides_where_nothing_tells(stated: Kind, checkpoint_folder: F
 
 @pytest.mark.parametrize(("layout", "wrong"), [(Layout(), "reranker"), (Layout(kind="reranker"), "embedding")])
 def test_a_published_layout_is_never_read_as_the_other(layout: Layout, wrong: Kind, checkpoint_folder: Folder) -> None:
-    with pytest.raises(UnsupportedModel, match="use Embedder|use Reranker"):
+    with pytest.raises(UnsupportedModel, match=r"use Embedder|use Reranker"):
         open_checkpoint(checkpoint_folder(layout), wrong)
 
 
