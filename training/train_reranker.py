@@ -235,7 +235,12 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
     tokenizer = train(out)
     encoder = Encoder(load(embedder, SIZES[recipe.size]), tokenizer)
     groups = Groups(out, tokenizer, encoder, recipe)
-    model = started(groups, tokenizer, encoder).train()
+    state_path, step, spent = out / "reranker.pt", 0, 0.0
+    if state_path.exists():
+        model = Qwen3(SIZES[recipe.size])
+    else:
+        model = started(groups, tokenizer, encoder)
+        checkpoint.write(rounded(model), tokenizer, folder, reranker=True)
     decayed = [p for p in model.parameters() if p.dim() == 2]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": [p for p in model.parameters() if p.dim() == 1]}],
@@ -244,9 +249,6 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
         weight_decay=0.0,
         fused=True,
     )
-    state_path, step, spent = out / "reranker.pt", 0, 0.0
-    if not state_path.exists():
-        checkpoint.write(rounded(model), tokenizer, folder, reranker=True)
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state["model"])
@@ -282,11 +284,9 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
             mean, hits = np.mean(losses[-100:]), np.mean(right[-100:])
             print(f"step {step}, {100 * progress:.1f} %, loss {mean:.4f}, right first {hits:.3f}", flush=True)
             last_report = now
-        if now - last_save > 600:
+        if now - last_save > 300:
             save(model, optimizer, step, spent, state_path)
-            copy = rounded(model)
-            checkpoint.write(copy, tokenizer, folder, reranker=True)
-            print(f"step {step}:", evaluate.development_rerank(Reranker(copy, tokenizer), encoder, shared), flush=True)
+            checkpoint.write(rounded(model), tokenizer, folder, reranker=True)
             last_save = last_report = time.monotonic()
     save(model, optimizer, step, spent, state_path)
     copy = rounded(model)

@@ -72,3 +72,23 @@ def test_this_machine_is_plausible() -> None:
     assert machine.cores >= 1
     assert 0 < machine.available <= machine.memory
     assert machine.processor
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": 300000, "cpu/cpu.cfs_period_us": 100000}, 3),
+        ({"cpu/cpu.cfs_quota_us": -1, "cpu/cpu.cfs_period_us": 100000}, 8),
+        ({}, 8),
+    ],
+)
+def test_a_containers_share_of_time_counts_as_cores(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, object], cores: int
+) -> None:
+    monkeypatch.setattr("upsize.compute.machine._own_cores", lambda: 8)
+    (cgroup / "cpu").mkdir()
+    write(cgroup, files)
+    assert this_machine().cores == cores

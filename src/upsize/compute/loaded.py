@@ -25,7 +25,10 @@ class LoadedModel:
     def __init__(self, checkpoint: Checkpoint, plan: Plan, machine: Machine | None = None) -> None:
         self.checkpoint, self.plan = checkpoint, plan
         self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length)
-        backend = _backend(plan, machine or this_machine())
+        machine = machine or this_machine()
+        if plan.device == "cpu" and torch.get_num_threads() > machine.cores:
+            torch.set_num_threads(machine.cores)  # torch sees the machine's cores, not the container's share of them
+        backend = _backend(plan, machine)
         self._device = backend.device
         self.arithmetic = str(backend.dtype).removeprefix("torch.")
         """What products are computed in; on a CPU without bfloat16 products that is float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def this_machine() -> Machine:
     memory, available = min(memory, limit), min(available, free)
     return Machine(
         processor=str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=min(_own_cores(), _container_cores()),
         memory=memory,
         available=available,
         bfloat16_products=bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")),
@@ -52,6 +53,11 @@ def this_machine() -> Machine:
             for i in range(torch.cuda.device_count())
         ),
     )
+
+
+def _own_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -85,3 +91,15 @@ def _container_memory() -> tuple[int, int]:
             given_back = int(stat.get(cache_name, 0)) - int(stat.get(shared_name, 0))
             return int(limit), max(int(limit) - used + given_back, 0)
     return _UNLIMITED, _UNLIMITED
+
+
+def _container_cores() -> int:
+    """Cores that the control group's time quota amounts to, rounded up; very many where there is no quota."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((CGROUP / f).read_text() for f in files).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdigit():
+            return max(math.ceil(int(quota) / int(period)), 1)
+    return _UNLIMITED
