@@ -27,9 +27,8 @@ def measure(
     model: str, documents: int, document_tokens: int, clients: int, alone_seconds: float, folder: Path = RESULTS
 ) -> Path:
     """First the short queries alone for a while, then with the documents until the last of those is answered."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT), "--log-level", "warning"]
-    )
+    command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT)]
+    server = subprocess.Popen([*command, "--context-length", str(document_tokens), "--log-level", "warning"])
     base = f"http://127.0.0.1:{PORT}"
     try:
         _until_healthy(server, base)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -188,3 +189,17 @@ def test_a_program_that_forgets_to_close_ends_well(embedder_folder: Path) -> Non
     code = f"from upsize import Embedder; print(Embedder({str(embedder_folder)!r}).encode('x').shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(64,)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (None, "texts is a NoneType"),
+        (5, "texts is a int"),
+        (["fine", "half \ud800 a pair"], "[1] is not valid Unicode"),
+    ],
+)
+def test_what_is_no_text_is_named(embedder_folder: Path, texts: Any, words: str) -> None:
+    with Embedder(str(embedder_folder)) as embedder, pytest.raises(InvalidInput) as caught:
+        embedder.encode(texts)
+    assert words in str(caught.value)

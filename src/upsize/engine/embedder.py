@@ -107,6 +107,8 @@ class Embedder(LocalModel):
     ) -> NDArray[np.float32]:
         if isinstance(texts, str):
             return self._encode([texts], input_type, instruction, dim, progress)[0]  # type: ignore[no-any-return]
+        if not isinstance(texts, Iterable):
+            raise InvalidInput(f"texts is a {type(texts).__name__}; give a string, or several.", param="texts")
         texts = list(texts)  # columns of numpy and pandas are sliced otherwise
         for index, text in enumerate(texts):
             if not isinstance(text, str) or not text:

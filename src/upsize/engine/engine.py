@@ -56,7 +56,7 @@ class Engine:
         served = self._served[name]
         with self._idle:
             if self._draining:
-                raise Unavailable("The service is draining and takes no new requests.")
+                raise Unavailable("The engine is draining, or closed, and takes no new requests.")
             if self._inside >= self._limits.requests:
                 waiting = served.waiting_tokens
                 raise Overloaded(waiting, max(waiting / served.tokens_per_second, 1.0))

@@ -80,9 +80,24 @@ def encode_texts(
                 param="input",
                 index=index,
             )
-    encoded = tokenizer.encode_batch([prefix + text for text in texts])
+    encoded = _encode_batch(tokenizer, [prefix + text for text in texts], "input")
     kept = len(tokenizer.encode(prefix)) if prefix and truncation.allowed else 0
     return [_finish(ids, tokenizer.end_id, limit, truncation, index, kept) for index, ids in enumerate(encoded)]
+
+
+def _encode_batch(tokenizer: TextTokenizer, texts: Sequence[str], param: str) -> list[Ids]:
+    """Ids of texts; InvalidInput names the one that is no Unicode, such as half of a surrogate pair."""
+    try:
+        return tokenizer.encode_batch(texts)
+    except TypeError:
+        for index, text in enumerate(texts):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidInput(
+                    f"{param}[{index}] is not valid Unicode: {error}.", param=param, index=index
+                ) from None
+        raise
 
 
 def encode_ids(
@@ -145,7 +160,7 @@ def encode_pairs(
     if head_tokens >= room:
         raise TextTooLong(len(prefix) + head_tokens + len(suffix), limit, param="query")
     encoded = []
-    for index, body in enumerate(tokenizer.encode_batch([head + document for document in documents])):
+    for index, body in enumerate(_encode_batch(tokenizer, [head + d for d in documents], "documents")):
         wanted = len(body)
         if max_document_tokens is not None:
             body = body[: head_tokens + max_document_tokens]
