@@ -50,7 +50,7 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
     result = []
     for place, given in enumerate(models):
         name, _, path = given.rpartition("=")
-        last = Path(path).name or path
+        last = _called(path)
         name = served_names[place] if served_names else name or last
         result.append(Wanted(path, name, tuple(dict.fromkeys(a for a in (last, path) if a != name))))
     names = [w.name for w in result]
@@ -62,6 +62,14 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
     return tuple(
         Wanted(w.path, w.name, tuple(a for a in w.aliases if a not in names and every.count(a) == 1)) for w in result
     )
+
+
+def _called(path: str) -> str:
+    """The last part of a model's path; of a snapshot in Hugging Face's cache the repository's name, not its commit."""
+    parts = Path(path).parts
+    if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].split("--")[-1]
+    return parts[-1] if parts else path
 
 
 def load(

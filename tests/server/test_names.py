@@ -1,0 +1,45 @@
+"""What models are called: by their last part, by the whole, or as the user says; a name belongs to one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from upsize.errors import InvalidInput
+from upsize.server import wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "aliases"),
+    [
+        ("Qwen/Qwen3-Embedding-0.6B", "Qwen3-Embedding-0.6B", ("Qwen/Qwen3-Embedding-0.6B",)),
+        ("/models/mine/", "mine", ("/models/mine/",)),
+        ("fast=/models/mine", "fast", ("mine", "/models/mine")),
+        ("demo-s", "demo-s", ()),
+        ("/c/hub/models--Qwen--Qwen3-Embedding-4B/snapshots/0123abc", "Qwen3-Embedding-4B", None),
+    ],
+)
+def test_a_model_is_called(given: str, name: str, aliases: tuple[str, ...] | None) -> None:
+    (one,) = wanted([given])
+    assert one.name == name
+    assert aliases is None or one.aliases == aliases
+
+
+def test_served_names_win() -> None:
+    assert [w.name for w in wanted(["a/x", "b/y"], ["one", "two"])] == ["one", "two"]
+
+
+def test_an_alias_of_two_models_belongs_to_neither() -> None:
+    first, second = wanted(["one=a/x", "two=b/x"])
+    assert first.aliases == ("a/x",)
+    assert second.aliases == ("b/x",)
+
+
+def test_an_alias_gives_way_to_a_name() -> None:
+    first, second = wanted(["x=a/y", "y=b/z"])
+    assert first.aliases == ("a/y",)
+    assert second.name == "y"
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="NAME=MODEL"):
+        wanted(["a/x", "b/x"])
