@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from upsize.cli.bulk import Pairing
-from upsize.cli.records import Format, Source
-from upsize.cli.rows import Row
+from upsize.cli.files.bulk import Pairing
+from upsize.cli.files.records import Format, Source
+from upsize.cli.files.rows import Row
 from upsize.engine import Result, Times
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong, UpsizeError
 from upsize.space import Fingerprint

@@ -257,7 +257,7 @@ def test_mistakes(
 def test_a_reranker_is_refused(upsize: Command, tmp_path: Path, texts: Path, reranker_folder: Path) -> None:
     ran = upsize("embed", texts, "-o", tmp_path / "out.npy", "-m", reranker_folder)
     assert ran.code == 1
-    assert f"{reranker_folder}: expected an embedder; found a reranker." in ran.err
+    assert f"{reranker_folder}: expected an embedder; found a reranker (" in ran.err
     assert "upsize rerank" in ran.err
 
 

@@ -195,5 +195,5 @@ def test_mistakes(
 def test_an_embedder_is_refused(upsize: Command, documents: Path, embedder_folder: Path) -> None:
     ran = upsize("rerank", QUERY, documents, "-m", embedder_folder)
     assert ran.code == 1
-    assert f"{embedder_folder}: expected a reranker; found an embedder." in ran.err
+    assert f"{embedder_folder}: expected a reranker; found an embedder (" in ran.err
     assert "upsize embed" in ran.err

@@ -13,12 +13,12 @@ import typer
 from numpy.typing import NDArray
 
 from upsize.cli import options as shared
-from upsize.cli.bulk import run
-from upsize.cli.output import Encoding, Jsonl, Npy, Parquet
-from upsize.cli.partial import Partial
-from upsize.cli.records import import_pyarrow, open_source
-from upsize.cli.rows import TextRows, choose_text_field
-from upsize.cli.survey import Survey, too_long
+from upsize.cli.files.bulk import run
+from upsize.cli.files.output import Encoding, Jsonl, Npy, Parquet
+from upsize.cli.files.partial import Partial
+from upsize.cli.files.records import import_pyarrow, open_source
+from upsize.cli.files.rows import TextRows, choose_text_field
+from upsize.cli.files.survey import Survey, too_long
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:

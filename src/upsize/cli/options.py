@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from upsize.catalog import Kind
-from upsize.cli.records import Format
+from upsize.cli.files.records import Format
 
 if TYPE_CHECKING:
     from upsize.model import HubOptions

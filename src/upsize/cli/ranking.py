@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from upsize.cli.bulk import Pairing
-from upsize.cli.output import Jsonl
-from upsize.cli.partial import guarded, write_whole
-from upsize.cli.rows import Pair, TextRows
-from upsize.cli.survey import Survey, listing, survey, too_long
+from upsize.cli.files.bulk import Pairing
+from upsize.cli.files.output import Jsonl
+from upsize.cli.files.partial import guarded, write_whole
+from upsize.cli.files.rows import Pair, TextRows
+from upsize.cli.files.survey import Survey, listing, survey, too_long
 from upsize.errors import TextTooLong
 
 if TYPE_CHECKING:

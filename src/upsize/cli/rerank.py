@@ -13,13 +13,13 @@ import typer
 from numpy.typing import NDArray
 
 from upsize.cli import options as shared
-from upsize.cli.bulk import run
-from upsize.cli.output import Encoding, Jsonl, Parquet
-from upsize.cli.partial import Partial, refuse_existing
+from upsize.cli.files.bulk import run
+from upsize.cli.files.output import Encoding, Jsonl, Parquet
+from upsize.cli.files.partial import Partial, refuse_existing
+from upsize.cli.files.records import copy_stdin, import_pyarrow, open_source
+from upsize.cli.files.rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
+from upsize.cli.files.survey import Survey
 from upsize.cli.ranking import pair_fault, probabilities, rank, show
-from upsize.cli.records import copy_stdin, import_pyarrow, open_source
-from upsize.cli.rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
-from upsize.cli.survey import Survey
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:

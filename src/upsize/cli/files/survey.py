@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from upsize.cli.output import IdType
-from upsize.cli.records import Source
-from upsize.cli.rows import Rows
+from upsize.cli.files.output import IdType
+from upsize.cli.files.records import Source
+from upsize.cli.files.rows import Rows
 from upsize.errors import InvalidInput
 
 T = TypeVar("T")

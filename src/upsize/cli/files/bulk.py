@@ -15,11 +15,11 @@ import typer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from upsize.cli.output import Encoding
-from upsize.cli.partial import Partial
-from upsize.cli.records import Source
-from upsize.cli.rows import Row, Rows
-from upsize.cli.survey import Survey, listing, survey, too_long
+from upsize.cli.files.output import Encoding
+from upsize.cli.files.partial import Partial
+from upsize.cli.files.records import Source
+from upsize.cli.files.rows import Row, Rows
+from upsize.cli.files.survey import Survey, listing, survey, too_long
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong, UpsizeError
 from upsize.space import Fingerprint
 

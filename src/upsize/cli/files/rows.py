@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from upsize.cli.records import TEXT, Format, Record, Source
+from upsize.cli.files.records import TEXT, Format, Record, Source
 from upsize.errors import InvalidInput
 
 T_co = TypeVar("T_co", covariant=True)

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from upsize.cli.records import copy_stdin
+from upsize.cli.files.records import copy_stdin
 from upsize.errors import InvalidInput, UpsizeError
 
 FULL = {
