@@ -179,7 +179,7 @@ class Qwen3(nn.Module):
         constant, sine, cosine = range(size.hidden - 3, size.hidden)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and name != "embed_tokens.weight":
-                scale = 0.05 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                scale = 0.01 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
                 nn.init.normal_(weight, std=scale * size.hidden**-0.5)
         values, group, top = size.kv_heads * size.head_dim, size.heads // size.kv_heads, size.head_dim - 1
         unit = torch.eye(size.hidden)

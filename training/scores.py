@@ -17,8 +17,8 @@ from .teacher import Teacher
 from .train_reranker import Reranker
 
 DIMENSIONS = (32, 64, 128)
-RERANK_DEPTH = 50
-RERANK_QUERIES = 150  # of the 1,190 of each language, drawn with evaluate.SEED: the rest would take an hour
+RERANK_DEPTH = 20
+RERANK_QUERIES = 100  # of the 1,190 of each language, drawn with evaluate.SEED: the rest would take an hour
 
 
 def tf_idf(texts: Sequence[str], others: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

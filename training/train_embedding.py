@@ -301,7 +301,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float, t
             last_save = last_report = time.monotonic()
     save(model, optimizer, step, spent, state_path)
     checkpoint.write(rounded(model), tokenizer, folder, reranker=False)
-    finished = {"steps": step, "hours": spent / 3600, "teacher_vectors": len(vectors), "recipe": vars(recipe)}
+    start = "token vectors of an earlier run" if tokens_from else "the teacher's vectors of the vocabulary entries"
+    finished = {"starts_from": f"{start}, averaged by smooth inverse frequency", "steps": step, "hours": spent / 3600}
+    finished |= {"teacher_vectors": len(vectors), "recipe": vars(recipe)}
     checkpoint.write_json(out / "embedding.json", finished)
     print(
         "development scores at the end:", evaluate.development(Encoder(rounded(model), tokenizer), shared), flush=True

@@ -291,6 +291,7 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
     save(model, optimizer, step, spent, state_path)
     copy = rounded(model)
     checkpoint.write(copy, tokenizer, folder, reranker=True)
-    finished = {"steps": step, "hours": spent / 3600, "recipe": vars(recipe)}
+    start = "the token vectors of demo-s and a lexical matcher built by hand"
+    finished = {"starts_from": start, "steps": step, "hours": spent / 3600, "recipe": vars(recipe)}
     checkpoint.write_json(out / "reranker.json", finished)
     print("at the end:", evaluate.development_rerank(Reranker(copy, tokenizer), encoder, shared), flush=True)
