@@ -13,6 +13,9 @@ from typing import Any
 from benchmarks.common import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
+CARD = ROOT / "src" / "upsize" / "demo" / "models" / "demo-s" / "card.json"
+STS = ("STS-B en test, Spearman", "STS-B zh test, Spearman")
+XQUAD = ("XQuAD en, nDCG@10", "XQuAD zh, nDCG@10")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 
@@ -94,6 +97,18 @@ def _mixed(language: str) -> tuple[str, str]:
     return label, f"{alone['p95_s']:.1f} 秒；{beside['p95_s']:.1f} 秒；{len(r['errors'])}"
 
 
+def _demo(language: str) -> tuple[str, str]:
+    scores = json.loads(CARD.read_text(encoding="utf-8"))["scores"]
+    sts, ndcg = ([scores[task]["value"] for task in tasks] for tasks in (STS, XQUAD))
+    bm25 = [scores[f"{task}, reference: BM25"]["value"] for task in XQUAD]
+    label = {
+        "en": "Demo model `demo-s`, trained here: STS-B en, zh (Spearman); XQuAD en, zh (nDCG@10; BM25 there)",
+        "zh": "本项目训练的演示模型 `demo-s`：STS-B 英、中（Spearman）；XQuAD 英、中（nDCG@10；括号内为 BM25）",
+    }[language]
+    pairs = ", ".join(f"{ours:.2f} ({theirs:.2f})" for ours, theirs in zip(ndcg, bm25, strict=True))
+    return label, f"{sts[0]:.2f}, {sts[1]:.2f}; {pairs}"
+
+
 ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
     ("fresh-start", _start),
     ("verified-random-0.6b-bfloat16", _parity),
@@ -118,7 +133,7 @@ def table(language: str) -> str:
         "文件：[benchmarks/results](benchmarks/results)。",
     }[language]
     measured = [row(language) for name, row in ROWS if (RESULTS / f"{name}.json").exists()]
-    rows = [f"| {label} | {figure} |" for label, figure in measured]
+    rows = [f"| {label} | {figure} |" for label, figure in (*measured, _demo(language))]
     return "\n".join((f"| {heads[0]} | {heads[1]} |", "|---|---|", *rows, "", conditions))
 
 
