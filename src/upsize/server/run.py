@@ -26,6 +26,10 @@ LINGER = 0.5
 """Seconds, twice, between the last answer and the end, in which requests on their way here are still told 503."""
 
 
+REPEATED = 1.0
+"""Seconds within which a second signal is the first once more: make and shells pass on what the group got already."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where to listen, and who may call."""
@@ -80,16 +84,16 @@ async def _serve(
     app = create_app(service, address.keys, address.protect_metrics)
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75))
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stop = _Stop(service)
     for wanted in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(wanted, _stop, server, service, stopping)
+        loop.add_signal_handler(wanted, stop)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _in_thread(loop, load)
-    stopped = asyncio.create_task(stopping.wait())
+    stopped = asyncio.create_task(stop.asked.wait())
     ends: set[asyncio.Future[Any]] = {stopped, serving}
     await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     failure = None
-    if loading.done() and (failure := loading.exception()) is None and not stopping.is_set():
+    if loading.done() and (failure := loading.exception()) is None and not stop.asked.is_set():
         service.start(loading.result())
         log.info("Listening on http://%s:%d", address.host, address.port)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -134,12 +138,20 @@ def _in_thread(
     return future
 
 
-def _stop(server: uvicorn.Server, service: Service, stopping: asyncio.Event) -> None:
-    """First signal: drain. Second: leave at once."""
-    if stopping.is_set():
-        log.warning("Leaving at once; requests under way are dropped.")
-        server.force_exit = True
-        raise SystemExit(130)
-    log.info("Draining: requests under way are answered, new ones get 503.")
-    service.begin_drain()
-    stopping.set()
+class _Stop:
+    """What a signal does. The first: drain. One more, a second or more later: leave at once."""
+
+    def __init__(self, service: Service) -> None:
+        self.asked = asyncio.Event()
+        self._service, self._since = service, 0.0
+
+    def __call__(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.asked.is_set():
+            log.info("Draining: requests under way are answered, new ones get 503.")
+            self._service.begin_drain()
+            self.asked.set()
+            self._since = now
+        elif now - self._since > REPEATED:
+            log.warning("Leaving at once; requests under way are dropped.")
+            raise SystemExit(130)
