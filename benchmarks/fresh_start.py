@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -58,7 +59,7 @@ def _serve(source: str, folder: Path) -> dict[str, float]:
     }
 
 
-def _test(source: str, folder: Path) -> dict[str, float | str]:
+def _test(source: str, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     clone = _clone(source, folder / "test")
     done = subprocess.run(["make", "test"], cwd=clone, capture_output=True, text=True)
@@ -67,6 +68,7 @@ def _test(source: str, folder: Path) -> dict[str, float | str]:
         "minutes": round((time.perf_counter() - started) / 60, 2),
         "installed_mb": _megabytes(clone / ".venv"),
         "exit_code": done.returncode,
+        "failed": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
         "last_line": lines[-1] if lines else "",
     }
 
