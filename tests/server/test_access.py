@@ -77,7 +77,7 @@ def test_overload_is_429_with_a_time_to_come_back(embedder_folder: Path) -> None
         replies: list[httpx.Response] = []
 
         def send() -> None:
-            replies.append(client.post("/v1/embeddings", json={"input": ["word " * 100] * 8}))
+            replies.append(client.post("/v1/embeddings", json={"input": ["word " * 100] * 64}))
 
         threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
