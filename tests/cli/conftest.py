@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,7 +46,13 @@ def upsize(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     """The command as a process."""
-    return subprocess.Popen([*PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command, pipe = [*PROGRAM, *map(str, arguments)], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=_heed_interrupts)
+
+
+def _heed_interrupts() -> None:
+    """A shell starts its background jobs with interrupts ignored, and so would be a test's process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished(process: subprocess.Popen[str]) -> Ran:
