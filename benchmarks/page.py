@@ -38,11 +38,11 @@ def _start(language: str) -> tuple[str, str]:
     r = _read("fresh-start")
     serve, test = r["serve"], r["test"]
     if language == "en":
-        return "A fresh clone to its first vector, `make serve`; to green tests, `make test`", (
+        return "A fresh clone to its first vector, `make serve`; through the tests, `make test`", (
             f"{serve['minutes_to_first_vector']} min, {serve['installed_mb']} MB installed; "
             f"{test['minutes']} min, {test['installed_mb']} MB"
         )
-    return "全新克隆到第一个向量（`make serve`）；到测试全部通过（`make test`）", (
+    return "全新克隆到第一个向量（`make serve`）；到测试运行完毕（`make test`）", (
         f"{serve['minutes_to_first_vector']} 分钟，安装 {serve['installed_mb']} MB；"
         f"{test['minutes']} 分钟，{test['installed_mb']} MB"
     )
