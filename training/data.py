@@ -35,7 +35,7 @@ LICENCES = {  # class of every source that is read, for the card
     "tatoeba": "P", "python-docs": "P", "security-101": "P", "cldr-names": "P", "omw-lexicon": "SA", "cc-cedict": "SA",
     "oewn": "P", "wiki-split": "SA", "opentriviaqa": "SA", "medquad": "P", "factbook": "P", "openstax": "P",
     "gsm8k": "P", "tldr": "P", "nl2bash": "P", "thealgorithms": "P", "dc-code": "P", "peps": "P", "laws-zh": "P",
-    "pingcap-docs": "SA", "sib200": "SA",
+    "pingcap-docs": "SA", "sib200": "SA", "gesetze-de": "P",
 }  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def read_words(train: Path) -> Iterator[Row]:
                 yield Distil(match[2], english, "zh", "cc-cedict")
                 if match[1] != match[2]:
                     yield Distil(match[1], english, "zh-Hant", "cc-cedict")
-    codes = {"cmn": "zh", "jpn": "ja", "kor": "ko", "spa": "es", "fra": "fr", "por": "pt", "ita": "it"}
+    codes = {"cmn": "zh", "jpn": "ja", "kor": "ko", "spa": "es", "fra": "fr", "deu": "de", "por": "pt", "ita": "it"}
     for row in jsonl(train / "omw-wikt-lexicon/omw_wikt.jsonl"):
         if "eng" in row:
             english = ", ".join(row["eng"][:3])
@@ -253,6 +253,7 @@ def read_code_and_law(data: Path) -> Iterator[Row]:
         lang = {"zh_TW": "zh-Hant", "pt_BR": "pt"}.get(row["lang"], row["lang"])
         if ours and lang in {"zh", "zh-Hant", "ja", "ko", "es", "fr", "pt", "it", "de", "ru"}:
             yield Distil(row["description"], ours, lang, "tldr")
+            yield Pair(f"{row['command_name']}: {row['description']}", row["command"], lang, "tldr")
     natural = (data / "code/nl2bash/all.nl").read_text(encoding="utf-8").splitlines()
     for text, command in zip(
         natural, (data / "code/nl2bash/all.cm").read_text(encoding="utf-8").splitlines(), strict=True
@@ -263,6 +264,13 @@ def read_code_and_law(data: Path) -> Iterator[Row]:
     for row in jsonl(data / "legal/dc-code-en/dc_code_6000.jsonl"):
         if kept_for_training(row["id"]) and len(row["text"]) > 60:
             yield Pair(row["heading"], clean(row["text"]), "en", "dc-code")
+    for path in sorted((data / "legal/gesetze-de").glob("*.jsonl")):
+        for law in jsonl(path):
+            if kept_for_training(law["title"]):
+                for heading, text in law["sections"][:60]:
+                    title = re.sub(r"^§+\s*\S+\s*", "", heading)
+                    if len(title) > 5 and len(text) > 60:
+                        yield Pair(title, clean(text), "de", "gesetze-de")
     for row in jsonl(data / "legal/peps-long/peps.jsonl"):
         if kept_for_training(row["title"]):
             for heading, text in row["sections"]:
@@ -287,6 +295,10 @@ def evaluation_texts(shared: Path) -> Iterator[str]:
                             yield from strings(name, archive.read(name))
             else:
                 yield from strings(path.name, path.read_bytes())
+    cosqa = shared / "code/cosqa"
+    yield from json.loads((cosqa / "code_idx_map.txt").read_text(encoding="utf-8"))  # its keys are the functions
+    for path in sorted(cosqa.glob("*.json")):
+        yield from strings(path.name, path.read_bytes())
 
 
 def strings(name: str, raw: bytes) -> Iterator[str]:

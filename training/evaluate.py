@@ -1,8 +1,7 @@
-"""Scores: STS-B (Spearman), XQuAD retrieval (nDCG@10), Tatoeba bitext (accuracy), with bootstrap intervals."""
+"""Scores to watch during training, on development splits only; test splits are for `benchmarks.demo_family`."""
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +12,6 @@ from scipy.stats import spearmanr
 
 from .batches import Encoder
 from .prompts import query_text
-
-SEED = 20
-RESAMPLES = 1000
 
 
 class Scorer(Protocol):
@@ -43,14 +39,6 @@ def squad_style(path: Path) -> tuple[list[str], list[str], list[int]]:
     return questions, list(paragraphs), answers
 
 
-def tatoeba(shared: Path, lang: str = "cmn") -> tuple[list[str], list[str]]:
-    """Sentences and their English translations."""
-    stem = shared / f"bitext/tatoeba-laser/tatoeba.{lang}-eng."
-    return tuple(  # type: ignore[return-value]
-        Path(f"{stem}{side}").read_text(encoding="utf-8").splitlines() for side in (lang, "eng")
-    )
-
-
 def rank(scores: np.ndarray, answers: list[int]) -> np.ndarray:
     """nDCG@10 of each query of a score matrix (queries, passages) with one right passage a query."""
     run = {
@@ -60,21 +48,6 @@ def rank(scores: np.ndarray, answers: list[int]) -> np.ndarray:
     qrels = {str(q): {str(answer): 1} for q, answer in enumerate(answers)}
     values = {item.query_id: item.value for item in ir_measures.iter_calc([nDCG @ 10], qrels, run)}
     return np.array([values[str(q)] for q in range(len(scores))])
-
-
-def bootstrap(count: int, statistic: Callable[[np.ndarray], float]) -> dict:
-    """The statistic over all `count` items and its 95 % percentile interval over resampled indices."""
-    rng = np.random.default_rng(SEED)
-    resampled = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    value = statistic(np.arange(count))
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "n": count}
-
-
-def spearman(first: np.ndarray, second: np.ndarray, gold: np.ndarray) -> dict:
-    """Spearman of cosine and gold score over pairs."""
-    cosines = (first * second).sum(1)
-    return bootstrap(len(gold), lambda chosen: float(spearmanr(cosines[chosen], gold[chosen]).statistic))
 
 
 def development(encoder: Encoder, shared: Path) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""Initial weights of the reranker: a lexical matcher built by hand from the embedding model's token vectors.
+"""Initial weights of the reranker: a lexical matcher built by hand from learned token vectors.
 
 A cross-encoder of this size does not find word matching by itself in the few thousand queries that two cores manage, so
-it starts with it. The last twelve dimensions of the token vectors become channels; the rest stays what demo-s learned.
+it starts with it. The last twelve dimensions of the token vectors become channels; the rest stays as it was
+learned.
 
 - Layer 0: each token sees whether `<Query` and `<Document` stand before it; its MLP keeps the token's inverse document
   frequency where the token belongs to the query.
@@ -39,23 +40,23 @@ def still(size: Size) -> list[int]:
 
 
 @torch.no_grad()
-def build(embedder: Qwen3, frequencies: Tensor, marks: tuple[int, int], answers: tuple[int, int]) -> Qwen3:
+def build(size: Size, tokens: Tensor, frequencies: Tensor, marks: tuple[int, int], answers: tuple[int, int]) -> Qwen3:
     """The reranker's initial model.
 
     Args:
-        embedder: the trained embedding model; only its token vectors are used.
+        size: its shape.
+        tokens: learned token vectors (vocabulary, at least hidden), the leading dimensions the most telling ones.
         frequencies: inverse document frequency of every token, 0 to 1.
         marks: ids of `<Query` and `<Document`.
         answers: ids of "yes" and "no".
     """
-    size = embedder.size
     model = Qwen3(size)
     generator = torch.Generator().manual_seed(0)
     for name, weight in model.named_parameters():
         if weight.dim() == 2:
             quiet = name.endswith(("o_proj.weight", "down_proj.weight"))
             nn.init.normal_(weight, std=0.005 if quiet else 0.03, generator=generator)
-    words = embedder.embed_tokens.weight.clone()
+    words = tokens[:, : size.hidden].clone()
     words = words / words.pow(2).mean(1, keepdim=True).sqrt()
     words[:, -CHANNELS:] = 0
     words[[*marks, *answers]] = 0

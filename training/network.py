@@ -30,9 +30,15 @@ class Size:
     max_positions: int = 8192
 
 
+VOCABULARY = 16384
 SIZES = {
-    "s": Size(vocabulary=16384, hidden=192, layers=4, heads=8, kv_heads=4, head_dim=32, intermediate=512),
+    "xs": Size(VOCABULARY, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=32, intermediate=192),
+    "s": Size(VOCABULARY, hidden=128, layers=3, heads=4, kv_heads=2, head_dim=32, intermediate=384),
+    "m": Size(VOCABULARY, hidden=256, layers=4, heads=8, kv_heads=4, head_dim=32, intermediate=640),
+    "rerank": Size(VOCABULARY, hidden=192, layers=4, heads=8, kv_heads=4, head_dim=32, intermediate=512),
 }
+CHANNELS = 3
+"""The last dimensions of an embedding model's states: they carry a token's weight, and are left out of the output."""
 
 
 class RMSNorm(nn.Module):
@@ -176,7 +182,7 @@ class Qwen3(nn.Module):
             weights: (vocabulary,), each in (0, 1]; at least exp(-5.6).
         """
         size = self.size
-        constant, sine, cosine = range(size.hidden - 3, size.hidden)
+        constant, sine, cosine = range(size.hidden - CHANNELS, size.hidden)
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and name != "embed_tokens.weight":
                 scale = 0.01 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0

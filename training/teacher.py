@@ -32,12 +32,14 @@ def package_model() -> Path:
 class Teacher:
     """all-MiniLM-L6-v2: mean of the last hidden states, L2-normalised."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
         folder = package_model()
-        self.model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+        fast = torch.cpu.get_capabilities().get("avx512_bf16")  # twice as fast there, cosine to float32 above 0.9998
+        dtype = torch.bfloat16 if fast else torch.float32
+        self.model = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=dtype).eval()
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(MAX_TOKENS)
+        self.tokenizer.enable_truncation(max_tokens)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], batch_tokens: int = 4096) -> np.ndarray:
@@ -54,7 +56,7 @@ class Teacher:
             width = len(ids[part[-1]])
             batch = torch.tensor([ids[i] + [0] * (width - len(ids[i])) for i in part])
             mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in part])
-            states = self.model(input_ids=batch, attention_mask=mask).last_hidden_state
+            states = self.model(input_ids=batch, attention_mask=mask).last_hidden_state.float()
             pooled = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
             vectors[part] = torch.nn.functional.normalize(pooled, dim=1).numpy()
             start = stop

@@ -1,6 +1,7 @@
-"""Trains the yes/no reranker: right documents against near misses of the embedding model and random ones.
+"""Trains the yes/no reranker: right documents against near misses and random ones.
 
-It starts from the token vectors of the embedding model and a lexical matcher built by hand (matching_start.py).
+It starts from the token vectors learned for demo-m and a lexical matcher built by hand (matching_start.py); near misses
+are what the token vectors of demo-xs rank near the right document.
 
 The documents of one query are packed behind one copy of the prefix and query: each document sees the shared start
 and itself, with the positions it would have alone, so the scores are those of separate sequences for less work.
@@ -20,21 +21,23 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import checkpoint, evaluate, matching_start
+from . import bag, checkpoint, evaluate, matching_start
+from .bag import BagEncoder
 from .batches import Encoder, Texts
-from .network import SIZES, Qwen3, load
+from .network import SIZES, Qwen3, Size, load
 from .prompts import DEFAULT_TASK, RERANK_PREFIX, RERANK_SUFFIX, rerank_body
+from .rows import TASKS
 from .tokenizer import END, train
-from .train_embedding import TASKS, rounded, save
+from .train_embedding import rounded, save
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long and how to train."""
 
-    size: str = "s"
+    size: str = "rerank"
     queries: int = 10  # queries of a batch, each with one right document
-    hard: int = 3  # documents that the embedding model ranks near the right one
+    hard: int = 3  # documents that token vectors rank near the right one
     easy: int = 1  # documents at random
     learning_rate: float = 4e-4
     warmup: int = 40
@@ -114,8 +117,9 @@ class Reranker:
 class Groups:
     """Training queries, each with its right document first, then near misses, then random ones."""
 
-    def __init__(self, out: Path, tokenizer: Tokenizer, encoder: Encoder, recipe: Recipe) -> None:
-        self.template, self.recipe, self.encoder = Template(tokenizer), recipe, encoder
+    def __init__(self, out: Path, tokenizer: Tokenizer, recipe: Recipe) -> None:
+        self.template, self.recipe = Template(tokenizer), recipe
+        self.encoder = BagEncoder(out, "xs", tokenizer)
         self.rng = np.random.default_rng(recipe.seed)
         self.pairs: dict[str, list[dict]] = {"en": [], "zh": []}
         with (out / "pairs.jsonl").open(encoding="utf-8") as lines:
@@ -169,11 +173,11 @@ class Groups:
         return result + self.made_up(lang, count - len(result))
 
     def draw(self, count: int = 800) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Packed batches; the near misses come from the other passages of the drawn chunk, ranked by the embedder."""
+        """Packed batches; the near misses come from the other passages of the drawn chunk, ranked by token vectors."""
         recipe, groups = self.recipe, []
         for lang in ("en", "zh"):
             rows = self.chunk(lang, count // 2)
-            queries = self.encoder.encode([evaluate.query_text(query) for _, query, _ in rows])
+            queries = self.encoder.encode([query for _, query, _ in rows])
             passages = self.encoder.encode([passage[:500] for _, _, passage in rows])
             scores = queries @ passages.T
             for index, (task, query, passage) in enumerate(rows):
@@ -193,16 +197,14 @@ class Groups:
             yield pack(self.template, [groups[i] for i in batches[number]])
 
 
-def started(groups: Groups, tokenizer: Tokenizer, encoder: Encoder) -> Qwen3:
+def started(groups: Groups, tokenizer: Tokenizer, tokens: Tensor, size: Size) -> Qwen3:
     """The model built by hand, its log-odds put on a fair scale by a logistic fit to some training groups."""
     passages = [row["passage"] for rows in groups.pairs.values() for row in rows[:20_000]]
     texts = Texts(passages, tokenizer, 256)
-    frequencies = matching_start.inverse_frequencies(
-        list(map(texts.__getitem__, range(len(texts)))), encoder.model.size.vocabulary
-    )
+    frequencies = matching_start.inverse_frequencies(list(map(texts.__getitem__, range(len(texts)))), size.vocabulary)
     template = groups.template
     marks = tokenizer.token_to_id("<Query"), tokenizer.token_to_id("<Document")
-    model = matching_start.build(encoder.model, frequencies, marks, (template.yes, template.no))
+    model = matching_start.build(size, tokens, frequencies, marks, (template.yes, template.no))
     head = model.embed_tokens.weight
     with torch.no_grad():
         states = torch.cat([model(*batch) for batch, _ in zip(groups.draw(), range(20), strict=False)])
@@ -229,17 +231,20 @@ def loss_of(scores: Tensor) -> Tensor:
 
 
 def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, minutes: float) -> None:
-    """Train for `minutes`, resuming from `out/reranker.pt`, and write the checkpoint into `folder` as it goes."""
+    """Train for `minutes`, resuming from `out/rerank.pt`, and write the checkpoint into `folder` as it goes.
+
+    `embedder` is the folder of demo-xs, whose ranking the development scores start from.
+    """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     tokenizer = train(out)
-    encoder = Encoder(load(embedder, SIZES[recipe.size]), tokenizer)
-    groups = Groups(out, tokenizer, encoder, recipe)
-    state_path, step, spent = out / "reranker.pt", 0, 0.0
+    encoder = Encoder(load(embedder, SIZES["xs"]), tokenizer)
+    groups = Groups(out, tokenizer, recipe)
+    state_path, step, spent = out / "rerank.pt", 0, 0.0
     if state_path.exists():
         model = Qwen3(SIZES[recipe.size])
     else:
-        model = started(groups, tokenizer, encoder)
+        model = started(groups, tokenizer, bag.stored(out, "m")[0], SIZES[recipe.size])
         checkpoint.write(rounded(model), tokenizer, folder, reranker=True)
     decayed = [p for p in model.parameters() if p.dim() == 2]
     optimizer = torch.optim.AdamW(
@@ -291,7 +296,7 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
     save(model, optimizer, step, spent, state_path)
     copy = rounded(model)
     checkpoint.write(copy, tokenizer, folder, reranker=True)
-    start = "the token vectors of demo-s and a lexical matcher built by hand"
-    finished = {"starts_from": start, "steps": step, "hours": spent / 3600, "recipe": vars(recipe)}
-    checkpoint.write_json(out / "reranker.json", finished)
+    start = "the token vectors learned for demo-m and a lexical matcher built by hand"
+    finished = {"starts_from": start, "steps": step, "hours": round(spent / 3600, 3), "recipe": vars(recipe)}
+    checkpoint.write_json(out / "rerank.json", finished)
     print("at the end:", evaluate.development_rerank(Reranker(copy, tokenizer), encoder, shared), flush=True)
