@@ -37,7 +37,7 @@ def measure(model: str, tokens: int, dtype: str, folder: Path = RESULTS) -> Path
             "precision": loaded.plan.precision,
             "tokens": len(ids),
             "n": 1,
-            "seconds": round(seconds, 1),
+            "seconds": round(seconds, 3),
             "tokens_per_second": round(len(ids) / seconds, 1),
             "weights_gb": round(loaded.checkpoint.weights.bytes / 1e9, 3),
             "python_and_libraries_gb": round(before / 1e9, 3),
