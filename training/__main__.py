@@ -18,7 +18,7 @@ ENVIRONMENT = {
 }
 
 
-MINUTES = {"xs": 10, "s": 25, "m": 60, "rerank": 30}
+MINUTES = {"xs": 6, "s": 10, "m": 24, "rerank": 16}
 """On one core of a 2024 server; the two cores of one machine can train two models at once (see --only)."""
 
 

@@ -21,7 +21,7 @@ from .rows import MAX_TOKENS, DistilRows, PairRows
 from .token_vectors import token_vectors, token_weights
 
 STEPS = 3600
-BATCH, PAIRS = 1536, 512
+BATCH, PAIRS = 1024, 512
 PAIR_EVERY = 3
 LEARNING_RATE = 4e-3
 SMALLEST = 0.0045
@@ -38,7 +38,7 @@ def train(
         pairs: queries and passages, for contrast.
         vectors: the teacher's vectors (rows, dimension), in the student's space.
         start: initial vectors (vocabulary, dimension).
-        dimensions: where the losses cut.
+        dimensions: where the contrast cuts.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def train(
         else:
             drawn = distil.draw(rng, BATCH)
             targets = torch.from_numpy(vectors[distil.targets[drawn]].astype(np.float32))
-            loss = distil_loss(bag(*distil.texts.bags(drawn)), targets, dimensions)
+            loss = distil_loss(bag(*distil.texts.bags(drawn)), targets)
             sums["distil"].append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -87,7 +87,7 @@ def learned(
         pairs: queries and passages.
         vectors: the teacher's vectors in the student's space (rows, dimension).
         space: the student's space in the teacher's (384, dimension).
-        cuts: where the losses cut.
+        cuts: where the contrast cuts.
     """
     path = file_of(out, name)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The training losses, each taken at several leading parts of the vector (Kusupati et al. 2022, matryoshka)."""
+"""The training losses: distillation, and contrast at several leading parts of the vector (Kusupati et al. 2022)."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,25 @@ from torch.nn import functional as F
 TEMPERATURE = 0.05
 
 
-def distil_loss(states: Tensor, targets: Tensor, dimensions: Sequence[int]) -> Tensor:
-    """1 − cosine at every dimension, and InfoNCE of each text against the targets of its batch at the full one.
+def distil_loss(states: Tensor, targets: Tensor) -> Tensor:
+    """1 − cosine to the teacher; each text against the teacher's batch; each text against the student's own batch.
+
+    The last two hold a text's similarities to all others against the teacher's, so near-equal texts are no negatives.
+    The targets are turned so that their leading dimensions say most: no cut is needed here.
 
     Args:
         states: (batch, hidden), the student's.
         targets: (batch, hidden), the teacher's, in the student's space.
-        dimensions: where to cut.
     """
-    loss = states.new_zeros(())
-    for dimension in dimensions:
-        loss = loss + (1 - F.cosine_similarity(states[:, :dimension], targets[:, :dimension])).mean()
     ours, theirs = F.normalize(states, dim=1), F.normalize(targets, dim=1)
-    soft = F.softmax(theirs @ theirs.T / TEMPERATURE, dim=1)  # near-equal targets are no negatives
-    return 4 * loss / len(dimensions) + 0.3 * F.cross_entropy(ours @ theirs.T / TEMPERATURE, soft)
+    wanted = theirs @ theirs.T / TEMPERATURE
+    across = F.cross_entropy(ours @ theirs.T / TEMPERATURE, F.softmax(wanted, dim=1))
+    itself = torch.eye(len(ours), dtype=torch.bool)
+    own = F.log_softmax((ours @ ours.T / TEMPERATURE).masked_fill(itself, -1e4), dim=1)
+    within = F.kl_div(
+        own, F.log_softmax(wanted.masked_fill(itself, -1e4), dim=1), reduction="batchmean", log_target=True
+    )
+    return 4 * (1 - (ours * theirs).sum(1)).mean() + across + within
 
 
 def pair_loss(queries: Tensor, passages: Tensor, allowed: Tensor, dimensions: Sequence[int]) -> Tensor:
