@@ -13,9 +13,7 @@ from typing import Any
 from benchmarks.common import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-CARD = ROOT / "src" / "upsize" / "demo" / "models" / "demo-s" / "card.json"
-STS = ("STS-B en test, Spearman", "STS-B zh test, Spearman")
-XQUAD = ("XQuAD en, nDCG@10", "XQuAD zh, nDCG@10")
+SIZES = ("demo-xs", "demo-s", "demo-m")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 
@@ -98,15 +96,18 @@ def _mixed(language: str) -> tuple[str, str]:
 
 
 def _demo(language: str) -> tuple[str, str]:
-    scores = json.loads(CARD.read_text(encoding="utf-8"))["scores"]
-    sts, ndcg = ([scores[task]["value"] for task in tasks] for tasks in (STS, XQUAD))
-    bm25 = [scores[f"{task}, reference: BM25"]["value"] for task in XQUAD]
-    label = {
-        "en": "Demo model `demo-s`, trained here: STS-B en, zh (Spearman); XQuAD en, zh (nDCG@10; BM25 there)",
-        "zh": "本项目训练的演示模型 `demo-s`：STS-B 英、中（Spearman）；XQuAD 英、中（nDCG@10；括号内为 BM25）",
-    }[language]
-    pairs = ", ".join(f"{ours:.2f} ({theirs:.2f})" for ours, theirs in zip(ndcg, bm25, strict=True))
-    return label, f"{sts[0]:.2f}, {sts[1]:.2f}; {pairs}"
+    r = _read("demo-family")
+
+    def sizes(task: str) -> str:
+        return " / ".join(f"{r['models'][name]['scores'][task]['value']:.2f}" for name in SIZES)
+
+    similar, found, claims = sizes("STS-B en, Spearman"), sizes("XQuAD zh, nDCG@10"), sizes("SciFact, nDCG@10")
+    bm25 = [r["references"][task]["BM25"]["value"] for task in ("XQuAD zh, nDCG@10", "SciFact, nDCG@10")]
+    if language == "en":
+        label = "Demo models trained here, `demo-xs` / `demo-s` / `demo-m`: STS-B en; XQuAD zh; SciFact"
+        return label, f"{similar}; {found} (BM25 {bm25[0]:.2f}); {claims} (BM25 {bm25[1]:.2f})"
+    label = "本项目训练的演示模型 `demo-xs` / `demo-s` / `demo-m`：STS-B 英文；XQuAD 中文；SciFact"
+    return label, f"{similar}；{found}（BM25 {bm25[0]:.2f}）；{claims}（BM25 {bm25[1]:.2f}）"
 
 
 ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
@@ -115,6 +116,7 @@ ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
     ("verified-random-0.6b-bfloat16", _invariance),
     ("long-text-random-0.6b-32768", _long),
     ("mixed-load-random-0.6b", _mixed),
+    ("demo-family", _demo),
 )
 """A result's name, and the row that it gives; a result that was not measured gives none."""
 
@@ -124,16 +126,17 @@ def table(language: str) -> str:
     heads = {"en": ("Measured", "Figure"), "zh": ("测量", "数值")}[language]
     r = _read("verified-random-0.6b-bfloat16")
     machine, versions = r["machine"], r["versions"]
+    without = ("", "") if machine["bfloat16_products"] else (" without bfloat16 products", "（无 bfloat16 乘法）")
     conditions = {
-        "en": f"{machine['cores']} cores of {machine['processor']} without bfloat16 products, "
+        "en": f"{machine['cores']} cores of {machine['processor']}{without[0]}, "
         f"{machine['memory_gb']:.0f} GB, no GPU; torch {versions['torch']}; {r['date']}. "
         "Files: [benchmarks/results](benchmarks/results).",
-        "zh": f"{machine['processor']} {machine['cores']} 核（无 bfloat16 乘法），"
+        "zh": f"{machine['processor']} {machine['cores']} 核{without[1]}，"
         f"{machine['memory_gb']:.0f} GB，无 GPU；torch {versions['torch']}；{r['date']}。"
         "文件：[benchmarks/results](benchmarks/results)。",
     }[language]
     measured = [row(language) for name, row in ROWS if (RESULTS / f"{name}.json").exists()]
-    rows = [f"| {label} | {figure} |" for label, figure in (*measured, _demo(language))]
+    rows = [f"| {label} | {figure} |" for label, figure in measured]
     return "\n".join((f"| {heads[0]} | {heads[1]} |", "|---|---|", *rows, "", conditions))
 
 

@@ -121,7 +121,7 @@ def test_options_reach_the_model(
 
 def test_demo_model_is_the_default_and_said(upsize: Command, tmp_path: Path) -> None:
     ran = upsize("embed", "-", "-o", tmp_path / "out.npy", stdin=b"one\n")
-    assert "No --model: using demo-s" in ran.err
+    assert "No --model: using demo-m" in ran.err
     assert ran.code == 0
 
 

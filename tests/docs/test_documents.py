@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cards import pages
 from benchmarks.page import READMES, filled
 from upsize.model.suspicion import ADVICE
 from upsize.server.failures import STATUS
@@ -21,6 +22,11 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 def test_the_tables_are_those_of_the_results(language: str) -> None:
     text = READMES[language].read_text(encoding="utf-8")
     assert filled(text, language) == text, "run: python -m benchmarks.page"
+
+
+def test_the_pages_of_the_demo_family_are_those_of_the_results() -> None:
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run: python -m benchmarks.cards"
 
 
 def test_the_readmes_are_in_step() -> None:

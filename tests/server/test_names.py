@@ -14,7 +14,7 @@ from upsize.server import wanted
         ("Qwen/Qwen3-Embedding-0.6B", "Qwen3-Embedding-0.6B", ("Qwen/Qwen3-Embedding-0.6B",)),
         ("/models/mine/", "mine", ("/models/mine/",)),
         ("fast=/models/mine", "fast", ("mine", "/models/mine")),
-        ("demo-s", "demo-s", ()),
+        ("demo-m", "demo-m", ()),
         ("/c/hub/models--Qwen--Qwen3-Embedding-4B/snapshots/0123abc", "Qwen3-Embedding-4B", None),
     ],
 )

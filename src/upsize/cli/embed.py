@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from upsize.engine import Embedder, Result
     from upsize.engine.embedder import InputType
 
-DEFAULT = "demo-s"
+DEFAULT = "demo-m"
 NPY, JSONL, PARQUET = ".npy", ".jsonl", ".parquet"
 
 
@@ -48,7 +48,7 @@ def embed(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Folder, hub id, or demo name. Default: demo-s.", rich_help_panel=shared.MODEL
+            "--model", "-m", help="Folder, hub id, or demo name. Default: demo-m.", rich_help_panel=shared.MODEL
         ),
     ] = None,
     query: Annotated[

@@ -21,7 +21,7 @@ class Embedder(LocalModel):
     """Vectors of texts.
 
     >>> from upsize import Embedder
-    >>> with Embedder("demo-s") as embedder:
+    >>> with Embedder("demo-m") as embedder:
     ...     queries = embedder.encode_query(["how do plants eat light?"])
     ...     documents = embedder.encode_document(["Photosynthesis turns light into sugar.", "A recipe for soup."])
     ...     bool((queries @ documents.T).argmax() == 0)
