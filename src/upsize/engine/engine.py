@@ -67,8 +67,8 @@ class Engine:
 
     def queue(self, name: str) -> tuple[int, int]:
         """(sequences, tokens) that wait for the model."""
-        waiting = list(self._served[name].waiting)
-        return len(waiting), sum(s.tokens for s in waiting)
+        served = self._served[name]
+        return len(served.waiting), served.waiting_tokens
 
     def tokens_per_second(self, name: str) -> float:
         """What the model does, measured on its last batches."""
