@@ -21,7 +21,7 @@ STEPS = 4
 class Scripted:
     """Stands in for a LoadedModel: a batch is STEPS pauses, and a sequence's state counts up from its first id.
 
-    `at_step(tokens, step)` is called on the engine's runner at every pause but the first small batch's.
+    `at_step(tokens, step)` is called on the engine's runner at every pause but those of the engine's own first batches.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Scripted:
         self.memory, self.at_step, self.poison = memory, at_step, poison
         self.events: list[tuple[str, tuple[int, ...]]] = []
         """("start" | "end" | "dropped", lengths) of each batch."""
-        self._awake = False
+        self._first = 2
 
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
         """As LoadedModel.run."""
         lengths = tuple(map(len, sequences))
-        if not self._awake:  # the engine's own first batch
-            self._awake = True
+        if self._first:  # the engine's own first batches
+            self._first -= 1
             yield True
             return np.zeros((1, 64), np.float32)
         self.events.append(("start", lengths))

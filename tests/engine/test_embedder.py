@@ -11,8 +11,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from tests.checkpoints import SENTENCES, Layout
+from tests.checkpoints import SENTENCES, Layout, copy_of
 from upsize import Embedder
 from upsize.engine.local import AHEAD, CALL
 from upsize.errors import (
@@ -83,6 +84,19 @@ def test_what_is_no_text_is_named_by_its_place(embedder: Embedder, wrong: object
     with pytest.raises(InvalidInput, match=r"texts\[70\] is") as caught:
         embedder.encode([*MANY[:70], wrong])  # type: ignore[list-item]
     assert (caught.value.param, caught.value.index) == ("texts", 70)
+
+
+def test_a_dimension_of_numpy_is_a_number(embedder: Embedder) -> None:
+    assert embedder.encode("text", dim=np.int64(32)).shape == (32,)  # type: ignore[arg-type]
+
+
+def test_weights_that_give_nan_are_refused_at_once(embedder_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(embedder_folder, tmp_path / "damaged")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="expected weights that give finite values in float32; found NaN"):
+        Embedder(folder)
 
 
 def test_nan_is_named_by_its_place_among_all(embedder: Embedder) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
+from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -13,7 +16,10 @@ from tests.engine.scripted import Gate, Scripted, slow, wait_until
 from tests.engine.test_order import ids, queued
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits
+from upsize.engine.job import Job
 from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
+from upsize.model.heads import Vectors
+from upsize.model.tokenizer import Ids
 
 
 class Heard:
@@ -203,6 +209,70 @@ def test_an_unexpected_error_fails_its_batch_alone(
     model.at_step = lambda tokens, step: None
     assert engine.submit("m", EmbedRequest(ids(30))).result(20).tokens == (30,)
     engine.close()
+
+
+def test_an_unexpected_error_of_one_text_costs_its_batch_mates_nothing(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model)
+    good, bad, other = (queued(engine, n) for n in (30, 31, 32))
+    real = model.run
+
+    def run(sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
+        if any(len(s) == 31 for s in sequences):
+            raise RuntimeError("a text that no kernel takes")
+        return (yield from real(sequences))
+
+    model.run = run  # type: ignore[method-assign]
+    gate.open.set()
+    assert [f.result(20).tokens for f in (good, other)] == [(30,), (32,)]
+    with pytest.raises(RuntimeError, match="no kernel takes"):
+        bad.result(20)
+    engine.close()
+
+
+def test_the_queues_tokens_are_those_that_wait(embedding_model: LoadedModel) -> None:
+    engine, _, gate = held(embedding_model)
+    futures = [queued(engine, n) for n in (30, 40, 50)]
+    assert engine.queue("m") == (3, 120)
+    futures[1].cancel()
+    assert engine.queue("m") == (2, 80)
+    gate.open.set()
+    futures[0].result(20), futures[2].result(20)
+    assert engine.queue("m") == (0, 0)
+    engine.close()
+
+
+def test_a_client_that_leaves_while_its_texts_are_tokenised_is_not_queued(
+    embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, model, gate = held(embedding_model)
+    encode = Job.encode
+
+    def leaves(job: Job, loaded: LoadedModel) -> None:
+        encode(job, loaded)
+        job.future.cancel()
+
+    monkeypatch.setattr(Job, "encode", leaves)
+    gone = engine.submit("m", EmbedRequest(ids(33)))
+    wait_until(gone.done)
+    monkeypatch.undo()
+    gate.open.set()
+    engine.submit("m", EmbedRequest(ids(34))).result(20)
+    assert (33,) not in model.starts
+    engine.close()
+
+
+def test_an_idle_engine_holds_nothing_of_what_it_answered(embedding_model: LoadedModel) -> None:
+    engine = Engine({"m": Scripted(embedding_model)})
+    gc.disable()  # what only the cycle collector frees stays for a long time: arrays do not hurry it
+    try:
+        request = EmbedRequest(ids(30))
+        engine.submit("m", request).result(20)
+        held_by = weakref.ref(request)
+        del request
+        wait_until(lambda: held_by() is None)
+    finally:
+        gc.enable()
+        engine.close()
 
 
 def test_a_failing_observer_does_not_stop_the_engine(embedding_model: LoadedModel) -> None:

@@ -47,6 +47,12 @@ def test_a_ranking_is_best_first(reranker: Reranker) -> None:
     assert reranker.rank(QUERY, []) == []
 
 
+@pytest.mark.parametrize("top_n", [0, -1])
+def test_fewer_than_one_document_is_no_ranking(reranker: Reranker, top_n: int) -> None:
+    with pytest.raises(InvalidInput, match=f"top_n is {top_n}"):
+        reranker.rank("q", ["a", "b"], top_n=top_n)
+
+
 def test_equal_scores_keep_the_documents_order(reranker: Reranker) -> None:
     with patch.object(reranker, "score", return_value=np.array([0.2, 0.5, 0.2, 0.5], np.float32)):
         assert [r.index for r in reranker.rank(QUERY, SENTENCES[:4])] == [1, 3, 0, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,21 @@ def test_no_weights_that_are_read(folder: Path, others: tuple[str, ...], found: 
     assert ("GGUF, ONNX and pickled weights are not read" in error.hint) == bool(others)
 
 
+@pytest.mark.parametrize(
+    ("others", "advice"), [(("adapter_config.json", "adapter_model.safetensors"), "LoRA"), (("m.gguf",), "GGUF")]
+)
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_folder_of_another_sort_says_what_to_do(
+    folder: Path, others: tuple[str, ...], advice: str, configured: bool
+) -> None:
+    (folder / "model.safetensors").unlink()
+    if not configured:
+        (folder / "config.json").unlink()
+    for name in others:
+        (folder / name).touch()
+    assert advice in refusal(folder).hint
+
+
 def test_a_tensor_of_another_shape(folder: Path) -> None:
     replace_tensors(folder, **{"layers.1.mlp.up_proj.weight": torch.zeros(95, 64)})
     error = refusal(folder)
@@ -159,6 +175,16 @@ def test_a_tokenizer_with_more_ids_than_the_embedding_has_rows(folder: Path) -> 
     replace_tensors(folder, **{"embed_tokens.weight": network(Layout())["embed_tokens.weight"][:639]})
     error = refusal(folder)
     assert (error.path.name, error.expected, error.found) == ("tokenizer.json", "at most 639 ids (vocab_size)", "640")
+
+
+def test_an_id_beyond_the_embedding_counts_even_where_ids_are_left_out(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    definition = json.loads(path.read_text())
+    vocabulary = definition["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.__getitem__)] = 700
+    path.write_text(json.dumps(definition))
+    error = refusal(folder)
+    assert (error.path.name, error.found) == ("tokenizer.json", "701")
 
 
 def test_an_untied_reranker_without_its_head(reranker_folder: Path, tmp_path: Path) -> None:

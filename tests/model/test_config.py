@@ -46,6 +46,10 @@ def test_what_older_files_leave_out_has_its_usual_value(tmp_path: Path) -> None:
         ({"attention_bias": True}, "expected attention_bias False, as the whole family has; found True"),
         ({"hidden_act": "gelu"}, "expected hidden_act 'silu', as the whole family has; found 'gelu'"),
         ({"use_sliding_window": True}, "expected use_sliding_window False"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types.*found.*sliding_attention"),
+        ({"is_causal": False}, "expected is_causal True"),
+        ({"use_bidirectional_attention": True}, "expected use_bidirectional_attention False"),
+        ({"partial_rotary_factor": 0.5}, "expected partial_rotary_factor 1.0"),
     ],
 )
 def test_what_this_network_is_not_is_refused(tmp_path: Path, changes: dict[str, Any], finding: str) -> None:

@@ -38,6 +38,12 @@ def test_a_demo_name_is_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert locate("demo-x") == tmp_path / "demo-x"
 
 
+def test_a_path_is_as_good_as_its_text_and_a_file_is_no_model(embedder_folder: Path) -> None:
+    assert locate(embedder_folder) == embedder_folder
+    with pytest.raises(CheckpointError, match="expected a model folder; found a file"):
+        locate(embedder_folder / "model.safetensors")
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such/folder", "a/b/c", "/no/such/folder", "https://x.y/z", ""])
 def test_what_is_neither_folder_nor_hub_id(name: str) -> None:
     with pytest.raises(CheckpointError, match=r"expected a model folder, a hub id such as .*; found none of these"):

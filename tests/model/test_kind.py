@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +93,10 @@ def test_modules_json_outweighs_the_tensors_names(
     reranker_folder: Path, tmp_path: Path, module: str, kind: Kind
 ) -> None:
     folder = copy_of(reranker_folder, tmp_path / "own")
-    write_json(folder / "modules.json", [{"idx": 0, "type": "…Transformer"}, {"idx": 1, "type": module}])
+    write_json(
+        folder / "modules.json",
+        [{"idx": 0, "type": "sentence_transformers.models.Transformer"}, {"idx": 1, "type": module}],
+    )
     assert open_checkpoint(folder).kind == kind
 
 
@@ -124,6 +128,17 @@ def test_mean_pooling_is_refused(embedder_folder: Path, tmp_path: Path) -> None:
         open_checkpoint(folder)
     write_json(path, {"pooling_mode": "lasttoken"})
     assert open_checkpoint(folder).kind == "embedding"
+
+
+def test_a_projection_after_the_pooling_is_refused(embedder_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(embedder_folder, tmp_path / "own")
+    path = folder / "modules.json"
+    modules = json.loads(path.read_text())
+    dense = {"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+    path.write_text(json.dumps([*modules, dense]))
+    with pytest.raises(UnsupportedModel, match=r"no module but Transformer, Pooling, .*; found Dense") as caught:
+        open_checkpoint(folder)
+    assert caught.value.path == path
 
 
 def test_a_pooling_without_the_prompt_is_refused(embedder_folder: Path, tmp_path: Path) -> None:

@@ -23,12 +23,14 @@ def live(
     keys: Sequence[str] = (),
     protect_metrics: bool = False,
     limits: Limits = Limits(),
+    origins: Sequence[str] = (),
     allow_truncation: bool = False,
     started: bool = True,
 ) -> Iterator[httpx.Client]:
     """Serve `models` (name → folder); gives a client whose base URL is the server's."""
     service = Service(limits=limits, allow_truncation=allow_truncation)
-    server = uvicorn.Server(uvicorn.Config(create_app(service, keys, protect_metrics), log_config=None, lifespan="off"))
+    app = create_app(service, keys, protect_metrics, origins)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     listener = bind(Address(port=0))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

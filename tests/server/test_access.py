@@ -41,6 +41,24 @@ def test_keys(locked: httpx.Client, header: str, status: int) -> None:
         assert reply.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_a_slash_at_the_end_of_an_open_path_asks_for_no_key(locked: httpx.Client) -> None:
+    assert locked.get("/health/").status_code == 200
+    assert locked.get("/v1/models/").status_code == 401
+
+
+def test_pages_of_the_origins_given_may_call(embedder_folder: Path) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    with live({"embed": embedder_folder}, keys=["one"], origins=["https://page.example"]) as client:
+        for origin, allowed in (("https://page.example", True), ("https://other.example", False)):
+            permission = client.options("/v1/embeddings", headers=asked | {"Origin": origin})
+            assert permission.is_success is allowed
+            reply = client.post(
+                "/v1/embeddings", json={"input": "a"}, headers={"Origin": origin, "Authorization": "Bearer one"}
+            )
+            assert (reply.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+            assert reply.status_code == 200
+
+
 def test_metrics_are_open_unless_told_otherwise(embedder_folder: Path) -> None:
     with live({"embed": embedder_folder}, keys=["one"]) as client:
         assert client.get("/metrics").status_code == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from upsize.errors import InvalidInput
@@ -15,6 +17,7 @@ from upsize.server import wanted
         ("/models/mine/", "mine", ("/models/mine/",)),
         ("fast=/models/mine", "fast", ("mine", "/models/mine")),
         ("demo-m", "demo-m", ()),
+        ("fast=/models/size=0.6b", "fast", ("size=0.6b", "/models/size=0.6b")),
         ("/c/hub/models--Qwen--Qwen3-Embedding-4B/snapshots/0123abc", "Qwen3-Embedding-4B", None),
     ],
 )
@@ -22,6 +25,15 @@ def test_a_model_is_called(given: str, name: str, aliases: tuple[str, ...] | Non
     (one,) = wanted([given])
     assert one.name == name
     assert aliases is None or one.aliases == aliases
+
+
+def test_a_folder_with_an_equals_sign_and_one_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "size=0.6b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for given in (str(folder), "."):
+        (one,) = wanted([given])
+        assert (one.name, one.path) == ("size=0.6b", given)
 
 
 def test_served_names_win() -> None:

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from upsize import Embedder
+from upsize.server.wire.openai import EmbeddingsBody
 
 TEXTS = ["How are you today", "今天过得怎么样", "a much longer text " * 30]
 
@@ -124,7 +125,8 @@ def test_truncation_is_refused_or_reported(server: httpx.Client) -> None:
         ({"input": [[1, 2], [3, -4]]}, 400, "input", "input[1] holds the token id -4"),
         ({"input": [1, 2, 10**9]}, 400, "input", "Are these ids of another tokenizer?"),
         ({"input": 7}, 400, "input", "got `int`"),
-        ({"model": "embed"}, 400, None, "missing required field `input`"),
+        ({"input": "x", "model": ""}, 404, "model", "The model '' is not served here"),
+        ({"model": "embed"}, 400, "input", "missing required field `input`"),
     ],
 )
 def test_mistakes_get_their_own_answer(
@@ -141,6 +143,20 @@ def test_bodies_that_are_no_request(server: httpx.Client, content: bytes) -> Non
     reply = server.post("/v1/embeddings", content=content)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"]
+
+
+def test_fields_that_are_null_are_as_if_left_out(server: httpx.Client) -> None:
+    null = dict.fromkeys(f for f in EmbeddingsBody.__struct_fields__ if f != "input")
+    asked, plain = ({"input": "How are you today"} | more for more in (null, {}))
+    assert server.post("/v1/embeddings", json=asked).json() == server.post("/v1/embeddings", json=plain).json()
+
+
+def test_what_shells_and_gateways_make_of_a_request(server: httpx.Client) -> None:
+    body = b'{"input": "How are you today", "user": 7}'
+    plain = server.post("/v1/embeddings", content=body).json()
+    for path, content in (("/v1/embeddings", b"\xef\xbb\xbf" + body), ("/v1/embeddings/", body)):
+        reply = server.post(path, content=content)
+        assert (reply.status_code, reply.json()) == (200, plain)
 
 
 def test_a_body_too_large_is_413(server: httpx.Client) -> None:

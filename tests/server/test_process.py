@@ -20,6 +20,9 @@ import pytest
 
 from tests.checkpoints import copy_of
 from upsize.cli import main
+from upsize.errors import UpsizeError
+from upsize.server import Address
+from upsize.server.run import bind, url_of
 
 
 def command(*arguments: str) -> list[str]:
@@ -135,6 +138,8 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
         (["MODEL", "MODEL"], 1, "Two models are called"),
         (["no/such/folder"], 1, "none of these"),
         (["--log-level", "loud"], 1, "use one of debug"),
+        (["--api-key", "", "MODEL"], 1, "would lock nobody out"),
+        (["--context-length", "0", "MODEL"], 2, "Invalid value for '--context-length'"),
     ],
 )
 def test_wrong_starts(
@@ -151,6 +156,17 @@ def test_wrong_starts(
         main()
     said = capsys.readouterr().err
     assert (ended.value.code, words in said) == (code, True), said
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_port_taken_is_the_port_said(host: str, shown: str) -> None:
+    try:
+        listener = bind(Address(host, 0))
+    except UpsizeError as error:
+        pytest.skip(str(error))
+    with listener:
+        assert url_of(listener) == f"http://{shown}:{listener.getsockname()[1]}"
+        assert listener.getsockname()[1] > 0
 
 
 def test_a_port_in_use_is_said_before_anything_is_loaded(embedder_folder: Path) -> None:

@@ -17,7 +17,7 @@ from upsize.errors import InvalidInput
 if TYPE_CHECKING:
     from upsize.server import ServedModel
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)
 log = logging.getLogger("upsize.server")
 
 SGLANG = "SGLang flags that do not apply here"
@@ -45,6 +45,10 @@ def serve(
     protect_metrics: Annotated[
         bool, typer.Option("--protect-metrics", help="Ask for the key at /metrics too.")
     ] = False,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Let web pages of this origin (https://host, or * for all) call it; may be repeated."),
+    ] = None,
     max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
     allow_auto_truncate: Annotated[
         bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")
@@ -54,7 +58,9 @@ def serve(
     device: shared.Device = "auto",
     context_length: Annotated[
         int | None,
-        typer.Option(rich_help_panel=shared.MODEL, help="Longest text in tokens. Default: what the model takes."),
+        typer.Option(
+            min=8, rich_help_panel=shared.MODEL, help="Longest text in tokens. Default: what the model takes."
+        ),
     ] = None,
     max_prefill_tokens: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=shared.MODEL, help="Tokens of a batch. Default: by device.")
@@ -129,7 +135,9 @@ def serve(
         hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
     service = Service(limits=Limits(requests=max_queued_requests), allow_truncation=allow_auto_truncate)
-    address = Address(host, port, tuple(api_key or ()), protect_metrics)
+    if "" in (api_key or ()):
+        raise InvalidInput("--api-key is empty, which would lock nobody out. Give a key, or leave it out.")
+    address = Address(host, port, tuple(api_key or ()), protect_metrics, tuple(cors_origin or ()))
     serve_until_stopped(service, address, lambda: load(chosen, options, _announce))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from itertools import accumulate
+from os import PathLike
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class LoadedModel:
 
 
 def load_model(
-    model: str,
+    model: str | PathLike[str],
     *,
     kind: Kind | None = None,
     device: str = "auto",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ from upsize.compute import LoadedModel
 from upsize.engine.job import Job
 from upsize.engine.nouns import Request, Result
 from upsize.engine.threads import Observer, Served, Threads
-from upsize.errors import Overloaded, Unavailable, UnknownModel
+from upsize.errors import CheckpointError, Overloaded, Unavailable, UnknownModel
+from upsize.model.heads import Vectors
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Engine:
 
     def queue(self, name: str) -> tuple[int, int]:
         """(sequences, tokens) that wait for the model."""
-        waiting = list(self._served[name].waiting)
-        return len(waiting), sum(s.tokens for s in waiting)
+        served = self._served[name]
+        return len(served.waiting), served.waiting_tokens
 
     def tokens_per_second(self, name: str) -> float:
         """What the model does, measured on its last batches."""
@@ -93,9 +94,30 @@ class Engine:
 
 
 def _first_rate(model: LoadedModel) -> float:
-    """Tokens per second of a first small batch, which also wakes the device."""
+    """Tokens per second of a small batch. CheckpointError where even that gives NaN or infinity.
+
+    The second of two is timed: the first wakes the device, and brings mapped weights in from disk.
+    """
     ids = np.full(16, model.checkpoint.tokenizer.end_id, np.int32)
-    started = time.monotonic()
-    for _ in model.run([ids]):
-        pass
-    return len(ids) / max(time.monotonic() - started, 1e-6)
+    for _ in range(2):
+        started = time.monotonic()
+        values = _result(model.run([ids]))
+    seconds = max(time.monotonic() - started, 1e-6)
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            model.checkpoint.folder,
+            f"weights that give finite values in {model.plan.precision}",
+            "NaN or infinite values for a first text",
+            "Try --dtype float32; if that does not help, the weights are damaged: download them again.",
+        )
+    return len(ids) / seconds
+
+
+def _result(steps: Generator[bool, None, Vectors]) -> Vectors:
+    """Run a batch to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            values: Vectors = finished.value
+            return values

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from os import PathLike
 from types import TracebackType
 from typing import Self
 
@@ -36,7 +37,7 @@ class LocalModel:
 
     def __init__(
         self,
-        model: str,
+        model: str | PathLike[str],
         *,
         dtype: str = "auto",
         device: str = "auto",

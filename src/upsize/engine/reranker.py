@@ -75,7 +75,9 @@ class Reranker(LocalModel):
     def rank(
         self, query: str, documents: Sequence[str], instruction: str | None = None, top_n: int | None = None
     ) -> list[Ranked]:
-        """The documents, best first, at most `top_n` of them."""
+        """The documents, best first, at most `top_n` of them; InvalidInput for fewer than 1."""
+        if top_n is not None and top_n < 1:
+            raise InvalidInput(f"top_n is {top_n}; give 1 or more, or leave it out for all.", param="top_n")
         documents = list(documents)
         scores = self.score(query, documents, instruction)
         order = np.argsort(-scores, kind="stable")[:top_n]

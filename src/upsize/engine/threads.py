@@ -49,11 +49,8 @@ class Served:
     model: LoadedModel
     tokens_per_second: float
     waiting: list[QueuedSequence] = field(default_factory=list)
-
-    @property
-    def waiting_tokens(self) -> int:
-        """Tokens in the queue."""
-        return sum(s.tokens for s in self.waiting)
+    waiting_tokens: int = 0
+    """Tokens in the queue, kept as a running total: an admission must not cost more the longer the queue is."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,8 @@ class Threads:
 
     def submit(self, served: Served, job: Job) -> Future[Result]:
         """Take a job in. Its future gets the result, or an UpsizeError."""
-        job.future.add_done_callback(lambda future: self._forget(served, job, future))
+        # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
+        job.future.add_done_callback(lambda future: self._forget(served, future))
         try:
             self._pool.submit(self._tokenize, served, job)
         except RuntimeError:  # the pool is shut down
@@ -141,28 +139,34 @@ class Threads:
         if not job.encoded:
             job.succeed(served.model)
             return
+        tokens = job.tokens
         with self._changed:
             queued = served.waiting_tokens
             if self._closed:
                 raise Unavailable("The engine was closed before this request ran.")
-            if queued and queued + job.tokens > self._limit:
+            if job.future.done():  # the client left while its texts were tokenised
+                return
+            if queued and queued + tokens > self._limit:
                 raise Overloaded(queued, max(queued / served.tokens_per_second, 1.0))
-            due = deadline(job.arrival, job.request.lane, job.tokens, served.tokens_per_second)
+            due = deadline(job.arrival, job.request.lane, tokens, served.tokens_per_second)
             place = bisect_right(served.waiting, due, key=lambda s: s.deadline)
             served.waiting[place:place] = [QueuedSequence(job, i, e.ids, due) for i, e in enumerate(job.encoded)]
+            served.waiting_tokens += tokens
             self._changed.notify()
 
-    def _forget(self, served: Served, job: Job, future: Future[Result]) -> None:
+    def _forget(self, served: Served, future: Future[Result]) -> None:
         """Take a job off the queue whose client went away, or that failed in one of its sequences."""
         if future.cancelled() or future.exception() is not None:
             with self._changed:
-                served.waiting = [s for s in served.waiting if s.job is not job]
+                served.waiting = [s for s in served.waiting if s.job.future is not future]
+                served.waiting_tokens = sum(s.tokens for s in served.waiting)
 
     # the runner
 
     def _run_forever(self) -> None:
         while (batch := self._next()) is not None:
             self._run(batch)
+            del batch  # while it waits for the next, the runner holds nobody's texts
 
     def _next(self) -> Batch | None:
         """The next batch, waited for; None when closed."""
@@ -189,6 +193,7 @@ class Threads:
                 chosen = [served.waiting[p] for p in places]
                 for place in reversed(places):
                     del served.waiting[place]
+                served.waiting_tokens -= sum(s.tokens for s in chosen)
                 # Neighbours of equal length share one attention call.
                 return Batch(served, sorted(chosen, key=lambda s: s.tokens))
         return None
@@ -213,11 +218,13 @@ class Threads:
                     if launched and self._prepared is None:
                         with self._changed:
                             self._prepared = self._take()
-            self._answer(batch, values, time.monotonic() - started - overtaken)
-        except OutOfMemory as error:
-            self._retry_halved(batch, error, may_be_overtaken)
         except Exception as error:
-            log.exception("a batch of %d tokens of %s failed", batch.tokens, served.name)
+            self._retry_halved(batch, error, may_be_overtaken)
+            return
+        try:
+            self._answer(batch, values, time.monotonic() - started - overtaken)
+        except Exception as error:  # an observer's: what was computed is not computed again for it
+            log.exception("the results of a batch of %d tokens of %s were lost", batch.tokens, served.name)
             for sequence in batch.sequences:
                 sequence.job.fail(error)
 
@@ -245,15 +252,19 @@ class Threads:
         self._run(urgent, may_be_overtaken=False)
         return time.monotonic() - started
 
-    def _retry_halved(self, batch: Batch, error: OutOfMemory, may_be_overtaken: bool) -> None:
-        """What does not fit together may fit in halves; what does not fit alone is its job's error."""
+    def _retry_halved(self, batch: Batch, error: Exception, may_be_overtaken: bool) -> None:
+        """What fails together may do in halves; what fails alone is its own job's error, and nobody else's."""
+        name = batch.served.name
         if len(batch.sequences) == 1:
+            if not isinstance(error, OutOfMemory):
+                log.error("a batch of %d tokens of %s failed", batch.tokens, name, exc_info=error)
             batch.sequences[0].job.fail(error)
             return
-        log.warning("%d tokens of %s ran out of memory; trying again in halves", batch.tokens, batch.served.name)
+        log.warning("%d tokens of %s failed (%s); trying again in halves", batch.tokens, name, error)
         half = len(batch.sequences) // 2
         for part in (batch.sequences[:half], batch.sequences[half:]):
-            self._run(Batch(batch.served, part), may_be_overtaken)
+            if alive := [s for s in part if not s.job.future.done()]:
+                self._run(Batch(batch.served, alive), may_be_overtaken)
 
     def _account(self, batch: Batch, seconds: float) -> None:
         served, rate = batch.served, batch.tokens / max(seconds, 1e-6)

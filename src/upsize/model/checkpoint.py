@@ -9,7 +9,7 @@ from typing import Any
 from upsize.catalog import FamilyMember, Kind, recognise
 from upsize.errors import CheckpointError
 from upsize.model.config import ModelConfig, read_config, read_json
-from upsize.model.kind import check_pooling, tell_kind
+from upsize.model.kind import check_modules, check_pooling, tell_kind
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
 from upsize.model.tokenizer import TextTokenizer
 from upsize.model.weights import Weights, find_weights
@@ -62,6 +62,8 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(folder, "a model folder", "a file" if folder.exists() else "no such folder")
+    if not (folder / "config.json").exists() and (hint := _what_instead(folder)):
+        raise CheckpointError(folder / "config.json", "the model's configuration", "no such file", hint)
     config = read_config(folder)
     tokenizer = TextTokenizer(folder / "tokenizer.json")
     weights = find_weights(folder, config)
@@ -70,10 +72,21 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
             folder / "tokenizer.json", f"at most {config.vocab_size} ids (vocab_size)", f"{tokenizer.size}"
         )
     kind = tell_kind(folder, config, weights, tokenizer, kind)
+    if kind == "embedding":
+        check_modules(folder)
     check_pooling(folder)
     member = recognise(kind, config.hidden_size, config.layers, config.heads, config.intermediate_size)
     prompts = _embedding_prompts(folder) if kind == "embedding" else _rerank_prompts(folder)
     return Checkpoint(folder, kind, config, weights, tokenizer, prompts, member)
+
+
+def _what_instead(folder: Path) -> str:
+    """What a folder without config.json holds instead, and what to do; empty if that cannot be told."""
+    if (folder / "adapter_config.json").exists():
+        return "This is a LoRA adapter alone: merge it into its base model (peft's merge_and_unload) and save that."
+    if any(folder.glob("*.gguf")):
+        return "GGUF files are not read: give the original folder, with model.safetensors."
+    return ""
 
 
 def _sentence_transformers(folder: Path) -> dict[str, Any]:

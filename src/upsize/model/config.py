@@ -58,11 +58,16 @@ def read_config(folder: Path) -> ModelConfig:
     if not isinstance(rope, dict):
         raise CheckpointError(path, "an object for 'rope_parameters'", repr(rope))
     scaling = raw.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)
+    layer_types = raw.get("layer_types")
     for field, value, wanted in (
         ("rope_scaling", scaling, None),
         ("attention_bias", raw.get("attention_bias", False), False),
         ("hidden_act", raw.get("hidden_act", "silu"), "silu"),
         ("use_sliding_window", raw.get("use_sliding_window", False), False),
+        ("layer_types", sorted(set(layer_types)) if layer_types else ["full_attention"], ["full_attention"]),
+        ("is_causal", raw.get("is_causal", True), True),
+        ("use_bidirectional_attention", raw.get("use_bidirectional_attention") or False, False),
+        ("partial_rotary_factor", rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)), 1.0),
     ):
         if value != wanted:
             raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(value))

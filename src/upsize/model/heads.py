@@ -18,9 +18,9 @@ def check_dimension(asked: int | None, hidden_size: int) -> int:
     if asked is None:
         return hidden_size
     smallest = min(SMALLEST_DIMENSION, hidden_size)
-    if isinstance(asked, bool) or not isinstance(asked, int) or not smallest <= asked <= hidden_size:
+    if isinstance(asked, bool) or not isinstance(asked, int | np.integer) or not smallest <= asked <= hidden_size:
         raise InvalidDimension(asked, smallest, hidden_size)
-    return asked
+    return int(asked)
 
 
 def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:

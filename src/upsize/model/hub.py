@@ -35,16 +35,21 @@ class HubOptions:
         raise HubError(f"{HUB_VARIABLE}={name!r} names no hub: use huggingface or modelscope.")
 
 
-def locate(model: str, options: HubOptions = HubOptions()) -> Path:
+def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) -> Path:
     """The folder of `model`: a demo model or a path as it is, a hub id from the hub's cache or downloaded, with a bar.
 
     Raises CheckpointError where it is none, HubError where the hub does not give it.
     """
+    model = os.fspath(model)
     if model in demo.NAMES:
         return demo.folder(model)
     folder = Path(model).expanduser()
     if model and folder.is_dir():
         return folder
+    if model and folder.exists():
+        raise CheckpointError(
+            folder, "a model folder", "a file", "Give the folder that holds config.json; GGUF files are not read."
+        )
     if not _HUB_ID.fullmatch(model):
         raise CheckpointError(
             model,

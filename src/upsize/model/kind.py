@@ -14,6 +14,9 @@ from upsize.model.weights import Weights
 CHAT_VOCABULARY = 151936
 """Qwen3 chat models pad their vocabulary to this; no embedder or reranker of the family does."""
 
+MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
+"""sentence-transformers modules that an embedder may have; the last does nothing outside training."""
+
 _A: dict[Kind, str] = {"embedding": "an embedder", "reranker": "a reranker"}
 _ADVICE: dict[Kind, str] = {
     "embedding": "It gives vectors: use Embedder, or upsize embed.",
@@ -66,6 +69,15 @@ def _clear_sign(
     if weights.prefixed and config.vocab_size != CHAT_VOCABULARY:
         return "reranker", "tensors named model.…, a tokenizer that appends nothing, and no 1_Pooling/config.json"
     return None
+
+
+def check_modules(folder: Path) -> None:
+    """Refuse an embedder with a module that would not be run, such as a Dense projection after the pooling."""
+    path = folder / "modules.json"
+    for module in _modules(path) if path.exists() else []:
+        name = str(module.get("type", "")).rsplit(".", 1)[-1]
+        if name not in MODULES:
+            raise UnsupportedModel(path, f"no module but {', '.join(MODULES)}, as the whole family has", name)
 
 
 def check_pooling(folder: Path) -> None:

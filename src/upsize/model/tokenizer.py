@@ -40,12 +40,9 @@ class TextTokenizer:
         self.end_id: int = end
         self.appends_end: bool = END_OF_TEXT in json.dumps(json.loads(definition).get("post_processor") or {})
         """Whether the file itself carries the rule that appends the end token: embedders' do, rerankers' do not."""
+        self.size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
         self.digest: str = hashlib.sha256(definition).hexdigest()[:16]
-
-    @property
-    def size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary, or None."""

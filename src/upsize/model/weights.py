@@ -189,8 +189,14 @@ def _files(folder: Path) -> list[Path]:
         folder,
         f"weights in {SINGLE}, or shards with {INDEX}",
         f"only {', '.join(other)}" if other else "no weights",
-        "GGUF, ONNX and pickled weights are not read." if other else "Is this the folder that holds config.json?",
+        _advice(other),
     )
+
+
+def _advice(other: list[str]) -> str:
+    if any(name.startswith("adapter_model") for name in other):
+        return "This is a LoRA adapter: merge it into its base model (peft's merge_and_unload) and save that."
+    return "GGUF, ONNX and pickled weights are not read." if other else "Is this the folder that holds config.json?"
 
 
 def _check(folder: Path, config: ModelConfig, tensors: dict[str, StoredTensor]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
@@ -19,9 +20,17 @@ from upsize.server.openapi import ASSETS, PAGE, describe
 from upsize.server.service import Service
 from upsize.server.wire import OPERATIONS
 
+EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens")
+"""Headers of replies that scripts of other origins may read."""
 
-def create_app(service: Service, keys: Sequence[str] = (), protect_metrics: bool = False) -> Starlette:
-    """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them."""
+
+def create_app(
+    service: Service, keys: Sequence[str] = (), protect_metrics: bool = False, origins: Sequence[str] = ()
+) -> Starlette:
+    """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them.
+
+    Pages of the web `origins` ("*": of all) may call it from a browser.
+    """
     description = dumps(describe(OPERATIONS))
 
     async def openapi(_: Request) -> Response:
@@ -37,6 +46,7 @@ def create_app(service: Service, keys: Sequence[str] = (), protect_metrics: bool
         Route(path, endpoint(service, operation), methods=[operation.method])
         for operation in OPERATIONS
         for path in operation.paths
+        for path in (path, f"{path}/")  # not redirected: many clients do not follow, and a proxy's scheme would be lost
     ]
     routes += [
         Route("/metrics", metrics),
@@ -44,9 +54,23 @@ def create_app(service: Service, keys: Sequence[str] = (), protect_metrics: bool
         Route("/docs", docs),
         Mount("/docs/static", StaticFiles(directory=ASSETS)),
     ]
+    middleware = []
+    if origins:  # before the keys: a browser asks for permission without one
+        anything = ("*",)
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=anything,
+                allow_headers=anything,
+                expose_headers=EXPOSED,
+            )
+        )
+    if keys:
+        middleware.append(Middleware(BearerAuth, keys=keys, protect_metrics=protect_metrics))
     return Starlette(
         routes=routes,
-        middleware=[Middleware(BearerAuth, keys=keys, protect_metrics=protect_metrics)] if keys else [],
+        middleware=middleware,
         exception_handlers={HTTPException: _no_such_path},
     )
 

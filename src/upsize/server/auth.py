@@ -22,7 +22,7 @@ class BearerAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, or pass the request on."""
-        if scope["type"] != "http" or scope["path"] in self._open or self._allowed(scope):
+        if scope["type"] != "http" or (scope["path"].rstrip("/") in self._open) or self._allowed(scope):
             await self._app(scope, receive, send)
             return
         await reply_to(Unauthorized(), scope["path"])(scope, receive, send)

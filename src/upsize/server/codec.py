@@ -11,17 +11,21 @@ import orjson
 from upsize.errors import InvalidInput
 
 T = TypeVar("T")
+_BOM = b"\xef\xbb\xbf"
+"""What some editors and shells put before UTF-8."""
+_MISSING = re.compile(r"missing required field `(\w+)`$")
 _PLACE = re.compile(r"^(?P<what>.*?) - at `\$?\.?(?P<place>.*)`$")
 
 
 def loads(body: bytes, into: type[T]) -> T:
     """Parse a request body into a struct; InvalidInput names the field and what was wrong with it."""
     try:
-        return msgspec.json.decode(body, type=into)
+        return msgspec.json.decode(body.removeprefix(_BOM), type=into)
     except msgspec.ValidationError as error:
         found = _PLACE.match(str(error))
         what, place = (found["what"], found["place"]) if found else (str(error), "")
-        param = re.split(r"[.\[]", place)[0] or None
+        missing = _MISSING.search(what)
+        param = re.split(r"[.\[]", place)[0] or (missing[1] if missing else None)
         raise InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None

@@ -107,7 +107,7 @@ def headers_of(result: Result) -> dict[str, str]:
     return headers
 
 
-def truncation(service: Service, asked: bool | None, side: str = "right") -> Truncation:
+def truncation(service: Service, asked: bool | None, side: str | None = None) -> Truncation:
     """What the request says, or else the server's setting."""
     return Truncation(service.allow_truncation if asked is None else asked, "left" if side == "left" else "right")
 

@@ -49,7 +49,8 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
         )
     result = []
     for place, given in enumerate(models):
-        name, _, path = given.rpartition("=")
+        # A folder may have "=" in its name (size=0.6b); only before the first one may stand a name.
+        name, _, path = given.partition("=") if "=" in given and not Path(given).is_dir() else ("", "", given)
         last = _called(path)
         name = served_names[place] if served_names else name or last
         result.append(Wanted(path, name, tuple(dict.fromkeys(a for a in (last, path) if a != name))))
@@ -66,7 +67,7 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
 
 def _called(path: str) -> str:
     """The last part of a model's path; of a snapshot in Hugging Face's cache the repository's name, not its commit."""
-    parts = Path(path).parts
+    parts = (Path(path).resolve() if Path(path).name in ("", "..") else Path(path)).parts
     if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
         return parts[-3].split("--")[-1]
     return parts[-1] if parts else path

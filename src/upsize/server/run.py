@@ -38,6 +38,8 @@ class Address:
     port: int = 30000
     keys: Sequence[str] = ()
     protect_metrics: bool = False
+    origins: Sequence[str] = ()
+    """Of web pages that may call it from a browser."""
 
 
 class PortInUse(UpsizeError):
@@ -69,6 +71,12 @@ def bind(address: Address) -> socket.socket:
     return listener
 
 
+def url_of(listener: socket.socket) -> str:
+    """Where a client on this machine finds it: the port that was really taken, IPv6 in brackets."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def serve(service: Service, address: Address, load: Callable[[], tuple[ServedModel, ...]]) -> None:
     """Serve until SIGTERM or SIGINT, then answer everything accepted and return.
 
@@ -81,7 +89,7 @@ def serve(service: Service, address: Address, load: Callable[[], tuple[ServedMod
 async def _serve(
     service: Service, address: Address, listener: socket.socket, load: Callable[[], tuple[ServedModel, ...]]
 ) -> None:
-    app = create_app(service, address.keys, address.protect_metrics)
+    app = create_app(service, address.keys, address.protect_metrics, address.origins)
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75))
     loop = asyncio.get_running_loop()
     stop = _Stop(service)
@@ -94,8 +102,12 @@ async def _serve(
     await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     failure = None
     if loading.done() and (failure := loading.exception()) is None and not stop.asked.is_set():
-        service.start(loading.result())
-        log.info("Listening on http://%s:%d", address.host, address.port)
+        try:
+            await asyncio.to_thread(service.start, loading.result())  # runs a first batch, which may take seconds
+        except UpsizeError as error:
+            failure = error
+    if service.state == "ok":
+        log.info("Listening on %s", url_of(listener))
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if failure is None:
         await asyncio.to_thread(service.finish)

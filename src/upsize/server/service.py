@@ -72,7 +72,9 @@ class Service:
                     return model
                 need = {"embedding": "is not an embedder", "reranker": "is not a reranker"}[str(kind)]
                 raise UnknownModel(str(wanted), [m.name for m in fitting], need)
-        raise UnknownModel(wanted or f"(any {kind})", [m.name for m in fitting])
+        if wanted is None:
+            raise UnknownModel(f"(any {kind})", [m.name for m in self.models], f"was asked for and no {kind} is served")
+        raise UnknownModel(wanted, [m.name for m in fitting])
 
     def submit(self, model: ServedModel, request: Request) -> Future[Result]:
         """Start a request; the future gets its result."""

@@ -23,9 +23,10 @@ class EmbeddingsBody(msgspec.Struct):
     input: str | list[str | int | list[int]]
     """One text, several texts, the token ids of one text, or those of several."""
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
+    """Default: float."""
     dimensions: int | None = None
-    user: str | None = None
+    user: Any = None
     """Accepted and ignored, as at OpenAI."""
     instruction: str | None = None
     """The task, in English. Makes every text of the call a query: `Instruct: {instruction}\\nQuery:{text}`."""
@@ -33,7 +34,8 @@ class EmbeddingsBody(msgspec.Struct):
     """`query` puts the model's default instruction before the text; otherwise the text is embedded as it is."""
     truncate: bool | None = None
     """Cut longer texts instead of refusing them; the reply says how much was cut. Default: the server's setting."""
-    truncation_side: Literal["left", "right"] = "right"
+    truncation_side: Literal["left", "right"] | None = None
+    """Which end is cut; default right."""
 
 
 Given = str | Sequence[str] | Sequence[str | int | list[int]] | Sequence[int | list[int]]
@@ -67,13 +69,13 @@ def inputs_of(given: Given) -> list[str] | list[list[int]]:
     if not given:
         raise InvalidInput("input is an empty list. Send at least one text.", param="input")
     sort = type(given[0])
-    for index, item in enumerate(given):
-        if type(item) is not sort:
-            raise InvalidInput(
-                f"input[{index}] is of another sort than input[0]: send only texts, or only token ids.",
-                param="input",
-                index=index,
-            )
+    if len(set(map(type, given))) > 1:
+        index = next(index for index, item in enumerate(given) if type(item) is not sort)
+        raise InvalidInput(
+            f"input[{index}] is of another sort than input[0]: send only texts, or only token ids.",
+            param="input",
+            index=index,
+        )
     if sort is int:
         return [cast(list[int], given)]
     return cast(list[str] | list[list[int]], given)
