@@ -15,7 +15,7 @@ CSRC = Path("src/upsize/compute/native/csrc")
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "vnni")), "-mprefer-vector-width=512"]
 LEVELS = {"plain": [], "avx2": AVX2, "avx512_vnni": AVX512, "avx512_bf16": [*AVX512, "-mavx512bf16"]}
-"""What kernels.cpp is compiled for, each time with its own flags; the best that a processor has is chosen at run time."""
+"""What kernels.cpp is compiled for, each time with its own flags; the best that a processor has runs."""
 COMMON = ["-O3", "-g0", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-Wno-unknown-pragmas"]
 
 

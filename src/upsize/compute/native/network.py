@@ -40,6 +40,7 @@ class NativeQwen3:
         packed: Mapping[str, NDArray[np.generic]],
         embedding: NDArray[np.generic],
         precision: str,
+        threads: int,
         slab: int = SLAB,
         remembered: int = REMEMBERED,
     ) -> None:
@@ -47,6 +48,7 @@ class NativeQwen3:
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
+        library.upsize_threads(threads)
         self.config, self.slab, self.int8 = config, slab, precision == "int8"
         self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
         self._layers = [self._layer(index) for index in range(config.layers)]
@@ -79,18 +81,22 @@ class NativeQwen3:
             for i, plan in enumerate(plans):
                 if plan.keep:
                     kept[i].append(rows.remember(i, plan.keep))
-        self.prefixes.add(Prefix(p.ids[: p.keep], tuple(layers)) for p, layers in zip(plans, kept, strict=True) if layers)
+        self.prefixes.add(
+            Prefix(p.ids[: p.keep], tuple(layers)) for p, layers in zip(plans, kept, strict=True) if layers
+        )
         # In the last layer everything after keys and values is for the last rows alone.
         out = x[rows.ends]
         batch, _memory = rows.last().batch(out, angles, angles)
         self._library.upsize_finish(byref(self._layers[-1]), byref(batch), 0, len(out))
         self._turn(out)
         scale = np.sqrt(np.mean(out * out, 1, keepdims=True) + np.float32(self.config.norm_eps))
-        return out / scale * self._packed["norm"].view(np.float32)
+        normed: Floats = out / scale * self._packed["norm"].view(np.float32)
+        return normed
 
     def _token_vectors(self, ids: NDArray[np.integer]) -> Floats:
         stored = self._embedding[ids]
-        x = (stored.astype(np.uint32) << 16).view(np.float32) if stored.dtype == np.uint16 else stored.astype(np.float32)
+        bfloat16 = stored.dtype == np.uint16
+        x: Floats = (stored.astype(np.uint32) << 16).view(np.float32) if bfloat16 else stored.astype(np.float32)
         self._turn(x)
         return x
 

@@ -72,8 +72,13 @@ class Prefixes:
         return plans
 
     def add(self, prefixes: Iterable[Prefix]) -> None:
-        """Keep them, and forget what was used longest ago."""
+        """Keep them, and forget what was used longest ago.
+
+        One that is not finite is not kept: the text was bad that left it behind, and others must not see that.
+        """
         for prefix in prefixes:
+            if not all(_finite(array) for layer in prefix.layers for array in layer):
+                continue
             self._kept[prefix.ids.astype(np.int32).tobytes()] = prefix
             while sum(len(p.ids) for p in self._kept.values()) * self._token_bytes > self._limit:
                 self._kept.popitem(last=False)
@@ -100,6 +105,11 @@ class Prefixes:
         self._recent[self._next, : len(head)] = head
         self._next = (self._next + 1) % RECENT
         return length
+
+
+def _finite(bits: NDArray[np.uint16]) -> bool:
+    """Of bfloat16: not all eight bits of any exponent are set."""
+    return not bool(((bits & 0x7F80) == 0x7F80).any())
 
 
 def _common(a: Ids, b: Ids) -> int:

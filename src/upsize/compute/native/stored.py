@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.compute.native.packing import VERSION
+from upsize.compute.native.network import NativeQwen3
+from upsize.compute.native.packing import VERSION, packed_arrays, token_vectors
+from upsize.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,17 @@ def cache_folder() -> Path:
     """Where packed forms lie: `UPSIZE_CACHE`, or `upsize` in the user's cache folder."""
     own = os.environ.get("UPSIZE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upsize"
+
+
+def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> NativeQwen3:
+    """The checkpoint's network in `precision` (int8 or bfloat16), its packed form read from disk or written there.
+
+    `threads` is for the whole process: its networks share the threads.
+    """
+    config, load = checkpoint.config, checkpoint.weights.load
+    path = packed_file(checkpoint.weights.digest(), precision)
+    arrays = stored_arrays(path, lambda: packed_arrays(config, load, precision))
+    return NativeQwen3(config, arrays, token_vectors(load), precision, threads)
 
 
 def packed_file(weights: str, precision: str) -> Path:
@@ -44,7 +57,7 @@ def stored_arrays(path: Path, make: Callable[[], Iterable[tuple[str, NDArray[np.
     try:
         return _mapped(path)
     except FileNotFoundError:
-        pass
+        log.info("packing the weights into %s", path)
     except (OSError, ValueError, KeyError) as error:
         log.warning("%s is not a packed file (%s); it is written anew", path, error)
     try:
