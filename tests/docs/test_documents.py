@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import performance
 from benchmarks.page import READMES, filled
 from upsize.model.suspicion import ADVICE
 from upsize.server.failures import STATUS
@@ -21,6 +22,10 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 def test_the_tables_are_those_of_the_results(language: str) -> None:
     text = READMES[language].read_text(encoding="utf-8")
     assert filled(text, language) == text, "run: python -m benchmarks.page"
+
+
+def test_the_page_of_performance_is_that_of_the_results() -> None:
+    assert performance.PAGE.read_text(encoding="utf-8") == performance.page(), "run: python -m benchmarks.performance"
 
 
 def test_the_readmes_are_in_step() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
+from upsize.compute import native
 from upsize.compute.cpu import CpuBackend
 from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine
@@ -61,8 +62,9 @@ def plan(
     if kind == "cuda" and number >= len(machine.gpus):
         found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
-    precision = _precision(checkpoint, machine, kind, dtype, notes)
-    compiled = kind == "cpu" and (precision == INT8 or (precision == "bfloat16" and machine.kernels == "avx512_bf16"))
+    kernels = machine.kernels if native.takes(checkpoint.config) else "plain"
+    precision = _precision(checkpoint, kernels, kind, dtype, notes)
+    compiled = kind == "cpu" and (precision == INT8 or (precision == "bfloat16" and kernels == "avx512_bf16"))
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
@@ -95,14 +97,14 @@ def _weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
     return checkpoint.weights.parameters - vectors + vectors * DTYPES[stored.dtype].itemsize
 
 
-def _precision(checkpoint: Checkpoint, machine: Machine, kind: str, dtype: str, notes: list[str]) -> str:
+def _precision(checkpoint: Checkpoint, kernels: str | None, kind: str, dtype: str, notes: list[str]) -> str:
     wanted = SYNONYMS.get(dtype, dtype)
     if wanted == INT8:
         if kind != "cpu":
             raise InvalidInput("--dtype int8 is for the CPU; a GPU takes bfloat16.", param="dtype")
-        if machine.kernels not in (None, "plain"):
+        if kernels not in (None, "plain"):
             return INT8
-        lacking = "were not built when upsize was installed (no compiler)" if machine.kernels is None else "need AVX2"
+        lacking = "were not built when upsize was installed (no compiler)" if kernels is None else "need AVX2"
         wanted = "auto"
         notes.append(f"int8 runs on compiled kernels, which {lacking}, so it runs in the checkpoint's own precision")
     if wanted == "auto":

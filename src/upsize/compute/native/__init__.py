@@ -5,9 +5,9 @@ disk, `network` runs it, `prefixes` remembers beginnings that texts share. Where
 network does the work; it is also what the tests hold this one against.
 """
 
-from upsize.compute.native.library import level
+from upsize.compute.native.library import level, takes
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import QUANTIZATION
 from upsize.compute.native.stored import cache_folder, load_network, packed_file
 
-__all__ = ["QUANTIZATION", "NativeQwen3", "cache_folder", "level", "load_network", "packed_file"]
+__all__ = ["QUANTIZATION", "NativeQwen3", "cache_folder", "level", "load_network", "packed_file", "takes"]

@@ -12,6 +12,8 @@ from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_void_
 from functools import cache
 from pathlib import Path
 
+from upsize.model.config import ModelConfig
+
 log = logging.getLogger(__name__)
 
 LEVELS = ("plain", "avx2", "avx512_vnni", "avx512_bf16")
@@ -77,3 +79,8 @@ def level() -> str | None:
     """The best level that this machine runs, or None without the library."""
     found = library()
     return None if found is None else LEVELS[found.upsize_best_level()]
+
+
+def takes(config: ModelConfig) -> bool:
+    """Whether a network of that shape fits the kernels' fixed buffers. All of the family do, four times over."""
+    return config.hidden_size <= 1 << 14 and config.head_dim <= 512

@@ -57,7 +57,7 @@ def stored_arrays(path: Path, make: Callable[[], Iterable[tuple[str, NDArray[np.
     try:
         return _mapped(path)
     except FileNotFoundError:
-        log.info("packing the weights into %s", path)
+        log.warning("the weights are packed into %s, once", path)
     except (OSError, ValueError, KeyError) as error:
         log.warning("%s is not a packed file (%s); it is written anew", path, error)
     try:
