@@ -29,13 +29,13 @@ def measure(models: Sequence[str], work: Path | None = None, texts: int = 64, fo
 
 
 def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
-    exact = load_model(model, device="cpu", dtype="float32")
+    exact = load_model(model, kind="embedding", device="cpu", dtype="float32")
     sets = {name: side[:texts] for name, side in zip(("queries", "passages"), _texts(exact, work), strict=True)}
     expected = {name: _vectors(exact, side) for name, side in sets.items()}
     del exact
     figures: dict[str, Any] = {"n": {name: len(side) for name, side in sets.items()}}
     for dtype in ("bfloat16", "int8"):
-        loaded = load_model(model, device="cpu", dtype=dtype)
+        loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
         figures[dtype] = {"runs_in": loaded.plan.precision, "self_check": loaded.agreement}
         for name, side in sets.items():
             cosines = _centred(_vectors(loaded, side), expected[name])

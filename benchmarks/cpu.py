@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -103,7 +103,7 @@ def measure(
 
 
 def _model(model: str, dtype: str, work: Path | None, clock: Clock, repeats: int) -> dict[str, Any]:
-    loaded = load_model(model, device="cpu", dtype=dtype)
+    loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
     config = loaded.checkpoint.config
     products = sum(
         int(np.prod(t.shape)) for n, t in loaded.checkpoint.weights.tensors.items() if n.endswith("_proj.weight")
@@ -181,8 +181,8 @@ def _throughput(
         _remember(loaded, remember)
         if remember:  # what a service has seen before; the texts themselves are new to it
             for text in texts[:3]:
-                _run(loaded, [text])
-        times.append(_once(lambda: [_run(loaded, batch) for batch in batches], clock))
+                _run(loaded, [[text]])
+        times.append(_once(partial(_run, loaded, batches), clock))
     return {
         "texts": len(texts),
         "tokens": tokens,
@@ -198,7 +198,7 @@ def _latency(
     """Milliseconds of one query, a different one each time, of the median length."""
     _remember(loaded, remember)
     chosen = sorted(texts, key=len)[len(texts) // 2 - 2 * repeats :][: 4 * repeats + 3]
-    times = [_once(lambda text=text: _run(loaded, [text]), clock) for text in chosen][3:]  # type: ignore[misc]
+    times = [_once(partial(_run, loaded, [[text]]), clock) for text in chosen][3:]
     return {
         "texts": len(times),
         "tokens": int(median(map(len, chosen[3:]))),
@@ -216,9 +216,10 @@ class _Waiting:
         self.tokens = len(ids)
 
 
-def _run(loaded: LoadedModel, batch: Sequence[Ids]) -> None:
-    for _ in loaded.run(batch):
-        pass
+def _run(loaded: LoadedModel, batches: Iterable[Sequence[Ids]]) -> None:
+    for batch in batches:
+        for _ in loaded.run(batch):
+            pass
 
 
 def _once(f: Callable[[], object], clock: Clock) -> float:
@@ -247,8 +248,8 @@ def _restart(model: str, dtype: str) -> dict[str, float]:
 def _first_vector(model: str, dtype: str) -> None:
     """Print the seconds from the imports on to a first vector, and what the process then holds in memory."""
     started = time.perf_counter()
-    loaded = load_model(model, device="cpu", dtype=dtype)
-    _run(loaded, [np.full(27, 1, np.int32)])
+    loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
+    _run(loaded, [[np.full(27, 1, np.int32)]])
     seconds = time.perf_counter() - started
     resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
     figures = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks import accuracy, cpu, long_text, mixed_load
 
 
@@ -24,7 +26,9 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert result["short_queries_beside_documents"]["n"] > 0
 
 
-def test_cpu(tmp_path: Path) -> None:
+def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
+    monkeypatch.setattr(cpu, "DOCUMENTS", 2)
     options = {"dtypes": ["auto"], "threads": 1, "repeats": 1, "seconds": 0.001}
     result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options).read_text())  # type: ignore[arg-type]
     figures = result["ours"]["auto"]
