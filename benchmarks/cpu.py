@@ -38,8 +38,6 @@ from upsize.model.tokenizer import Ids
 
 SHAPES = ((512, 1024, 6144), (512, 3072, 1024), (512, 1024, 4096))
 """Rows, inputs, outputs of the products that the limit is measured on."""
-DOCUMENTS = 50
-"""Reranked for one query."""
 
 Clock = Callable[[], float]
 
@@ -71,6 +69,7 @@ def measure(
     work: Path | None = None,
     peers: Path | None = None,
     scripts: Path | None = None,
+    documents: int = 50,
     repeats: int = 5,
     seconds: float = 0.5,
     folder: Path = RESULTS,
@@ -80,7 +79,7 @@ def measure(
     clock = time.thread_time if threads == 1 else time.perf_counter
     limits, ours = [limit(clock, seconds)], {}
     for dtype in dtypes:
-        ours[dtype] = _model(model, dtype, work, clock, repeats)
+        ours[dtype] = _model(model, dtype, work, clock, documents, repeats)
         limits.append(limit(clock, seconds))
     best = {name: max(each[name] for each in limits) for name in limits[0]}
     for dtype, figures in ours.items():
@@ -102,7 +101,7 @@ def measure(
     return write(f"cpu-{model_name(model)}-{result['threads']}-threads", result, folder)
 
 
-def _model(model: str, dtype: str, work: Path | None, clock: Clock, repeats: int) -> dict[str, Any]:
+def _model(model: str, dtype: str, work: Path | None, clock: Clock, documents: int, repeats: int) -> dict[str, Any]:
     loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
     config = loaded.checkpoint.config
     products = sum(
@@ -110,7 +109,7 @@ def _model(model: str, dtype: str, work: Path | None, clock: Clock, repeats: int
     )
     queries, passages = _texts(loaded, work)
     instruction = _shared(queries)
-    pairs = [np.concatenate((passages[0][:80], p[:200])) for p in _many(passages, DOCUMENTS)]
+    pairs = [np.concatenate((passages[0][:80], p[:200])) for p in _many(passages, documents)]
     figures: dict[str, Any] = {
         "precision": loaded.plan.precision,
         "compiled": loaded.plan.compiled,
@@ -280,6 +279,7 @@ if __name__ == "__main__":
     parser.add_argument("--dtypes", nargs="+", default=["int8", "bfloat16"])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--documents", type=int, default=50, help="scored for one query")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--scripts", type=Path)
@@ -295,5 +295,6 @@ if __name__ == "__main__":
             work=given.work,
             peers=given.peers,
             scripts=given.scripts,
+            documents=given.documents,
             repeats=given.repeats,
         )

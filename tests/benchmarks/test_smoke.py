@@ -28,8 +28,7 @@ def test_mixed_load(tmp_path: Path) -> None:
 
 def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
-    monkeypatch.setattr(cpu, "DOCUMENTS", 2)
-    options = {"dtypes": ["auto"], "threads": 1, "repeats": 1, "seconds": 0.001}
+    options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "repeats": 1, "seconds": 0.001}
     result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options).read_text())  # type: ignore[arg-type]
     figures = result["ours"]["auto"]
     assert result["limit"]["bfloat16"] > 0
