@@ -83,10 +83,33 @@ def test_other_names_of_precisions(tiny: Checkpoint, synonym: str, name: str) ->
     assert plan(tiny, CPU, dtype=synonym).precision == name
 
 
+@pytest.mark.parametrize("kernels", ["avx2", "avx512_vnni", "avx512_bf16"])
+def test_int8_where_the_kernels_run(tiny: Checkpoint, kernels: str) -> None:
+    machine = dataclasses.replace(CPU, kernels=kernels)
+    derived = plan(tiny, machine, dtype="int8")
+    assert (derived.precision, derived.compiled, derived.notes) == ("int8", True, ())
+    vectors = tiny.config.vocab_size * tiny.config.hidden_size
+    assert derived.weight_bytes == tiny.weights.parameters + vectors
+    assert plan(tiny, machine).compiled == (kernels == "avx512_bf16")
+    assert not plan(tiny, machine, dtype="float32").compiled
+
+
+@pytest.mark.parametrize(("kernels", "reason"), [(None, "no compiler"), ("plain", "need AVX2")])
+def test_int8_where_they_do_not_is_said(tiny: Checkpoint, kernels: str | None, reason: str) -> None:
+    derived = plan(tiny, dataclasses.replace(CPU, kernels=kernels), dtype="int8")
+    assert (derived.precision, derived.compiled) == ("bfloat16", False)
+    assert reason in derived.notes[0]
+
+
+def test_int8_is_for_the_cpu(tiny: Checkpoint) -> None:
+    with pytest.raises(InvalidInput, match="int8 is for the CPU"):
+        plan(tiny, dataclasses.replace(GPUS, kernels="avx512_bf16"), dtype="int8")
+
+
 @pytest.mark.parametrize(
     ("options", "message", "param"),
     [
-        ({"dtype": "int8"}, "--dtype 'int8': use auto, float32, bfloat16, float16.", "dtype"),
+        ({"dtype": "int4"}, "--dtype 'int4': use auto, float32, bfloat16, float16, int8.", "dtype"),
         ({"device": "tpu"}, "--device 'tpu': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cuda:x"}, "--device 'cuda:x': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cpu:0"}, "--device 'cpu:0': use auto, cpu, cuda or cuda:N.", "device"),

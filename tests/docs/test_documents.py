@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import performance
 from benchmarks.cards import pages
 from benchmarks.page import READMES, filled
 from upsize.model.suspicion import ADVICE
@@ -27,6 +28,10 @@ def test_the_tables_are_those_of_the_results(language: str) -> None:
 def test_the_pages_of_the_demo_family_are_those_of_the_results() -> None:
     for path, text in pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path}: run: python -m benchmarks.cards"
+
+
+def test_the_page_of_performance_is_that_of_the_results() -> None:
+    assert performance.PAGE.read_text(encoding="utf-8") == performance.page(), "run: python -m benchmarks.performance"
 
 
 def test_the_readmes_are_in_step() -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 MODEL, ROWS = "Model", "Rows and output"
 
 
-Dtype = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto (the checkpoint's), bfloat16, float32, float16.")]
+Dtype = Annotated[
+    str, typer.Option(rich_help_panel=MODEL, help="auto (the checkpoint's), int8 (CPU), bfloat16, float32, float16.")
+]
 Device = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto, cpu, cuda.")]
 MaxLength = Annotated[
     int | None,

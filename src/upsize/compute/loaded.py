@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from os import PathLike
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 
 from upsize.catalog import Kind
+from upsize.compute import native
+from upsize.compute.agreement import LEAST, agreement
 from upsize.compute.cpu import CpuBackend
 from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine, this_machine
-from upsize.compute.plan import PRECISIONS, Plan, plan
+from upsize.compute.plan import INT8, PRECISIONS, Plan, plan
 from upsize.errors import OutOfMemory
 from upsize.model import Backend, Checkpoint, HubOptions, Qwen3, locate, open_checkpoint, rerank_direction
 from upsize.model.heads import Vectors
@@ -25,18 +28,29 @@ class LoadedModel:
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, machine: Machine | None = None) -> None:
         self.checkpoint, self.plan = checkpoint, plan
-        self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length)
+        quantization = native.QUANTIZATION if plan.precision == INT8 else "none"
+        self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length, quantization)
         machine = machine or this_machine()
         if plan.device == "cpu" and torch.get_num_threads() > machine.cores:
             torch.set_num_threads(machine.cores)  # torch sees the machine's cores, not the container's share of them
-        backend = _backend(plan, machine)
-        self._device = backend.device
-        self.arithmetic = str(backend.dtype).removeprefix("torch.")
-        """What products are computed in; on a CPU without bfloat16 products that is float32."""
         self.threads = torch.get_num_threads() if plan.device == "cpu" else 1
+        self.arithmetic = plan.precision
+        """What products are computed in; on a CPU without bfloat16 products that is float32."""
+        self._device = torch.device(plan.device)
+        self._network: Qwen3 | native.NativeQwen3
         with torch.inference_mode():
-            self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
-            self._direction = rerank_direction(checkpoint).to(backend.device) if checkpoint.kind == "reranker" else None
+            if plan.compiled:
+                self._network = native.load_network(checkpoint, plan.precision, self.threads)
+            else:
+                backend = _backend(plan, machine)
+                self.arithmetic = str(backend.dtype).removeprefix("torch.")
+                self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
+            ranks = checkpoint.kind == "reranker"
+            self._direction = rerank_direction(checkpoint).to(self._device) if ranks else None
+        self.agreement = None
+        """Centred cosine of int8 with the checkpoint's own precision, of the worst built-in text."""
+        if isinstance(self._network, native.NativeQwen3) and plan.precision == INT8:
+            self.agreement = agreement(checkpoint, self._network, machine.bfloat16_products)
 
     @torch.inference_mode()
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
@@ -46,10 +60,13 @@ class LoadedModel:
 
         Raises OutOfMemory where the device's memory does not suffice.
         """
-        tokens = sum(map(len, sequences))
+        tokens, cu = sum(map(len, sequences)), [0, *accumulate(map(len, sequences))]
         try:
-            ids = torch.from_numpy(np.concatenate(sequences)).to(self._device)
-            states = yield from self._network.forward(ids, [0, *accumulate(map(len, sequences))])
+            ids = np.concatenate(sequences)
+            if isinstance(self._network, Qwen3):
+                states = yield from self._network.forward(torch.from_numpy(ids).to(self._device), cu)
+            else:
+                states = torch.from_numpy((yield from self._network.forward(ids, cu)))
             if self._direction is not None:
                 states = states @ self._direction
             yield True
@@ -80,7 +97,15 @@ def load_model(
     checkpoint = open_checkpoint(locate(model, hub), kind)
     machine = this_machine()
     derived = plan(checkpoint, machine, device=device, dtype=dtype, max_length=max_length, budget=budget)
-    return LoadedModel(checkpoint, derived, machine)
+    loaded = LoadedModel(checkpoint, derived, machine)
+    if loaded.agreement is None or loaded.agreement >= LEAST:
+        return loaded
+    note = (
+        f"int8 keeps a centred cosine of only {loaded.agreement:.3f} with the checkpoint's own precision on the "
+        f"built-in texts ({LEAST} is the least), so it runs in the latter"
+    )
+    derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
+    return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
 
 
 def _backend(plan: Plan, machine: Machine) -> Backend:

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from upsize.compute import native
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -34,6 +36,8 @@ class Machine:
     bfloat16_products: bool
     """Whether the CPU multiplies bfloat16 itself (avx512_bf16, AMX); otherwise products run in float32."""
     gpus: tuple[Gpu, ...]
+    kernels: str | None = None
+    """Level of the compiled kernels that it runs (`native.library.LEVELS`); None where they were not built."""
 
 
 def this_machine() -> Machine:
@@ -52,6 +56,7 @@ def this_machine() -> Machine:
             Gpu(torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory)
             for i in range(torch.cuda.device_count())
         ),
+        kernels=native.level(),
     )
 
 

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 import torch
 
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
+from upsize.compute import native
 from upsize.compute.cpu import CpuBackend
 from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
+from upsize.model.weights import DTYPES
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INT8 = "int8"
+"""Weights with a scale for each output, activations with one for each 128 inputs; on the compiled kernels alone."""
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
 CPU_BUDGET = 512
@@ -35,6 +39,8 @@ class Plan:
     work_bytes: int
     """Activations at the larger of the budget and one text of the greatest length."""
     notes: tuple[str, ...] = field(default=())
+    compiled: bool = False
+    """Whether the compiled kernels carry it; otherwise torch does."""
 
 
 def plan(
@@ -56,7 +62,9 @@ def plan(
     if kind == "cuda" and number >= len(machine.gpus):
         found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
-    precision = _precision(checkpoint, dtype, notes)
+    kernels = machine.kernels if native.takes(checkpoint.config) else "plain"
+    precision = _precision(checkpoint, kernels, kind, dtype, notes)
+    compiled = kind == "cpu" and (precision == INT8 or (precision == "bfloat16" and kernels == "avx512_bf16"))
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
@@ -64,7 +72,7 @@ def plan(
             param="context_length",
         )
     tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
-    weights = checkpoint.weights.parameters * PRECISIONS[precision].itemsize
+    weights = _weight_bytes(checkpoint, precision)
     work = work_bytes(checkpoint.config, max(tokens, longest), kind)
     memory = machine.available if kind == "cpu" else machine.gpus[number].memory
     if weights > memory:
@@ -77,18 +85,35 @@ def plan(
             f"a text of {longest} tokens needs {(weights + work) / 1e9:.1f} GB with the weights and {device} has "
             f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
         )
-    return Plan(device, precision, longest, tokens, weights, work, tuple(notes))
+    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
 
 
-def _precision(checkpoint: Checkpoint, dtype: str, notes: list[str]) -> str:
+def _weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
+    if precision != INT8:
+        return checkpoint.weights.parameters * PRECISIONS[precision].itemsize
+    # Token vectors stay as they are stored.
+    config, stored = checkpoint.config, checkpoint.weights.tensors["embed_tokens.weight"]
+    vectors = config.vocab_size * config.hidden_size
+    return checkpoint.weights.parameters - vectors + vectors * DTYPES[stored.dtype].itemsize
+
+
+def _precision(checkpoint: Checkpoint, kernels: str | None, kind: str, dtype: str, notes: list[str]) -> str:
     wanted = SYNONYMS.get(dtype, dtype)
+    if wanted == INT8:
+        if kind != "cpu":
+            raise InvalidInput("--dtype int8 is for the CPU; a GPU takes bfloat16.", param="dtype")
+        if kernels not in (None, "plain"):
+            return INT8
+        lacking = "were not built when upsize was installed (no compiler)" if kernels is None else "need AVX2"
+        wanted = "auto"
+        notes.append(f"int8 runs on compiled kernels, which {lacking}, so it runs in the checkpoint's own precision")
     if wanted == "auto":
         if checkpoint.config.dtype in ("bfloat16", "float32"):
             return checkpoint.config.dtype
         notes.append(f"config.json says {checkpoint.config.dtype}, which this family was not trained for; in bfloat16")
         return "bfloat16"
     if wanted not in PRECISIONS:
-        raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}.", param="dtype")
+        raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}, {INT8}.", param="dtype")
     if wanted == "float16" and checkpoint.config.hidden_size >= FP16_UNSAFE_HIDDEN_SIZE:
         notes.append("float16 gives NaN on ordinary texts at this size (8B), so it runs in bfloat16 instead")
         return "bfloat16"

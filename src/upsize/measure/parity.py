@@ -108,7 +108,7 @@ def _exact(model: LoadedModel, sequences: Sequence[Ids], served: Vectors) -> Vec
     """Our own float32 values."""
     if model.plan.precision == "float32":
         return served
-    exact = LoadedModel(model.checkpoint, replace(model.plan, precision="float32"))
+    exact = LoadedModel(model.checkpoint, replace(model.plan, precision="float32", compiled=False))
     return values(exact, sequences)
 
 

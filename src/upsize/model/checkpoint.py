@@ -37,7 +37,7 @@ class Checkpoint:
         """Longest sequence in tokens."""
         return min(self.config.max_positions, CONTEXT)
 
-    def fingerprint(self, dtype: str, max_length: int) -> Fingerprint:
+    def fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
         """The space of this checkpoint's full-size vectors."""
         embedding = self.kind == "embedding"
         return Fingerprint(
@@ -49,7 +49,7 @@ class Checkpoint:
             dimension=self.config.hidden_size if embedding else 1,
             normalized=embedding,
             dtype=dtype,
-            quantization="none",
+            quantization=quantization,
         )
 
 

@@ -1,0 +1,74 @@
+"""What int8 and bfloat16 keep of float32: centred cosines of vectors of the same texts, for each model given.
+
+    python -m benchmarks.accuracy MODEL… [--work WORK] [--texts 64]
+
+The centred cosine takes each set's mean off its vectors first: all texts share a large common part, which flatters the
+plain one. WORK as for `benchmarks.cpu`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.common import RESULTS, model_name, write
+from benchmarks.cpu import _texts
+from upsize.compute import LoadedModel, load_model
+from upsize.model.heads import Vectors
+from upsize.model.tokenizer import Ids
+
+
+def measure(models: Sequence[str], work: Path | None = None, texts: int = 64, folder: Path = RESULTS) -> Path:
+    """float32 first, then the other two against it."""
+    return write("accuracy", {"models": {model_name(m): _model(m, work, texts) for m in models}}, folder)
+
+
+def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
+    exact = load_model(model, kind="embedding", device="cpu", dtype="float32")
+    sets = {name: side[:texts] for name, side in zip(("queries", "passages"), _texts(exact, work), strict=True)}
+    expected = {name: _vectors(exact, side) for name, side in sets.items()}
+    del exact
+    figures: dict[str, Any] = {"n": {name: len(side) for name, side in sets.items()}}
+    for dtype in ("bfloat16", "int8"):
+        loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
+        figures[dtype] = {"runs_in": loaded.plan.precision, "self_check": loaded.agreement}
+        for name, side in sets.items():
+            cosines = _centred(_vectors(loaded, side), expected[name])
+            figures[dtype][name] = {"worst": round(cosines.min(), 5), "mean": round(cosines.mean(), 5)}
+    return figures
+
+
+def _vectors(loaded: LoadedModel, texts: Sequence[Ids]) -> Vectors:
+    rows = []
+    for ids in texts:
+        steps = loaded.run([ids])
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                rows.append(end.value[0])
+                break
+    return np.stack(rows)
+
+
+def _centred(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
+    def rest(vectors: Vectors) -> NDArray[np.float64]:
+        unit = vectors.astype(np.float64) / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit -= unit.mean(0)
+        return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
+
+    return np.asarray((rest(ours) * rest(theirs)).sum(1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--texts", type=int, default=64)
+    given = parser.parse_args()
+    measure(given.models, given.work, given.texts)

@@ -1,0 +1,113 @@
+"""Write docs/performance.md from the results of `benchmarks.cpu` and `benchmarks.accuracy`.
+
+usage: python -m benchmarks.performance            # the tests check that this changes nothing
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+HEAD = """# Performance on a CPU
+
+Written by `python -m benchmarks.performance` from the results in [benchmarks/results](../benchmarks/results).
+
+**The limit** is what a library's bare products reach on the same machine in the same run, with nothing between them,
+divided by the operations of the network's products for one token. The last layer is computed for last rows alone, so
+1/28 of the 0.6B is saved from it. "Remembering" means that keys and values of a beginning that texts share were kept
+from earlier texts: a query's instruction, a rerank prompt's template and query.
+"""
+ROWS = (
+    ("queries, tokens/s", "queries", "tokens_per_second"),
+    ("of the limit", "queries", "of_limit"),
+    ("the same, remembering the instruction", "queries_remembering", "tokens_per_second"),
+    ("passages, tokens/s", "passages", "tokens_per_second"),
+    ("of the limit", "passages", "of_limit"),
+    ("one query, p50 in ms", "one_query", "p50_ms"),
+    ("the same, remembering the instruction", "one_query_remembering", "p50_ms"),
+    ("pairs that share 80 tokens of 280, tokens/s", "pairs", "tokens_per_second"),
+    ("the same, remembering them", "pairs_remembering", "tokens_per_second"),
+    ("restart to the first vector, CPU seconds, imports included", "restart", "first_vector_cpu_s"),
+    ("resident memory then, GB", "restart", "resident_gb"),
+)
+"""A label, a group of figures, a figure."""
+
+Result = dict[str, Any]
+
+
+def page(folder: Path = RESULTS) -> str:
+    """The whole document."""
+    speeds = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cpu-*.json"))]
+    parts = [HEAD, *(_speed(result) for result in speeds)]
+    if (path := folder / "accuracy.json").exists():
+        parts.append(_accuracy(json.loads(path.read_text(encoding="utf-8"))))
+    return "\n".join(parts)
+
+
+def _conditions(result: Result) -> str:
+    machine, versions = result["machine"], result["versions"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB; "
+        f"torch {versions['torch']}; {result['date']}."
+    )
+
+
+def _speed(result: Result) -> str:
+    dtypes = list(result["ours"])
+    threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
+    limit = result["limit"]
+    lines = [
+        f"## {result['model']}, {threads}",
+        "",
+        f"Clock: {result['clock']}; medians of {result['n']}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
+        f"{limit['bfloat16']:.0f} GFLOP/s. {_conditions(result)}",
+        "",
+        *_table(["", *dtypes], ([label, *(_cell(result["ours"][d], g, f) for d in dtypes)] for label, g, f in ROWS)),
+        "",
+    ]
+    if peers := result.get("peers"):
+        lines += ["Peers on the same ids, as they print themselves:", ""]
+        lines += ["```json", *(json.dumps(line) for line in peers), "```", ""]
+    return "\n".join(lines)
+
+
+def _cell(figures: Result, group: str, figure: str) -> str:
+    value = figures.get(group, {}).get(figure)
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if figure == "of_limit" else f"{value:,.0f}" if value >= 100 else f"{value:g}"
+
+
+def _accuracy(result: Result) -> str:
+    rows = []
+    for model, figures in result["models"].items():
+        for dtype in ("bfloat16", "int8"):
+            cells = [f"{figures[dtype][s][k]:.4f}" for s in ("queries", "passages") for k in ("worst", "mean")]
+            rows.append([model, dtype, *cells])
+    counts = "; ".join(f"{m} {f['n']['queries']} and {f['n']['passages']}" for m, f in result["models"].items())
+    head = ["model", "precision", "queries, worst", "mean", "passages, worst", "mean"]
+    return "\n".join(
+        [
+            "## What a precision keeps",
+            "",
+            "Centred cosine with float32: each vector less the mean of its set, for what all texts share flatters the",
+            f"plain one. Queries and passages: {counts}. {_conditions(result)}",
+            "",
+            *_table(head, rows),
+            "",
+        ]
+    )
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE.name}: written")

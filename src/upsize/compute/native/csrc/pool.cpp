@@ -1,0 +1,125 @@
+#include "pool.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace upsize {
+namespace {
+
+// Turns of the waiting loop before a thread goes to sleep: some tens of microseconds, longer than the caller needs from
+// one piece of work to the next.
+constexpr int PATIENCE = 4000;
+
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+struct Pool {
+    std::mutex callers;  // one at a time
+    std::vector<std::thread> workers;
+
+    // What is being done. Written while nobody is inside; read by whoever found it open from inside.
+    Piece piece = nullptr;
+    void* context = nullptr;
+    int count = 0;
+    std::atomic<int> next{0};
+    std::atomic<bool> open{false};
+    std::atomic<int> inside{0};
+
+    std::mutex bed;
+    std::condition_variable alarm;
+    std::atomic<int> sleepers{0};
+    std::atomic<bool> stopping{false};
+
+    void work() {
+        for (int i; (i = next.fetch_add(1)) < count;) piece(context, i);
+    }
+
+    void live() {
+        int patience = PATIENCE;
+        while (!stopping) {
+            if (open) {
+                ++inside;
+                if (open) work();
+                --inside;
+                patience = PATIENCE;
+                while (open && !stopping) pause();
+            } else if (--patience > 0) {
+                pause();
+            } else {
+                std::unique_lock<std::mutex> lock(bed);
+                ++sleepers;
+                alarm.wait(lock, [this] { return open || stopping; });
+                --sleepers;
+                patience = PATIENCE;
+            }
+        }
+    }
+
+    void wake() {
+        if (sleepers == 0) return;
+        { std::lock_guard<std::mutex> lock(bed); }
+        alarm.notify_all();
+    }
+
+    void stop() {
+        stopping = true;
+        wake();
+        for (auto& worker : workers) worker.join();
+        workers.clear();
+        stopping = false;
+    }
+
+    void resize(int size) {
+        std::lock_guard<std::mutex> lock(callers);
+        if (size - 1 == static_cast<int>(workers.size())) return;
+        stop();
+        for (int i = 1; i < size; ++i) workers.emplace_back([this] { live(); });
+    }
+
+    void run(int pieces, Piece f, void* c) {
+        std::unique_lock<std::mutex> lock(callers, std::try_to_lock);
+        if (!lock || workers.empty()) {
+            for (int i = 0; i < pieces; ++i) f(c, i);
+            return;
+        }
+        piece = f;
+        context = c;
+        count = pieces;
+        next = 0;
+        open = true;
+        wake();
+        work();
+        open = false;
+        for (int turns = 0; inside != 0; ++turns) {
+            if (turns < PATIENCE) pause();
+            else std::this_thread::yield();
+        }
+    }
+};
+
+// Never destroyed: its threads may still wait when the process ends.
+Pool& pool() {
+    static Pool* one = new Pool;
+    return *one;
+}
+
+std::atomic<int> size{1};
+
+}  // namespace
+
+void set_threads(int count) {
+    pool().resize(count < 1 ? 1 : count);
+    size = count < 1 ? 1 : count;
+}
+
+int threads() { return size; }
+
+void share_out(int count, Piece piece, void* context) { pool().run(count, piece, context); }
+
+}  // namespace upsize

@@ -1,0 +1,120 @@
+// A product of rows with a packed matrix: `each panel x each tile of rows`, and what is done with the sums.
+#pragma once
+
+#include "pool.h"
+#include "tiles.h"
+#include "types.h"
+
+namespace {
+
+using namespace upsize;
+
+INLINE int up_to(int n, int step) { return (n + step - 1) / step * step; }
+
+// Activations as a product takes them. Rows of `stride` values of 1 byte (int8) or 2 (bf16).
+struct Rows {
+    void* values;
+    long stride;
+    float* scales;  // int8: [rows][groups]
+    int32_t* sums;  // int8: [rows][groups], of the quantised values, times -128
+    int groups;
+};
+
+INLINE int groups_of(const Matrix& m) { return (m.inputs + m.group - 1) / m.group; }
+
+// One row to int8, in groups of `group` values with a scale each. A value that is not
+// finite makes its group's scale so, and with it all that is computed from it.
+static void quantise(const float* x, int n, int group, int8_t* values, float* scales, int32_t* sums) {
+    for (int start = 0, g = 0; start < n; start += group, ++g) {
+        const int count = n - start < group ? n - start : group;
+        I top = {};
+        for (int i = 0; i < count; i += LANES) top = max(top, bits<I>(load(x + start + i, count - i)) & 0x7fffffff);
+        const float peak = bits<float>(int32_t(greatest(top)));
+        const bool loud = !(peak < 1e-30f);
+        const float inverse = loud ? 127.0f / peak : 0.0f;
+        I total = {};
+        for (int i = 0; i < count; i += LANES) {
+            F rounded = load(x + start + i, count - i) * inverse + 12582912.0f;
+            I whole = bits<I>(rounded) - 0x4B400000;
+            B small = __builtin_convertvector(whole, B);
+            total += __builtin_convertvector(small, I);
+            put(values + start + i, small, count - i);
+        }
+        scales[g] = loud ? peak * (1.0f / 127.0f) : 0.0f;
+        sums[g] = -128 * sum(total);
+    }
+    for (int i = n; i % 4; ++i) values[i] = 0;
+}
+
+// One row, float32, into row r of what matrix m takes.
+INLINE void take(const Matrix& m, const Rows& rows, int r, const float* x) {
+    if (m.kind == INT8) {
+        quantise(x, m.inputs, m.group, (int8_t*)rows.values + r * rows.stride, rows.scales + r * rows.groups,
+                 rows.sums + r * rows.groups);
+    } else {
+        bf16* y = (bf16*)rows.values + r * rows.stride;
+        for (int i = 0; i < m.inputs; i += LANES) store_bf16(y + i, load(x + i, m.inputs - i), m.inputs - i);
+        if (m.inputs % 2) y[m.inputs] = 0;
+    }
+}
+
+// f(row, part, sixteen sums) for columns panel * 64 + part * 16 …, scaled. R rows, V parts from part `from` on.
+template <int R, int V, class G>
+INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, G&& f) {
+    if (m.kind == INT8) {
+        const int8_t* a = (const int8_t*)rows.values + first * rows.stride;
+        const long quads = (m.inputs + 3) / 4;
+        const uint8_t* p = (const uint8_t*)m.panels + panel * quads * PANEL * 4 + from * 64;
+        F total[R][V] = {};
+        for (int g = 0; g < rows.groups; ++g) {
+            const int begin = g * m.group, end = begin + m.group < m.inputs ? begin + m.group : m.inputs;
+            I sums[R][V];
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r) {
+                I start = alli(rows.sums[(first + r) * rows.groups + g]);
+#pragma GCC unroll 4
+                for (int v = 0; v < V; ++v) sums[r][v] = start;
+            }
+            tile_int8<R, V>(a + begin, rows.stride, p + (long)begin * PANEL, (end - begin + 3) / 4, sums);
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r) {
+                const F scale = all(rows.scales[(first + r) * rows.groups + g]);
+#pragma GCC unroll 4
+                for (int v = 0; v < V; ++v) {
+                    F part = __builtin_convertvector(sums[r][v], F) * scale;
+                    total[r][v] += part;
+                }
+            }
+        }
+        for (int v = 0; v < V; ++v) {
+            const F scale = cast<F>(m.scales + panel * PANEL + (from + v) * LANES);
+            for (int r = 0; r < R; ++r) total[r][v] *= scale;
+        }
+        f(first, from, total);
+    } else {
+        const long pairs = (m.inputs + 1) / 2;
+        F sums[R][V] = {};
+        tile_bf16<R, V>((const bf16*)rows.values + first * rows.stride, rows.stride,
+                        (const bf16*)m.panels + panel * pairs * PANEL * 2 + from * 32, pairs, sums);
+        f(first, from, sums);
+    }
+}
+
+// f(first row, panel, sums [R][4]) for each tile of the product.
+template <class G>
+INLINE void product(bool together, const Matrix& m, const Rows& rows, int count, G&& f) {
+    each(together, (m.outputs + PANEL - 1) / PANEL, [&](int panel) {
+        tiles(count, [&](int first, auto constant) {
+            constexpr int R = decltype(constant)::value;
+            F sums[R][PARTS];
+            for (int from = 0; from < PARTS; from += VECTORS)
+                tile<R, VECTORS>(m, rows, first, panel, from, [&](int, int, F(&part)[R][VECTORS]) {
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < VECTORS; ++v) sums[r][from + v] = part[r][v];
+                });
+            f(first, panel, sums);
+        });
+    });
+}
+
+}  // namespace

@@ -1,0 +1,106 @@
+"""The packed form on disk: written once, made anew when broken; int8 checked once, refused when off."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.checkpoints import Layout
+from tests.networks import finish
+from upsize.compute import load_model, loaded
+from upsize.compute.agreement import centred_cosine
+from upsize.compute.native.stored import stored_arrays
+
+Folder = Callable[[Layout], Path]
+ARRAYS = {
+    "bytes": np.arange(7, dtype=np.uint8),
+    "panels": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
+    "scales": np.linspace(0, 1, 5, dtype=np.float32),
+}
+
+
+class Made:
+    """Counts how often the arrays were made."""
+
+    count = 0
+
+    def __call__(self) -> Iterator[tuple[str, np.ndarray]]:
+        self.count += 1
+        yield from ARRAYS.items()
+
+
+def same(found: object) -> bool:
+    assert isinstance(found, dict)
+    return found.keys() == ARRAYS.keys() and all(
+        np.array_equal(found[n], a) and found[n].dtype == a.dtype for n, a in ARRAYS.items()
+    )
+
+
+def test_written_once_and_mapped_on_lines_of_the_cache(tmp_path: Path) -> None:
+    make, path = Made(), tmp_path / "deep" / "a.packed"
+    assert same(stored_arrays(path, make))
+    again = stored_arrays(path, make)
+    assert same(again)
+    assert make.count == 1
+    assert all(a.ctypes.data % 64 == 0 for a in again.values())
+    assert [p.name for p in path.parent.iterdir()] == ["a.packed"]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 200, b"x" * 200 + (50).to_bytes(8, "little")])
+def test_a_broken_file_is_made_anew(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.packed"
+    path.write_bytes(content)
+    assert same(stored_arrays(path, Made()))
+    assert "written anew" in caplog.text
+    assert same(stored_arrays(path, Made()))
+
+
+def test_where_it_cannot_be_written_it_stays_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        assert same(stored_arrays(tmp_path / "file" / "a.packed", Made()))
+    assert "kept in memory" in caplog.text
+
+
+@pytest.fixture
+def cache(built: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if built.upsize_best_level() == 0:
+        pytest.skip("int8 needs AVX2")
+    monkeypatch.setenv("UPSIZE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["embedding", "reranker"])
+def test_int8_loads_checks_itself_and_names_its_space(checkpoint_folder: Folder, cache: Path, kind: str) -> None:
+    folder = str(checkpoint_folder(Layout(kind=kind)))  # type: ignore[arg-type]
+    model = load_model(folder, device="cpu", dtype="int8")
+    plain = load_model(folder, device="cpu", dtype="float32")
+    assert (model.plan.precision, model.arithmetic) == ("int8", "int8")
+    assert model.agreement is not None
+    assert 0.97 <= model.agreement < 1
+    assert model.fingerprint.dtype == "int8"
+    assert model.fingerprint.quantization != plain.fingerprint.quantization == "none"
+    sequences = [np.random.default_rng(n).integers(0, 600, 9 + n).astype(np.int32) for n in range(20)]
+    ours, theirs = finish(model.run(sequences)), finish(plain.run(sequences))
+    if kind == "embedding":
+        assert centred_cosine(ours, theirs) > 0.98
+    else:
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.98
+    assert {p.suffix for p in cache.iterdir()} == {".packed", ".json"}
+    written = {p: p.stat().st_mtime_ns for p in cache.iterdir()}
+    assert load_model(folder, device="cpu", dtype="int8").agreement == model.agreement
+    assert {p: p.stat().st_mtime_ns for p in cache.iterdir()} == written
+
+
+def test_int8_that_is_off_is_not_served(
+    checkpoint_folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded, "LEAST", 0.99999)
+    model = load_model(str(checkpoint_folder(Layout())), device="cpu", dtype="int8")
+    assert model.plan.precision == model.fingerprint.dtype == "float32"
+    assert "int8 keeps a centred cosine of only" in model.plan.notes[-1]
