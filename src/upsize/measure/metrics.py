@@ -162,7 +162,7 @@ class HungarianF1:
 
 @dataclass(frozen=True)
 class PairwiseF1:
-    """F1 of "these two belong together" over all pairs of units, by `sklearn.metrics.pair_confusion_matrix`'s counts."""
+    """F1 of "these two belong together" over all pairs of units, from `sklearn.metrics.pair_confusion_matrix`."""
 
     name: str = "pairwise F1"
     mean: bool = False
