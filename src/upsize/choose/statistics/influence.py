@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+Indices = NDArray[np.integer]
 Columns = Mapping[str, NDArray[Any]]
 
 GROUPS = 1000
@@ -25,7 +25,13 @@ each. The variance from G groups is itself good to 1 in sqrt(G / 2), about 4 %."
 class Statistic(Protocol):
     """A metric over chosen units of columns."""
 
-    mean: bool
+    @property
+    def mean(self) -> bool:
+        """Whether it is the mean of one column."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads; of a mean, the one."""
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
         """Its value."""
@@ -87,7 +93,7 @@ def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indic
     """(groups,) values with the statistic over `units` as their mean."""
     count = int(group.max()) + 1
     if statistic.mean:
-        value = np.asarray(columns["value"], np.float64)[units]
+        value = np.asarray(columns[statistic.columns[0]], np.float64)[units]
         if count == len(units):
             return value
         # Of a ratio of sums over clusters, linearised: sizes differ.
