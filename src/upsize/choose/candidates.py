@@ -15,9 +15,9 @@ MATRICES = 2
 """Floating-point operations a parameter and token: a product and a sum."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A checkpoint in one precision, opened but not loaded."""
+    """A checkpoint in one precision, opened but not loaded. Equal to itself alone."""
 
     name: str
     """Short and unique among those compared."""
