@@ -4,7 +4,7 @@ Three candidates on the same queries. Values are normal, skewed, tied on two thi
 0 and 1. Coverage: how often all three differences lie in their intervals at once. Verdicts: how often "go up" comes
 without a difference; and how often the right verdict comes at the number of queries that an undecided pilot asked for.
 
-usage: python -m benchmarks.calibration [--experiments 2000]      # about 4 minutes on one core
+usage: python -m benchmarks.calibration [--experiments 2000]      # some 8 minutes on one core
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from benchmarks.common import write
 from upsize.choose.decide import Decided, decide, matrices
@@ -35,7 +36,7 @@ BLOCK = 250
 SIZES = (20, 50, 100, 300, 1000, 2000)
 MARGIN = 0.05
 """Of the verdicts: so wide that the samples asked for stay within a few thousand."""
-PILOTS = (30, 100, 300)
+PILOTS = (50, 200)
 KINDS = ("right", "right_and_open", "cannot_tell", "wrong")
 
 
@@ -165,14 +166,15 @@ def _shares(counts: Counter[str]) -> dict[str, float]:
 def measure(experiments: int, sizes: tuple[int, ...] = SIZES, pilots: tuple[int, ...] = PILOTS) -> dict[str, Any]:
     """All of it."""
     started = time.process_time()
+    scenarios = list(enumerate(SCENARIOS.items()))
     covered = {
         f"{name}, {n} queries": coverage(draw, n, experiments, seed)
-        for seed, (name, draw) in enumerate(SCENARIOS.items())
+        for seed, (name, draw) in tqdm(scenarios, desc="coverage")
         for n in sizes
     }
     told = {
         f"{name}, {what}, pilot of {pilot}": verdicts(draw, gain, pilot, experiments, seed)
-        for seed, (name, draw) in enumerate(SCENARIOS.items())
+        for seed, (name, draw) in tqdm(scenarios, desc="verdicts")
         for what, gain in GAINS.items()
         for pilot in pilots
     }

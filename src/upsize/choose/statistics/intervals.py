@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import stats
 
 from upsize.choose.statistics.influence import Floats, Sample
 
@@ -87,7 +88,9 @@ def critical(far: Floats, families: int, confidence: float) -> Floats:
     greatest = far.reshape(draws, families, -1).max(axis=2)
     # The order statistic at which the draws, and the estimate were it one of them, are exchangeable.
     rank = min(int(np.ceil(confidence * (draws + 1))), draws) - 1
-    values: Floats = np.repeat(np.partition(greatest, rank, axis=0)[rank], count // families)
+    found = np.partition(greatest, rank, axis=0)[rank]
+    # Where every unit ties, no draw moves; the bounds of the imagined units are then the normal's.
+    values: Floats = np.repeat(np.maximum(found, stats.norm.ppf((1 + confidence) / 2)), count // families)
     return values
 
 
