@@ -192,13 +192,13 @@ def test_optional_columns(tmp_path: Path) -> None:
     rows = [
         {
             "id": f"x{i}",
-            "text": f"t{i}" * (1 + i // 20),
+            "text": f"t{i}" * (1 + i // 40),
             "label": "ab"[i % 2],
             "lang": "zh" if i % 3 else "en",
             "user": f"u{i // 4}",
-            "desk": i // 15 or None,
+            "desk": i // 30 or None,
         }
-        for i in range(40)
+        for i in range(80)
     ]
     data = load_dataset(jsonl(tmp_path / "d.jsonl", rows), "clustering", slices=["desk"])
     assert data.traits.ids[:2] == ("x0", "x1")
@@ -207,16 +207,16 @@ def test_optional_columns(tmp_path: Path) -> None:
     assert any("Units of one 'user'" in note for note in data.notes)
     slices = task_of(data).slices
     assert {name: int(units.sum()) for name, units in slices.items() if "length" not in name} == {
-        "lang=en": 14,
-        "lang=zh": 26,
-        "desk=1": 15,
-        "desk=2": 10,
+        "lang=en": 27,
+        "lang=zh": 53,
+        "desk=1": 30,
+        "desk=2": 20,
     }
-    assert slices["length=long"].sum() == 20
+    assert slices["length=long"].sum() == 40
 
 
 def test_scripts_are_slices_where_no_language_is_told(tmp_path: Path) -> None:
-    rows = [{"text": f"{'新闻标题' if i % 2 else 'title'} {i}", "label": "ab"[i % 2]} for i in range(24)]
+    rows = [{"text": f"{'新闻标题' if i % 2 else 'title'} {i}", "label": "ab"[i % 2]} for i in range(48)]
     slices = task_of(load_dataset(jsonl(tmp_path / "d.jsonl", rows))).slices
     assert {"script=cjk", "script=latin"} <= set(slices)
 
