@@ -29,6 +29,14 @@ def write_report(folder: Path, matrix: Path | None = None) -> Path:
     return path
 
 
+def write_matrix(path: Path) -> Path:
+    """Write `index.html` beside a `matrix.json`; where it is."""
+    matrix = json.loads(path.read_text(encoding="utf-8"))
+    page = path.with_name("index.html")
+    write_whole(page, document("The sizes on this machine", matrix_section(matrix)).encode())
+    return page
+
+
 def page(verdict: Verdict, matrix: Mapping[str, Any] | None = None) -> str:
     """The whole page. Pure."""
     body = (

@@ -41,7 +41,12 @@ def _facts(v: Verdict) -> str:
         if c.id != v.choice:
             continue
         q = c.quality
-        facts.append((v.task.metric, f"{number(q.estimate, '.3f')}<small>{number(q.lower, '.3f')} to {number(q.upper, '.3f')}</small>"))
+        facts.append(
+            (
+                v.task.metric,
+                f"{number(q.estimate, '.3f')}<small>{number(q.lower, '.3f')} to {number(q.upper, '.3f')}</small>",
+            )
+        )
         if c.latency is not None:
             at = c.latency.at_rate
             facts.append(("p95", f"{number(at.p95.estimate, '', ' ms')}<small>at {number(at.rate)} a second</small>"))
@@ -49,9 +54,16 @@ def _facts(v: Verdict) -> str:
                 facts.append(("keeps up to", f"{number(c.latency.knee)}<small>arrivals a second</small>"))
         if c.memory is not None:
             peak, small = c.memory.peak, f"weights {gigabytes(c.memory.weights)}"
-            facts.append(("memory", f"{gigabytes(peak if peak is not None else c.memory.estimated)}<small>{small}</small>"))
+            facts.append(
+                ("memory", f"{gigabytes(peak if peak is not None else c.memory.estimated)}<small>{small}</small>")
+            )
         if c.money is not None:
-            facts.append(("a million queries", f"{number(c.money.per_million_queries)}<small>at {number(c.money.per_hour)} an hour</small>"))
+            facts.append(
+                (
+                    "a million queries",
+                    f"{number(c.money.per_million_queries)}<small>at {number(c.money.per_hour)} an hour</small>",
+                )
+            )
     if v.queries_needed:
         facts.append(("to label", f"{number(v.queries_needed, ',')}<small>more {escape(_units(v, 2))}</small>"))
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts)
@@ -96,7 +108,18 @@ def quality(v: Verdict) -> str:
 
 
 def _candidates(v: Verdict) -> str:
-    heads = ["candidate", v.task.metric, "GFLOP a query", "bytes a vector", "memory", "tokens/s", "backfill", "p50", "p95", "p99"]
+    heads = [
+        "candidate",
+        v.task.metric,
+        "GFLOP a query",
+        "bytes a vector",
+        "memory",
+        "tokens/s",
+        "backfill",
+        "p50",
+        "p95",
+        "p99",
+    ]
     priced = any(c.money is not None for c in v.candidates)
     heads += ["a million queries", "backfill price"] if priced else []
     rows = []
@@ -147,7 +170,9 @@ def differences(v: Verdict) -> str:
         f'<h2>Differences</h2><p class="lead">Paired, larger minus smaller, with {_data_confidence(v)} intervals that hold '
         f"for all comparisons at once. Differences within ±{number(v.delta)} do not count.{part}</p>"
         f"<figure>{picture}</figure>"
-        + key(("w", "surely better by more"), ("a", "surely not better by more"), ("", "not known"), ("m", "the margin"))
+        + key(
+            ("w", "surely better by more"), ("a", "surely not better by more"), ("", "not known"), ("m", "the margin")
+        )
         + folded(
             "As a table",
             table(["difference", "estimate", "p", "p, adjusted", "sd of pairs"], rows),
@@ -183,7 +208,13 @@ def latency(v: Verdict) -> str:
         '<h2>Latency under load</h2><p class="lead">Open loop: requests arrive at their scheduled instants whether or not '
         "the earlier ones are answered, and time counts from those instants.</p>"
         f"<figure>{picture}</figure>"
-        + key(("a", "p95 of the choice"), ("s", "its p50 to p99"), ("", "p95 of others"), ("k", "the knee"), ("h", "did not keep up"))
+        + key(
+            ("a", "p95 of the choice"),
+            ("s", "its p50 to p99"),
+            ("", "p95 of others"),
+            ("k", "the knee"),
+            ("h", "did not keep up"),
+        )
         + folded("As a table", table(heads, rows))
     )
 
@@ -256,7 +287,9 @@ def how(v: Verdict) -> str:
 def _mapping(values: Any) -> str:
     """`name: value` pairs; numbers exact."""
     if isinstance(values, dict):
-        return "; ".join(f"{escape(str(k)).replace('_', ' ')} {_mapping(x)}" for k, x in values.items() if x not in (None, [], {}))
+        return "; ".join(
+            f"{escape(str(k)).replace('_', ' ')} {_mapping(x)}" for k, x in values.items() if x not in (None, [], {})
+        )
     if isinstance(values, list | tuple):
         return ", ".join(_mapping(x) for x in values)
     if isinstance(values, bool) or not isinstance(values, int | float):

@@ -49,7 +49,10 @@ def interval(estimate: float, lower: float, upper: float | None, form: str = ".3
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], caption: str = "", left: frozenset[int] = frozenset()
+    heads: Sequence[str],
+    rows: Iterable[tuple[str, Sequence[str]]],
+    caption: str = "",
+    left: frozenset[int] = frozenset(),
 ) -> str:
     """Heads are text, cells HTML; each row is its class and its cells, the first of which names it.
 
