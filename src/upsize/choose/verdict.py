@@ -42,8 +42,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Quantile:
+    """Of latencies, in milliseconds, with its 95 % interval from order statistics."""
+
+    estimate: float
+    lower: float
+    upper: float | None
+    """None: too few answers for an upper bound."""
+
+
+@dataclass(frozen=True)
 class LoadPoint:
-    """Answers at one rate of arrivals. Milliseconds from the scheduled instant; None: too few answers to bound it."""
+    """Answers at one rate of arrivals, timed from the instant at which each was scheduled."""
 
     rate: float
     """Arrivals a second that were scheduled."""
@@ -51,9 +61,9 @@ class LoadPoint:
     """Answers a second that came."""
     arrivals: int
     errors: int
-    p50: Interval
-    p95: Interval
-    p99: Interval
+    p50: Quantile
+    p95: Quantile
+    p99: Quantile
     kept_up: bool
     """Whether the backlog stayed bounded."""
 
@@ -225,7 +235,7 @@ class Verdict:
         """Back from plain values. ValueError for another schema."""
         if value.get("schema") != SCHEMA:
             raise ValueError(f"verdict.json has schema {value.get('schema')!r}; this upsize reads {SCHEMA}.")
-        verdict: Verdict = _build(cls, value)
+        verdict: Verdict = rebuilt(cls, value)
         return verdict
 
     @classmethod
@@ -234,14 +244,14 @@ class Verdict:
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _build(kind: Any, value: Any) -> Any:
+def rebuilt(kind: Any, value: Any) -> Any:
     """Plain values → dataclasses, tuples of them, or what else a field's type says."""
     if value is None:
         return None
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
-        return kind(**{name: _build(hints[name], item) for name, item in value.items() if name in hints})
+        return kind(**{name: rebuilt(hints[name], item) for name, item in value.items() if name in hints})
     if get_origin(kind) is tuple:
-        return tuple(_build(get_args(kind)[0], item) for item in value)
+        return tuple(rebuilt(get_args(kind)[0], item) for item in value)
     inner = [k for k in get_args(kind) if hasattr(k, "__dataclass_fields__")]
-    return _build(inner[0], value) if inner else value
+    return rebuilt(inner[0], value) if inner else value

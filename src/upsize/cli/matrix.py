@@ -25,9 +25,7 @@ def matrix(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of repeated runs in a short cell.")] = 10.0,
     long_tokens: Annotated[int, typer.Option(min=32, max=32768, help="Of the long text.")] = 32768,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be measured and how long it takes.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and for how long.")] = False,
     json: Annotated[Path | None, JSON] = None,
 ) -> None:
     """What each size takes and gives on this machine, and the use that follows from it.

@@ -123,7 +123,7 @@ def _figure(name: Name, cells: Sequence[Json], member: FamilyMember, precision: 
     told["peak_bytes"] = last["peak"] - (last["resident_before"] if last["device"] == "cpu" else 0) + missing
     if missing:
         told["arithmetic"].append(
-            f"peak: {(told['peak_bytes'] - missing) / 1e9:.2f} GB with {last['layers']} layers + {missing / 1e9:.2f} GB "
+            f"peak: {(told['peak_bytes'] - missing) / 1e9:.2f} GB with {last['layers']} layers + {missing / 1e9:.2f} "
             f"of the other {member.layers - last['layers']}"
         )
     return told
@@ -164,9 +164,7 @@ def recommend(row: Json, smaller: Json | None) -> Json:
     }[fast, feasible]
     because = [f"one sentence p95 {p95:,.0f} ms ({'at most' if fast else 'over'} {INTERACTIVE_MS:.0f})"]
     if days is not None:
-        because.append(
-            f"a million passages of {PASSAGE} tokens in {days:,.1f} days ({'at most' if feasible else 'over'} {DAYS:.0f})"
-        )
+        because.append(f"a million passages in {days:,.1f} days ({'at most' if feasible else 'over'} {DAYS:.0f})")
     if best["fits"] != "yes":
         because.append("memory must be freed first")
     if smaller is not None:
@@ -206,10 +204,10 @@ def build(
     sizes: Sequence[str],
     dtypes: Sequence[str],
     folder: Path,
-    settings: Settings = Settings(),
+    settings: Settings,
     weights: Mapping[str, str] | None = None,
     command: str = "",
-    each: Callable[[Cell], None] = lambda cell: None,
+    each: Callable[[Cell], None] | None = None,
 ) -> Json:
     """Measure what is not yet on disk below `folder`, and write its `matrix.json`. Returns what it holds.
 
@@ -222,7 +220,8 @@ def build(
     cells = [(member, cell) for member, cell in wanted(chosen, names, machine, settings, weights or {})]
     told = []
     for member, cell in cells:
-        each(cell)
+        if each is not None:
+            each(cell)
         told.append(measure_cell(cell, config_of(member), folder / "cells"))
     matrix: Json = {
         "schema": 1,

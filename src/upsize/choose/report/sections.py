@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
 from upsize.choose.report import pictures
 from upsize.choose.report.words import duration, folded, gigabytes, interval, key, number, table
-from upsize.choose.verdict import CandidateReport, Verdict
+from upsize.choose.verdict import CandidateReport, SliceVerdict, Verdict
 
-_DECISION = {"stay": "Stay", "go_up": "Go up", "cannot_tell": "Cannot tell yet"}
+_LOAD_KEY = (
+    ("a", "p95 of the choice"),
+    ("s", "its p50 to p99"),
+    ("", "p95 of others"),
+    ("k", "the knee"),
+    ("h", "did not keep up"),
+)
+LINE = "a dashed line joins those that no other beats in both."
 
 
 def headline(v: Verdict) -> str:
@@ -36,38 +43,29 @@ def _units(v: Verdict, count: int) -> str:
 
 
 def _facts(v: Verdict) -> str:
-    facts = []
-    for c in v.candidates:
-        if c.id != v.choice:
-            continue
-        q = c.quality
-        facts.append(
-            (
-                v.task.metric,
-                f"{number(q.estimate, '.3f')}<small>{number(q.lower, '.3f')} to {number(q.upper, '.3f')}</small>",
-            )
-        )
-        if c.latency is not None:
-            at = c.latency.at_rate
-            facts.append(("p95", f"{number(at.p95.estimate, '', ' ms')}<small>at {number(at.rate)} a second</small>"))
-            if c.latency.knee is not None:
-                facts.append(("keeps up to", f"{number(c.latency.knee)}<small>arrivals a second</small>"))
-        if c.memory is not None:
-            peak, small = c.memory.peak, f"weights {gigabytes(c.memory.weights)}"
-            facts.append(
-                ("memory", f"{gigabytes(peak if peak is not None else c.memory.estimated)}<small>{small}</small>")
-            )
-        if c.money is not None:
-            facts.append(
-                (
-                    "a million queries",
-                    f"{number(c.money.per_million_queries)}<small>at {number(c.money.per_hour)} an hour</small>",
-                )
-            )
+    facts = [fact for c in v.candidates if c.id == v.choice for fact in _facts_of(v, c)]
     if v.queries_needed:
-        facts.append(("to label", f"{number(v.queries_needed, ',')}<small>more {escape(_units(v, 2))}</small>"))
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts)
+        facts.append(("to label", number(v.queries_needed, ","), f"more {escape(_units(v, 2))}"))
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{value}<small>{small}</small></dd></div>" for name, value, small in facts
+    )
     return f'<dl class="facts">{cells}</dl>' if facts else ""
+
+
+def _facts_of(v: Verdict, c: CandidateReport) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and what stands below it in small."""
+    q = c.quality
+    yield v.task.metric, number(q.estimate, ".3f"), f"{number(q.lower, '.3f')} to {number(q.upper, '.3f')}"
+    if c.latency is not None:
+        at = c.latency.at_rate
+        yield "p95", number(at.p95.estimate, "", " ms"), f"at {number(at.rate)} a second"
+        if c.latency.knee is not None:
+            yield "keeps up to", number(c.latency.knee), "arrivals a second"
+    if c.memory is not None:
+        peak = c.memory.estimated if c.memory.peak is None else c.memory.peak
+        yield "memory", gigabytes(peak), f"weights {gigabytes(c.memory.weights)}"
+    if c.money is not None:
+        yield "a million queries", number(c.money.per_million_queries), f"at {number(c.money.per_hour)} an hour"
 
 
 def _next(v: Verdict) -> str:
@@ -88,8 +86,7 @@ def quality(v: Verdict) -> str:
             "latency-tradeoff",
             lambda w: pictures.tradeoff(v, w, pictures.latency_of, "p95 at your rate, ms"),
             f"{v.task.metric} against p95 latency",
-            "Each candidate is a point with intervals in both directions; a dashed line joins those that no other beats "
-            "in both.",
+            f"Each candidate is a point with intervals in both directions; {LINE}",
         )
         parts.append(f"<h2>Quality against latency</h2><figure>{picture}</figure>{key(*marks)}")
     priced = any(c.money is not None for c in v.candidates)
@@ -100,8 +97,7 @@ def quality(v: Verdict) -> str:
             "cost-tradeoff",
             lambda w: pictures.tradeoff(v, w, cost, title),
             f"{v.task.metric} against {title}",
-            "Each candidate is a point with the interval of its quality; a dashed line joins those that no other beats in "
-            "both.",
+            f"Each candidate is a point with the interval of its quality; {LINE}",
         )
         parts.append(f"<h2>Quality against cost</h2><figure>{picture}</figure>{key(*marks)}")
     return "".join(parts) + _candidates(v)
@@ -125,7 +121,7 @@ def _candidates(v: Verdict) -> str:
     rows = []
     for c in v.candidates:
         name = escape(c.id) + (f"<small>not feasible: {escape(c.why_not)}</small>" if c.why_not else "")
-        memory = c.memory and (c.memory.peak if c.memory.peak is not None else c.memory.estimated)
+        memory = None if c.memory is None else c.memory.estimated if c.memory.peak is None else c.memory.peak
         cells = [
             name,
             interval(c.quality.estimate, c.quality.lower, c.quality.upper),
@@ -140,7 +136,8 @@ def _candidates(v: Verdict) -> str:
             cells.append(interval(q.estimate, q.lower, q.upper, ".3g", " ms"))
         cells += [number(None)] * 3 if at is None else []
         if priced:
-            cells += [number(c.money and c.money.per_million_queries), number(c.money and c.money.backfill)]
+            prices = (None, None) if c.money is None else (c.money.per_million_queries, c.money.backfill)
+            cells += map(number, prices)
         rows.append(("chosen" if c.id == v.choice else "", cells))
     return table(heads, rows, f"Candidates, smallest first; {_confidence(v)} intervals in small")
 
@@ -158,7 +155,7 @@ def differences(v: Verdict) -> str:
         "differences",
         lambda w: pictures.forest(pictures.difference_rows(v), v.delta, w, f"difference of {v.task.metric}"),
         "Differences between candidates with simultaneous intervals",
-        "Each line is the larger candidate minus the smaller; a band marks the margin within which they count as equal.",
+        "Each line is the larger candidate minus the smaller; a band marks the margin within which they are equal.",
     )
     part = "" if len(shown) == count else f" Drawn are those of the choice; the table has all {number(count)}."
     rows = [
@@ -167,8 +164,8 @@ def differences(v: Verdict) -> str:
         for d in v.differences
     ]  # fmt: skip
     return (
-        f'<h2>Differences</h2><p class="lead">Paired, larger minus smaller, with {_data_confidence(v)} intervals that hold '
-        f"for all comparisons at once. Differences within ±{number(v.delta)} do not count.{part}</p>"
+        f'<h2>Differences</h2><p class="lead">Paired, larger minus smaller, with {_data_confidence(v)} intervals that '
+        f"hold for all comparisons at once. Differences within ±{number(v.delta)} do not count.{part}</p>"
         f"<figure>{picture}</figure>"
         + key(
             ("w", "surely better by more"), ("a", "surely not better by more"), ("", "not known"), ("m", "the margin")
@@ -205,8 +202,8 @@ def latency(v: Verdict) -> str:
     ]  # fmt: skip
     heads = ["candidate", "rate", "answered", "arrivals", "errors", "p50", "p95", "p99", "kept up"]
     return (
-        '<h2>Latency under load</h2><p class="lead">Open loop: requests arrive at their scheduled instants whether or not '
-        "the earlier ones are answered, and time counts from those instants.</p>"
+        '<h2>Latency under load</h2><p class="lead">Open loop: requests arrive at their scheduled instants whether or '
+        "not the earlier ones are answered, and time counts from those instants.</p>"
         f"<figure>{picture}</figure>"
         + key(
             ("a", "p95 of the choice"),
@@ -236,8 +233,8 @@ def slices(v: Verdict) -> str:
     said = {"as_all": "as for all", "go_up": "go up", "cannot_tell": "cannot tell", "too_few": "too few to judge"}
     rows = [
         ("", [
-            escape(s.name), number(s.units, ","), number(s.quality, ".3f"), said[s.decision], escape(s.candidate or "–"),
-            interval(s.difference.estimate, s.difference.lower, s.difference.upper, "+.4f") if s.difference else number(None),
+            escape(s.name), number(s.units, ","), number(s.quality, ".3f"), said[s.decision],
+            escape(s.candidate or "–"), _difference(s),
         ])
         for s in v.slices
     ]  # fmt: skip
@@ -248,6 +245,11 @@ def slices(v: Verdict) -> str:
     )
 
 
+def _difference(s: SliceVerdict) -> str:
+    d = s.difference
+    return number(None) if d is None else interval(d.estimate, d.lower, d.upper, "+.4f")
+
+
 def how(v: Verdict) -> str:
     """How it was measured, what was refused and why, and how to do it again."""
     facts: list[tuple[str, str]] = [
@@ -255,10 +257,10 @@ def how(v: Verdict) -> str:
         ("machine", _mapping(v.machine)),
         ("versions", _mapping(v.versions)),
         ("data", _mapping(v.dataset)),
-        ("task", f"{escape(v.task.name)}, {escape(v.task.metric)}; {number(v.task.independent, ',')} independent units; "
-                 f"{number(v.task.seeds)} seeds of the algorithm"),
-        ("statistics", f"paired bootstrap, {number(v.resamples, ',')} draws, seed {number(v.seed)}, simultaneous (max-t) "
-                       f"intervals at {_data_confidence(v)}, margin {number(v.delta)}"),
+        ("task", f"{escape(v.task.name)}, {escape(v.task.metric)}; {number(v.task.independent, ',')} independent "
+                 f"units; {number(v.task.seeds)} seeds of the algorithm"),
+        ("statistics", f"paired bootstrap, {number(v.resamples, ',')} draws, seed {number(v.seed)}, simultaneous "
+                       f"(max-t) intervals at {_data_confidence(v)}, margin {number(v.delta)}"),
     ]  # fmt: skip
     if v.sample_size is not None:
         s = v.sample_size
@@ -286,12 +288,11 @@ def how(v: Verdict) -> str:
 
 def _mapping(values: Any) -> str:
     """`name: value` pairs; numbers exact."""
-    if isinstance(values, dict):
-        return "; ".join(
-            f"{escape(str(k)).replace('_', ' ')} {_mapping(x)}" for k, x in values.items() if x not in (None, [], {})
-        )
+    if isinstance(values, Mapping):
+        told = {k: x for k, x in values.items() if x not in (None, "", [], {})}
+        return "; ".join(f"{escape(str(k)).replace('_', ' ')} {_mapping(x)}" for k, x in told.items())
     if isinstance(values, list | tuple):
         return ", ".join(_mapping(x) for x in values)
-    if isinstance(values, bool) or not isinstance(values, int | float):
-        return escape({True: "yes", False: "no"}.get(values, str(values)) if isinstance(values, bool) else str(values))
-    return number(values)
+    if isinstance(values, bool):
+        return "yes" if values else "no"
+    return number(values) if isinstance(values, int | float) else escape(str(values))

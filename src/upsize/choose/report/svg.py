@@ -121,7 +121,8 @@ class Drawing:
 
     def label(self, x: float, y: float, text: str, css: str = "label", within: Box | None = None) -> None:
         """Text beside a point, where it covers least of what is there."""
-        w, left, top, right, bottom = len(text) * CHARACTER, *(within or (0, 0, self.width, self.height))
+        w = len(text) * CHARACTER
+        left, top, right, bottom = within or (0.0, 0.0, self.width, self.height)
         spots = [
             (x + dx if side == "start" else x - dx if side == "end" else x, y + dy, side)
             for distance in (0, 14, 28)
