@@ -351,7 +351,7 @@ def _why_not(latency: Latency | None, settings: Settings) -> str | None:
     for name, limit in settings.slo.items():
         measured = getattr(at, name).estimate
         if measured > limit:
-            return f"{name} is {measured:.0f} ms at {at.rate:g} a second, and the limit is {limit:.0f} ms"
+            return f"{name} is {measured:.3g} ms at {at.rate:g} a second, and the limit is {limit:g} ms"
     if not at.kept_up:
         return f"it does not keep up with {at.rate:g} queries a second"
     return None

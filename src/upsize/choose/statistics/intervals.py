@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from upsize.choose.statistics.influence import Floats, Sample
 
@@ -90,7 +90,7 @@ def critical(far: Floats, families: int, confidence: float) -> Floats:
     rank = min(int(np.ceil(confidence * (draws + 1))), draws) - 1
     found = np.partition(greatest, rank, axis=0)[rank]
     # Where every unit ties, no draw moves; the bounds of the imagined units are then the normal's.
-    values: Floats = np.repeat(np.maximum(found, stats.norm.ppf((1 + confidence) / 2)), count // families)
+    values: Floats = np.repeat(np.maximum(found, special.ndtri((1 + confidence) / 2)), count // families)
     return values
 
 

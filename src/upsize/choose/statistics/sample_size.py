@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 POWER = 0.8
 _MOST = 10**9
@@ -24,7 +24,7 @@ def upper_sd(sd: float, units: int, confidence: float = 0.8) -> float:
     """Upper confidence limit of a standard deviation from `units` values: a pilot's own is too small half the time, and
     the sample planned with it too (Browne 1995)."""
     freedom = max(units - 1, 1)
-    return float(sd * math.sqrt(freedom / stats.chi2.ppf(1 - confidence, freedom)))
+    return float(sd * math.sqrt(freedom / special.chdtri(freedom, confidence)))
 
 
 def units_needed(
@@ -46,17 +46,17 @@ def units_needed(
     """
     if sd == 0 or 0 in truths:
         return None
-    likely = stats.norm.logpdf(beyond, truths, math.hypot(sd / math.sqrt(units), error_seeds))
-    weights = np.exp(likely - np.max(likely))
-    weights /= weights.sum()
-    sides, wanted = np.sign(truths), 1 - (1 - power) / comparisons
+    error = math.hypot(sd / math.sqrt(units), error_seeds)
+    likely = [-(((beyond - truth) / error) ** 2) / 2 for truth in truths]
+    weights = special.softmax(likely)
+    true, sides, wanted = np.asarray(truths), np.sign(truths), 1 - (1 - power) / comparisons
 
     def enough(more: int) -> bool:
         total = units + more
         half = critical * math.hypot(sd / math.sqrt(total), error_seeds)
         spread = math.hypot(sd * math.sqrt(more) / total, error_seeds)
-        ends = sides * (units * beyond + more * np.asarray(truths)) / total
-        return bool(weights @ stats.norm.cdf((ends - half) / spread) >= wanted)
+        ends = sides * (units * beyond + more * true) / total
+        return bool(weights @ special.ndtr((ends - half) / spread) >= wanted)
 
     low, high = 0, 1
     while not enough(high):
