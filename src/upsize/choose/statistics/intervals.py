@@ -3,7 +3,7 @@
 Units are drawn with replacement, the same ones for all candidates, so what two candidates share cancels. Each draw's
 deviation is divided by the standard error of that very draw. For a family the greatest of these over all contrasts is
 taken (max-t; Westfall and Young 1993; Romano and Wolf 2005), so all bounds hold at once at the stated confidence.
-Plain percentile intervals cover 60 to 91 % where these cover 87 to 96 (20 units, skewed values): see docs/choose.md.
+docs/choose.md says how well they cover; plain percentile intervals of few, skewed values cover far less.
 """
 
 from __future__ import annotations
