@@ -38,7 +38,7 @@ def matrix(
     - `upsize matrix --weights 0.6B=./Qwen3-Embedding-0.6B --json -`
     """
     from upsize.choose.matrix import MATRIX, Cell, Settings, build, expected_seconds, render
-    from upsize.choose.matrix.build import members, precisions, wanted
+    from upsize.choose.matrix.rows import members, precisions, wanted
     from upsize.choose.report import write_matrix
     from upsize.compute import this_machine
     from upsize.measure import measure_rates
@@ -62,9 +62,9 @@ def matrix(
         return
     with tqdm(total=len(cells), unit="cell") as bar:
 
-        def each(cell: Cell) -> None:
+        def each(cell: Cell, done: bool) -> None:
             bar.set_description(f"{cell.size} {cell.precision} {cell.name}")
-            bar.update()
+            bar.update(done)
 
         command = shlex.join(["upsize", *sys.argv[1:]])
         found = build([m.size for m in chosen], names, out, settings, real, command, each)

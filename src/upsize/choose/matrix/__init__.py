@@ -5,8 +5,8 @@ stopped. Where the weights are not there, random ones of the same shape are meas
 long, a few of its layers, and the figure is scaled with the sum shown.
 """
 
-from upsize.choose.matrix.build import MATRIX, build
 from upsize.choose.matrix.cells import Cell, Settings, cells_of, expected_seconds
+from upsize.choose.matrix.rows import MATRIX, build
 from upsize.choose.matrix.text import render
 
 __all__ = ["MATRIX", "Cell", "Settings", "build", "cells_of", "expected_seconds", "render"]

@@ -106,16 +106,15 @@ def measure_cell(cell: Cell, config: ModelConfig, folder: Path) -> dict[str, Any
     Raises UpsizeError where the child failed, with what it said.
     """
     path = folder / cell.file
-    if path.exists():
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return told
-    with tempfile.TemporaryDirectory(prefix="upsize-matrix-") as temporary:
-        model = cell.weights
-        if model == "random":
-            model = str(write_random(config, cell.layers, Path(temporary) / "model"))
-        told = asdict(cell) | _in_child(cell, model)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(told, indent=2) + "\n").encode())
+    if not path.exists():
+        with tempfile.TemporaryDirectory(prefix="upsize-matrix-") as temporary:
+            model = cell.weights
+            if model == "random":
+                model = str(write_random(config, cell.layers, Path(temporary) / "model"))
+            measured = asdict(cell) | _in_child(cell, model)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, (json.dumps(measured, indent=2) + "\n").encode())
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return told
 
 

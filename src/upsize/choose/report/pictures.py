@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from upsize.choose.report.svg import Box, Drawing, Scale, axes, scale
+from upsize.choose.report.svg import CHARACTER, Box, Drawing, Scale, axes, scale
 from upsize.choose.verdict import CandidateReport, Difference, LoadPoint, Verdict
 
 WIDE, NARROW = 720.0, 350.0
@@ -125,7 +125,7 @@ def forest(rows: Sequence[Row], delta: float, width: float, x_title: str) -> Dra
     height = top + step * len(rows) + 46
     d = Drawing(width, height)
     ends = [e for r in rows for e in (r.lower, r.upper)]
-    x = scale([*ends, -delta, delta], 10, width - 10, room=0.05)
+    x = scale([*ends, -delta, delta], 10, width - 24, room=0.05)
     bottom = top + step * len(rows)
     d.path([(x(-delta), top), (x(delta), top), (x(delta), bottom), (x(-delta), bottom)], "margin", closed=True)
     d.text(x(0), top - 8, f"±{delta:g}", "note", "middle", value=delta)
@@ -137,7 +137,8 @@ def forest(rows: Sequence[Row], delta: float, width: float, x_title: str) -> Dra
     d.text((x.start + x.stop) / 2, bottom + 38, x_title, "axis-title", "middle")
     for i, row in enumerate(rows):
         y = top + step * i + 31
-        d.text(10, y - 13, row.name, "label halo")
+        most = int((width - 20) / CHARACTER)
+        d.text(10, y - 13, row.name if len(row.name) <= most else f"{row.name[: most - 1]}…", "label")
         d.line(x(row.lower), y, x(row.upper), y, f"bar {row.css}")
         for end in (row.lower, row.upper):
             d.line(x(end), y - 4, x(end), y + 4, f"bar {row.css}")
@@ -157,7 +158,7 @@ def slice_rows(v: Verdict) -> list[Row]:
     """Of slices that were judged: the candidate that is or may be better there, minus the choice."""
     return [
         Row(
-            f"{s.name}: {s.candidate} − {v.choice}",
+            f"{s.name}: {s.candidate}",
             s.difference.estimate,
             s.difference.lower,
             s.difference.upper,

@@ -65,7 +65,7 @@ def _facts_of(v: Verdict, c: CandidateReport) -> Iterator[tuple[str, str, str]]:
         peak = c.memory.estimated if c.memory.peak is None else c.memory.peak
         yield "memory", gigabytes(peak), f"weights {gigabytes(c.memory.weights)}"
     if c.money is not None:
-        yield "a million queries", number(c.money.per_million_queries), f"at {number(c.money.per_hour)} an hour"
+        yield "a million queries", number(c.money.per_million_queries), f"at {number(c.money.per_hour, 'g')} an hour"
 
 
 def _next(v: Verdict) -> str:
@@ -165,7 +165,7 @@ def differences(v: Verdict) -> str:
     ]  # fmt: skip
     return (
         f'<h2>Differences</h2><p class="lead">Paired, larger minus smaller, with {_data_confidence(v)} intervals that '
-        f"hold for all comparisons at once. Differences within ±{number(v.delta)} do not count.{part}</p>"
+        f"hold for all comparisons at once. Differences within ±{number(v.delta, 'g')} do not count.{part}</p>"
         f"<figure>{picture}</figure>"
         + key(
             ("w", "surely better by more"), ("a", "surely not better by more"), ("", "not known"), ("m", "the margin")
@@ -225,7 +225,7 @@ def slices(v: Verdict) -> str:
     if rows_of:
         drawn = pictures.both(
             "slices",
-            lambda w: pictures.forest(rows_of, v.delta, w, f"difference of {v.task.metric}"),
+            lambda w: pictures.forest(rows_of, v.delta, w, f"{v.task.metric} more than the choice"),
             "Differences within slices",
             "Each line is the candidate that is or may be better in that slice, minus the choice.",
         )
@@ -260,14 +260,11 @@ def how(v: Verdict) -> str:
         ("task", f"{escape(v.task.name)}, {escape(v.task.metric)}; {number(v.task.independent, ',')} independent "
                  f"units; {number(v.task.seeds)} seeds of the algorithm"),
         ("statistics", f"paired bootstrap, {number(v.resamples, ',')} draws, seed {number(v.seed)}, simultaneous "
-                       f"(max-t) intervals at {_data_confidence(v)}, margin {number(v.delta)}"),
+                       f"(max-t) intervals at {_data_confidence(v)}, margin {number(v.delta, 'g')}"),
     ]  # fmt: skip
-    if v.sample_size is not None:
-        s = v.sample_size
-        facts.append(
-            ("sample size", f"{number(s.total, ',')} in all for a power of {number(s.power)}, planned with a paired "
-                            f"standard deviation of {number(s.sd, '.3f')}")
-        )  # fmt: skip
+    if (s := v.sample_size) is not None:
+        planned = f"planned with a paired standard deviation of {number(s.sd, '.3f')}"
+        facts.append(("sample size", f"{number(s.total, ',')} in all for a power of {number(s.power, 'g')}, {planned}"))
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value)
     notes = "".join(f"<li>{escape(n)}</li>" for n in v.notes)
     runs = "".join(f'<li><a href="{escape(c.run)}/run.json">{escape(c.id)}</a></li>' for c in v.candidates if c.run)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
-CHARACTER = 6.7
-"""Width of a character at the labels' size, in pixels: a little more than the mean of the system's fonts."""
+CHARACTER = 7.4
+"""Width of a character at the labels' size, in pixels, bold or in the widest of the usual fonts."""
 LINE = 15.0
 """Height of a line of labels."""
 
@@ -99,11 +100,19 @@ class Drawing:
         self.parts.append(f"<{tag}{kind}{told}>{inner}</{tag}>" if inner else f"<{tag}{kind}{told}/>")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
-        """A straight line."""
+        """A straight line; labels keep off the bars of intervals."""
+        if css.startswith("bar"):
+            self.taken.append((min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1))
         self.add("line", css, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def path(self, points: Sequence[tuple[float, float]], css: str, *, closed: bool = False) -> None:
-        """A line through points, or the area that it encloses."""
+        """A line through points, which labels keep off, or the area that it encloses."""
+        if not closed:
+            for (x1, y1), (x2, y2) in pairwise(points):
+                pieces = max(int(max(abs(x2 - x1), abs(y2 - y1)) / 6), 1)
+                for i in range(pieces):
+                    x, y = x1 + (x2 - x1) * i / pieces, y1 + (y2 - y1) * i / pieces
+                    self.taken.append((x - 1, y - 2, x + 7, y + 2))
         steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         self.add("path", css, d=f"M{steps}{' Z' if closed else ''}")
 

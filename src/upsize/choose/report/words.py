@@ -12,7 +12,8 @@ def number(value: float | None, form: str = "", unit: str = "", by: float = 1.0)
     """`value` / `by`, shown in `form` (by default four significant digits) with its unit; the exact value inside."""
     if value is None:
         return NOTHING
-    shown = format(value / by, form) if form else significant(value / by)
+    scaled = value if by == 1.0 else value / by
+    shown = format(scaled, form) if form else significant(scaled)
     return f'<data value="{value!r}">{shown}</data>{escape(unit)}'
 
 

@@ -207,12 +207,13 @@ def build(
     settings: Settings,
     weights: Mapping[str, str] | None = None,
     command: str = "",
-    each: Callable[[Cell], None] | None = None,
+    each: Callable[[Cell, bool], None] | None = None,
 ) -> Json:
     """Measure what is not yet on disk below `folder`, and write its `matrix.json`. Returns what it holds.
 
     `weights` names a folder of real ones for a size; random ones of the shape are measured for the others. `each` is
-    called before each cell. Raises InvalidInput for an unknown size or precision, UpsizeError where a cell failed.
+    called with a cell before it is measured (False) and after (True). Raises InvalidInput for an unknown size or
+    precision, UpsizeError where a cell failed.
     """
     chosen, names = members(sizes), precisions(dtypes)
     around = look_around()
@@ -221,8 +222,10 @@ def build(
     told = []
     for member, cell in cells:
         if each is not None:
-            each(cell)
+            each(cell, False)
         told.append(measure_cell(cell, config_of(member), folder / "cells"))
+        if each is not None:
+            each(cell, True)
     matrix: Json = {
         "schema": 1,
         "date": datetime.date.today().isoformat(),
