@@ -196,6 +196,8 @@ def test_a_kind_that_does_not_fit(tmp_path: Path) -> None:
         load_dataset(path, "sts")
     with pytest.raises(InvalidInput, match="'nonsense' is no kind of task"):
         load_dataset(path, "nonsense")
+    with pytest.raises(InvalidInput, match=r"holds a corpus and queries, which can be retrieval, .* but not sts"):
+        load_dataset(beir(tmp_path / "tea", CORPUS, QUERIES, None), "sts")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def test_queries_with_positives_are_a_corpus_of_all_their_documents(tmp_path: Pa
     assert data.notes[0] == "Read as retrieval: 2 queries over the 3 documents of all rows, 3 positives."
 
 
+def test_a_text_in_brackets_is_a_text(tmp_path: Path) -> None:
+    data = load_dataset(jsonl(tmp_path / "d.jsonl", [{"query": "q", "positive": "[1, 2]", "negatives": "[see below"}]))
+    assert isinstance(data, RetrievalData)
+    assert list(data.documents) == ["[1, 2]", "[see below"]
+
+
 def test_rows_that_repeat_a_query_are_joined(tmp_path: Path) -> None:
     rows = [
         {"query": "q", "positive": "a", "negative": "b"},
