@@ -10,16 +10,18 @@ usage: python -m benchmarks.calibration [--experiments 2000]      # a few minute
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.common import write
+from benchmarks.common import RESULTS, write
 from upsize.choose.decide import Decided, decide, matrices
 from upsize.choose.judge import size_that_settles
 from upsize.choose.statistics import Bounds, Sample, contrasts
@@ -39,6 +41,8 @@ SIZES = (20, 50, 100, 300, 1000, 2000)
 MARGIN = 0.05
 """Of the verdicts: so wide that the samples asked for stay within a few thousand."""
 PILOTS = (100,)
+PAGE = Path(__file__).parents[1] / "docs" / "choose.md"
+BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 KINDS = ("right", "right_and_open", "cannot_tell", "wrong")
 
 
@@ -226,7 +230,19 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def filled(text: str) -> str:
+    """docs/choose.md with its table between the marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    result = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))
+    return f"{before}{BEGIN}\n{table(result)}\n{END}{after}"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=2000)
-    write("calibration", measure(parser.parse_args().experiments))
+    parser.add_argument("--page", action="store_true", help="Only put the result into docs/choose.md.")
+    asked = parser.parse_args()
+    if not asked.page:
+        write("calibration", measure(asked.experiments))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
