@@ -24,6 +24,10 @@ from upsize.choose.verdict import Latency, LoadPoint, Quantile
 
 LONGEST_SWEEP = 12
 """Rates of a sweep at most: each is twice the one before."""
+FEWEST_BELOW = 3
+"""Rates that are tried where even the first was too much, each half of the one before."""
+FEWEST, MOST = 10, 2000
+"""Arrivals of a run."""
 BACKLOG = 0.1
 """Share of a run's arrivals that may be unanswered when the last one comes, if the service keeps up; 3 always may."""
 PATIENCE = 2.0
@@ -120,18 +124,17 @@ def measure_latency(
     seconds: float,
     seed: int,
     sweep: bool = True,
-    most: int = 2000,
     label: str = "",
     progress: bool = False,
 ) -> Latency:
     """At `rate` for about `seconds` seconds; then at twice that and so on up to the knee, half as long each.
 
-    At most `most` arrivals a run. The knee is the greatest rate at which it kept up, found to a factor of 1.4.
+    The knee is the greatest rate at which it kept up, found to a factor of 1.4.
     """
     with tqdm(desc=f"load {label}", unit="run", disable=not progress) as bar:
 
         def run(at: float, lasting: float) -> LoadPoint:
-            arrivals = int(np.clip(at * lasting, 20, most))
+            arrivals = int(np.clip(at * lasting, FEWEST, MOST))
             found = point(offer(send, schedule(at, arrivals, seed), at))
             bar.update()
             bar.set_postfix_str(f"{at:.3g}/s: p50 {found.p50.estimate:.0f} ms, p95 {found.p95.estimate:.0f} ms")
@@ -149,15 +152,25 @@ def measure_latency(
 
 
 def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[LoadPoint]:
-    """Double the rate until it is not kept up, or halve it until it is; then once between the two."""
-    at, kept = first.rate, first.kept_up
-    for _ in range(LONGEST_SWEEP):
-        at = at * 2 if kept else at / 2
+    """Double the rate until it is not kept up, then once between the two. Where the first is not: somewhat below what
+    was answered, for that is nearly all there is."""
+    if first.kept_up:
+        at = first.rate
+        for _ in range(LONGEST_SWEEP):
+            at *= 2
+            found = run(at)
+            yield found
+            if not found.kept_up:
+                yield run(at / 2**0.5)
+                return
+        return
+    at = 0.8 * first.answered or first.rate / 2
+    for _ in range(FEWEST_BELOW):
         found = run(at)
         yield found
-        if found.kept_up != kept:
-            yield run(at / 2**0.5 if kept else at * 2**0.5)
+        if found.kept_up:
             return
+        at /= 2
 
 
 def chained(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], Future[Any]]]) -> Answer:

@@ -63,6 +63,11 @@ def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], N
             f"{settings.data}: nothing in it is judged, so no quality can be measured. Label some queries "
             "(qrels/test.tsv, or a relevance or label field), at least 20, better some hundreds."
         )
+    if task.clusters is not None and len(set(task.clusters)) < 2:
+        raise InvalidInput(
+            f"{settings.data}: all {len(task.units):,} units belong to one document or user, {task.clusters[0]!r}: one "
+            "observation. Leave that field out, or give units of several."
+        )
     say(f"{dataset.name}: {task.name}, {len(task.units):,} units, by {task.metric.name}.")
     for note in dataset.notes:
         say(note)

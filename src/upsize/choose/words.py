@@ -68,7 +68,7 @@ def _of(judged: Judged, i: int) -> str:
 
 
 def runner_up(judged: Judged, feasible: Sequence[int]) -> int | None:
-    """Whom to choose if the choice were not there: by the same rule, the nearest miss otherwise by quality."""
+    """The best of the other feasible ones."""
     decided = judged.decided
     if decided is None or len(feasible) < 2:
         return None
@@ -87,7 +87,8 @@ def what_would_change_it(
         others = [j for j in able if j != smallest]
         most, least = (max(float(m[smallest, j]) for j in others) for m in (judged.upper, judged.lower))
         if decided.decision == "stay":
-            yield f"A margin below {number(most)} {metric}: staying is shown down to there."
+            if most > 0:
+                yield f"A margin below {number(most)} {metric}: staying is shown down to there."
         elif decided.decision == "go_up":
             yield f"A margin of {number(least)} {metric} or more: going up is shown below that."
         else:
