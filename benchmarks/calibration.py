@@ -4,24 +4,27 @@ Three candidates on the same queries. Values are normal, skewed, tied on two thi
 0 and 1. Coverage: how often all three differences lie in their intervals at once. Verdicts: how often "go up" comes
 without a difference; and how often the right verdict comes at the number of queries that an undecided pilot asked for.
 
-usage: python -m benchmarks.calibration [--experiments 2000]      # about 4 minutes on one core
+usage: python -m benchmarks.calibration [--experiments 2000]      # a few minutes on one core
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from benchmarks.common import write
+from benchmarks.common import RESULTS, write
 from upsize.choose.decide import Decided, decide, matrices
 from upsize.choose.judge import size_that_settles
-from upsize.choose.statistics import RESAMPLES, Bounds, Sample, contrasts
+from upsize.choose.statistics import Bounds, Sample, contrasts
 from upsize.choose.statistics.intervals import Moments, critical
 from upsize.choose.verdict import Decision
 
@@ -32,10 +35,14 @@ M = 3
 PAIRS = M * (M - 1) // 2
 BLOCK = 250
 """Experiments that share the draws of the bootstrap; the next block has its own."""
+DRAWS = 1000
+"""Of each bootstrap. `choose` takes four times as many: its critical values vary half as much."""
 SIZES = (20, 50, 100, 300, 1000, 2000)
 MARGIN = 0.05
 """Of the verdicts: so wide that the samples asked for stay within a few thousand."""
-PILOTS = (30, 100, 300)
+PILOTS = (100,)
+PAGE = Path(__file__).parents[1] / "docs" / "choose.md"
+BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 KINDS = ("right", "right_and_open", "cannot_tell", "wrong")
 
 
@@ -94,13 +101,12 @@ GAINS = {
 }
 
 
-def bounds_of(values: Floats, seed: int, resamples: int = RESAMPLES) -> list[Bounds]:
+def bounds_of(values: Floats, seed: int) -> list[Bounds]:
     """Bounds of each of (experiments, n, M) by the functions of `choose`, the draws shared."""
     r, n, _ = values.shape
-    moments = Moments(
-        Sample(values.transpose(1, 0, 2).reshape(n, r * M)), np.kron(np.eye(r), contrasts(M)).astype(np.float64)
-    )
-    whole = moments.bounds(critical(moments.draw(seed, resamples), r, 0.95))
+    differences = (values @ contrasts(M).T).transpose(1, 0, 2).reshape(n, r * PAIRS)
+    moments = Moments(Sample(differences), np.eye(r * PAIRS))
+    whole = moments.bounds(critical(moments.draw(seed, DRAWS), r, 0.95))
     parts = {name: getattr(whole, name).reshape(r, PAIRS) for name in whole.__dataclass_fields__}
     return [Bounds(**{name: part[i] for name, part in parts.items()}) for i in range(r)]
 
@@ -137,7 +143,7 @@ def verdicts(draw: Draw, gain: Floats, pilot: int, experiments: int, seed: int) 
         for first in range(0, len(pilots), BLOCK):
             begun = np.stack(pilots[first : first + BLOCK])
             values = np.concatenate((begun, draw(rng, len(begun), total - pilot, gain)), axis=1)
-            for found in bounds_of(values, seed * 1000 + total + first, RESAMPLES // 2):
+            for found in bounds_of(values, seed * 1000 + total + first):
                 later[_kind(decide(*matrices(M, found.lower, found.upper), MARGIN), right, choice)] += 1
     numbers = [total for total, pilots in asked.items() for _ in pilots]
     return {
@@ -168,18 +174,18 @@ def measure(experiments: int, sizes: tuple[int, ...] = SIZES, pilots: tuple[int,
     covered = {
         f"{name}, {n} queries": coverage(draw, n, experiments, seed)
         for seed, (name, draw) in enumerate(SCENARIOS.items())
-        for n in sizes
+        for n in tqdm(sizes, desc=f"coverage, {name}")
     }
     told = {
         f"{name}, {what}, pilot of {pilot}": verdicts(draw, gain, pilot, experiments, seed)
         for seed, (name, draw) in enumerate(SCENARIOS.items())
-        for what, gain in GAINS.items()
+        for what, gain in tqdm(GAINS.items(), desc=f"verdicts, {name}")
         for pilot in pilots
     }
     return {
         "experiments": experiments,
         "standard_error": round((0.05 * 0.95 / experiments) ** 0.5, 4),
-        "resamples": RESAMPLES,
+        "resamples": DRAWS,
         "margin": MARGIN,
         "coverage": covered,
         "verdicts": told,
@@ -187,7 +193,56 @@ def measure(experiments: int, sizes: tuple[int, ...] = SIZES, pilots: tuple[int,
     }
 
 
+def table(result: dict[str, Any]) -> str:
+    """The result as the table of docs/choose.md."""
+    coverage, verdicts = result["coverage"], result["verdicts"]
+    sizes = sorted({int(key.rsplit(", ", 1)[1].split()[0]) for key in coverage})
+    names = list(dict.fromkeys(key.rsplit(", ", 1)[0] for key in coverage))
+    lines = [
+        f"{result['experiments']:,} experiments in each cell, so a share of 95 % is good to "
+        f"{100 * result['standard_error']:.1f} points (one standard error).",
+        "",
+        'All three intervals cover, of experiments, %; in brackets false "go up" at a margin of 0.01:',
+        "",
+        "| values | " + " | ".join(f"{n:,} queries" for n in sizes) + " |",
+        "|---|" + "---|" * len(sizes),
+    ]
+    for name in names:
+        cells = (coverage[f"{name}, {n} queries"] for n in sizes)
+        told = " | ".join(f"{100 * c['covered']:.1f} ({100 * c['false_go_up']:.1f})" for c in cells)
+        lines.append(f"| {name.replace('_', ' ')} | {told} |")
+    lines += [
+        "",
+        f"Verdicts at a margin of {result['margin']:g}; what the unsettled pilots asked for is the median:",
+        "",
+        "| values, truth | pilot settled rightly, % | wrong, % | asked for | right at that, % | wrong at that, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, v in verdicts.items():
+        asked = "–" if v["asked_for"] is None else f"{v['asked_for'][1]:,.0f}"
+        pilots, then = v["pilots"], v["then"]
+        later = ("–", "–") if v["asked_for"] is None else (f"{100 * then[k]:.1f}" for k in ("right", "wrong"))
+        lines.append(
+            f"| {name.replace('_', ' ')} | {100 * pilots['right']:.1f} | {100 * pilots['wrong']:.1f} | {asked} | "
+            + " | ".join(later)
+            + " |"
+        )
+    return "\n".join(lines)
+
+
+def filled(text: str) -> str:
+    """docs/choose.md with its table between the marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    result = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))
+    return f"{before}{BEGIN}\n{table(result)}\n{END}{after}"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=2000)
-    write("calibration", measure(parser.parse_args().experiments))
+    parser.add_argument("--page", action="store_true", help="Only put the result into docs/choose.md.")
+    asked = parser.parse_args()
+    if not asked.page:
+        write("calibration", measure(asked.experiments))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import long_text, mixed_load
+from benchmarks import large_corpus, long_text, mixed_load
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -22,3 +22,9 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert result["server_exit_code"] == 0
     assert result["documents"][0]["tokens"] > 100
     assert result["short_queries_beside_documents"]["n"] > 0
+
+
+def test_large_corpus(tmp_path: Path) -> None:
+    result = json.loads(large_corpus.measure(2_000, 20, 64, tmp_path).read_text())
+    assert result["said"] == ["Read as retrieval: 20 queries, 2,000 documents, 20 relevant pairs from qrels/test.tsv."]
+    assert result["peak_gb"] > 0

@@ -64,10 +64,10 @@ def _climb(better: NDArray[np.bool_]) -> int:
 def _open(choice: int, better: NDArray[np.bool_], upper: Floats, delta: float) -> Iterator[tuple[int, int]]:
     """What is not known of the choice: which others may be better by more, which smaller ones may do."""
     for other in range(len(upper)):
-        if other != choice and upper[choice, other] > delta:
-            yield choice, other
-        elif other < choice and not better[other].any():
+        if other < choice and not better[other].any():
             yield other, choice
+        elif other != choice and upper[choice, other] > delta:
+            yield choice, other
 
 
 def matrices(candidates: int, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:

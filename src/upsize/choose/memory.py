@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import numpy as np
 
+from upsize.choose.matrix.child import resident
 from upsize.compute import LoadedModel, load_model
 from upsize.errors import UpsizeError
 
@@ -47,7 +46,7 @@ def _measure(pipe: Connection, model: str, precision: str, lengths: list[int], d
 def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
     import torch
 
-    before = _resident()
+    before = resident()
     loaded = load_model(model, dtype=precision, device=device)
     budget = loaded.plan.budget
     batch = [lengths[0]]
@@ -59,16 +58,10 @@ def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
     _run(loaded, batch)
     if loaded.plan.device != "cpu":
         return int(torch.cuda.max_memory_allocated())
-    return max(_resident() - before, 0)
+    return max(resident() - before, 0)
 
 
 def _run(loaded: LoadedModel, lengths: list[int]) -> None:
     end = loaded.checkpoint.tokenizer.end_id
     for _ in loaded.run([np.full(length, end, np.int32) for length in lengths]):
         pass
-
-
-def _resident() -> int:
-    """Greatest resident memory of this process so far."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

@@ -22,6 +22,7 @@ from upsize.choose.conclude import conclude
 from upsize.choose.estimate import Load, memory_of, refusals
 from upsize.choose.passes import embed, engine_of, loaded
 from upsize.choose.quality import Quality, rankable
+from upsize.choose.report import write_report
 from upsize.choose.runs import Run, write_whole
 from upsize.choose.settings import Settings
 from upsize.choose.speed import Speeds, Wanted
@@ -42,7 +43,7 @@ NOT_YET = Interval(0.0, 0.0, 0.0)
 
 
 def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], None] = lambda _: None) -> Verdict:
-    """Answer one question, and leave verdict.json and the runs in `settings.out`.
+    """Answer one question, and leave verdict.json, the runs and index.html in `settings.out`.
 
     What an earlier run left there is gone on with. `say` hears what the user must know on the way. Raises InvalidInput
     for data or settings that cannot be compared by, CheckpointError and HubError for models.
@@ -68,7 +69,10 @@ def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], N
     settings.out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(settings.out / "lock", timeout=0):
-            return _Walk(settings, dataset, task, progress, say).verdict()
+            verdict = _Walk(settings, dataset, task, progress, say).verdict()
+            matrix = settings.out / "matrix" / "matrix.json"
+            write_report(settings.out, matrix if matrix.exists() else None)
+            return verdict
     except Timeout:
         raise InvalidInput(f"{settings.out}: another run is writing it (it holds {settings.out / 'lock'}).") from None
 
@@ -351,7 +355,7 @@ def _why_not(latency: Latency | None, settings: Settings) -> str | None:
     for name, limit in settings.slo.items():
         measured = getattr(at, name).estimate
         if measured > limit:
-            return f"{name} is {measured:.0f} ms at {at.rate:g} a second, and the limit is {limit:.0f} ms"
+            return f"{name} is {measured:.3g} ms at {at.rate:g} a second, and the limit is {limit:g} ms"
     if not at.kept_up:
         return f"it does not keep up with {at.rate:g} queries a second"
     return None

@@ -17,7 +17,7 @@ from upsize.cli.report import write_json
 if TYPE_CHECKING:
     from upsize.choose import CandidateReport, Quantile, Verdict
 
-DATA, SPEED, VERDICT = "Data", "Speed and limits", "Verdict"
+DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
 HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
 SLICES = {"as_all": "as all", "go_up": "[cyan]go up[/]", "cannot_tell": "cannot tell", "too_few": "[dim]too few[/]"}
 
@@ -95,6 +95,9 @@ def choose(
         bool, typer.Option(help="Measure latency and memory, or quality alone.", rich_help_panel=SPEED)
     ] = True,
     price: Annotated[float | None, typer.Option(help="Of an hour of this machine.", rich_help_panel=SPEED)] = None,
+    task: Annotated[str | None, typer.Option(help="Kind of task, such as clustering.", rich_help_panel=PRIOR)] = None,
+    language: Annotated[str | None, typer.Option(help="Such as zh.", rich_help_panel=PRIOR)] = None,
+    domain: Annotated[str | None, typer.Option(help="Such as news.", rich_help_panel=PRIOR)] = None,
     device: shared.Device = "auto",
     hub: shared.HubOption = None,
 ) -> None:
@@ -109,15 +112,23 @@ def choose(
         --rerankers Qwen/Qwen3-Reranker-0.6B --rate 5 --slo-p95 200ms
     upsize choose --data intents.csv --models demo-s --dims 32 64 --delta 0.02 --no-speed
     upsize choose --recipe zh-news-clustering --data titles.csv --models demo-s --dims 64
+    upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
     ```
     """
+    if data is None and (task or language or domain):
+        _prior(task, language, domain, delta, json)
+        return
     if data is None or not models:
-        raise typer.BadParameter("say which texts and which models: --data PATH --models NAME …")
+        raise typer.BadParameter(
+            "say which texts and which models, --data PATH --models NAME …; or with no data, --task NAME."
+        )
     from upsize.choose.settings import Settings, milliseconds
     from upsize.choose.walk import choose as answer
     from upsize.measure.recipes import RECIPES
     from upsize.model import HubOptions
 
+    if task or language or domain:
+        raise typer.BadParameter("--task, --language and --domain ask what is published; with --data, use --kind.")
     if recipe is not None:
         if recipe not in RECIPES:
             raise typer.BadParameter(f"{recipe!r} is none. Recipes: {', '.join(RECIPES)}.", param_hint="--recipe")
@@ -156,6 +167,18 @@ def choose(
         show(verdict, out)
 
 
+def _prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
+    """What is published of the three sizes on such tasks."""
+    from upsize.choose.prior import prior
+    from upsize.choose.prior_text import render
+
+    found = prior(task, language, domain, delta=delta)
+    if json:
+        write_json(Path("-"), found.to_json())
+    else:
+        render(found, Console(highlight=False))
+
+
 def _roles(told: list[str]) -> dict[str, str]:
     roles = dict(item.partition("=")[::2] for item in told)
     if wrong := [item for item in told if "=" not in item]:
@@ -192,7 +215,7 @@ def show(verdict: Verdict, out: Path) -> None:
             console.print(f"  {escape(line)}", soft_wrap=True)
     for note in verdict.notes:
         console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    console.print(f"\n{escape(str(out / 'verdict.json'))}", soft_wrap=True)
+    console.print(f"\n{escape(str(out / 'index.html'))}", soft_wrap=True)
 
 
 def _cells(report: CandidateReport) -> list[str]:

@@ -3,7 +3,7 @@
 Units are drawn with replacement, the same ones for all candidates, so what two candidates share cancels. Each draw's
 deviation is divided by the standard error of that very draw. For a family the greatest of these over all contrasts is
 taken (max-t; Westfall and Young 1993; Romano and Wolf 2005), so all bounds hold at once at the stated confidence.
-Plain percentile intervals cover 60 to 91 % where these cover 87 to 96 (20 units, skewed values): see docs/choose.md.
+docs/choose.md says how well they cover; plain percentile intervals of few, skewed values cover far less.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import special
 
 from upsize.choose.statistics.influence import Floats, Sample
 
@@ -87,7 +88,9 @@ def critical(far: Floats, families: int, confidence: float) -> Floats:
     greatest = far.reshape(draws, families, -1).max(axis=2)
     # The order statistic at which the draws, and the estimate were it one of them, are exchangeable.
     rank = min(int(np.ceil(confidence * (draws + 1))), draws) - 1
-    values: Floats = np.repeat(np.partition(greatest, rank, axis=0)[rank], count // families)
+    found = np.partition(greatest, rank, axis=0)[rank]
+    # Where every unit ties, no draw moves; the bounds of the imagined units are then the normal's.
+    values: Floats = np.repeat(np.maximum(found, special.ndtri((1 + confidence) / 2)), count // families)
     return values
 
 

@@ -33,6 +33,9 @@ def find(folder: Path, stem: str) -> Path | None:
 
 def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) -> RetrievalData:
     """A corpus with queries, and judgements where there are any."""
+    if ledger.kind not in (None, *RETRIEVAL_KINDS, Kind.UNJUDGED):
+        could = ", ".join((*RETRIEVAL_KINDS, Kind.UNJUDGED))
+        raise InvalidInput(f"{folder} holds a corpus and queries, which can be {could}, but not {ledger.kind}.")
     ids, documents = _corpus(ledger.open(corpus, corpus.name), ledger)
     units, queries = _queries(ledger.open(queries_file, queries_file.name), ledger)
     judged = _qrels(folder, ledger) if ledger.kind is not Kind.UNJUDGED else None
@@ -51,8 +54,6 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
             ledger.notes.append(f"{missing:,} queries have no judgement in {judged.name}, and are not asked.")
         if hopeless := sum(not any(g > 0 for g in judgements[u].values()) for u in queries if u in judgements):
             ledger.notes.append(f"{hopeless:,} queries have no relevant document; they count 0 for every model.")
-    if kind not in (*RETRIEVAL_KINDS, Kind.UNJUDGED):
-        raise InvalidInput(f"{folder} holds a corpus and queries, which can be retrieval or unjudged, but not {kind}.")
     texts = list(queries.values())
     traits = units.traits(keep)
     return RetrievalData(
@@ -69,7 +70,7 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
 
 
 def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
-    """(id → its line, title and text joined by a space, as BEIR and MTEB do)."""
+    """(id → its line, title and text joined by a space and stripped, as BEIR and MTEB do)."""
     columns = columns_of(table, ledger.fields) if table.suffix != ".txt" else {"text": "text"}
     column = columns.get("text") if "text" not in table.columns else "text"
     if column is None:
@@ -86,7 +87,7 @@ def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
         if isinstance(title, str) and title.strip() and isinstance(body, str | None):
             text = f"{title} {body or ''}".strip()
         else:
-            text = fields.text(record, column)
+            text = fields.text(record, column).strip()
         ids[document] = record.number
         return text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -59,10 +60,9 @@ def texts(record: Record, column: str | None) -> list[str]:
     if value is None or value == "":
         return []
     if isinstance(value, str) and value.startswith("["):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return [value]
+        with suppress(orjson.JSONDecodeError):
+            parsed = orjson.loads(value)
+            value = parsed if all(isinstance(item, str) for item in parsed) else value
     if isinstance(value, list):
         return [_text(f"{column}[{i}]", item) for i, item in enumerate(value)]
     return [_text(repr(column), value)]

@@ -73,8 +73,6 @@ class Table:
 
     def __iter__(self) -> Iterator[Record]:
         """All records. Raises InvalidInput where the file as a whole cannot be read, MissingExtra without pyarrow."""
-        if self.path.stat().st_size == 0:
-            raise InvalidInput(f"{self.name} is empty.")
         if self.suffix == ".parquet":
             return _parquet(self)
         return self._read()
@@ -97,9 +95,11 @@ class Table:
 
 
 def open_table(path: Path, name: str, encoding: str | None = None) -> Table:
-    """The file; InvalidInput if it is none, or of no known format."""
+    """The file; InvalidInput if it is none, empty, or of no known format."""
     if not path.is_file():
         raise InvalidInput(f"{name}: no such file.")
+    if path.stat().st_size == 0:
+        raise InvalidInput(f"{name} is empty.")
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"{name}: the suffix {path.suffix!r} tells no format (known: {', '.join(SUFFIXES)}).")
     return Table(path, name, encoding)

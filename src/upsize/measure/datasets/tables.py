@@ -40,6 +40,8 @@ def read_table(table: Table, ledger: Ledger, train: Table | None = None) -> Data
 
     Raises InvalidInput where its fields tell no kind, or not the one asked for.
     """
+    if not table.columns:
+        ledger.close(table.name, sum(1 for _ in ledger.rows(table, lambda record: record)), "rows")
     columns = columns_of(table, ledger.fields)
     fitting = [shape for shape in SHAPES if all(role in columns for role in shape.roles)]
     chosen = next((s for s in fitting if ledger.kind is None or ledger.kind in s.kinds), None)

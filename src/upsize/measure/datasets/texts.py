@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -19,6 +20,7 @@ class Texts(Sequence[str]):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the object lives)
+        weakref.finalize(self, self._file.close)
         self._ends = array("Q", [0])
         for text in texts:
             self.append(text)

@@ -47,7 +47,9 @@ class RerankingTask(OfUnits[RerankingData]):
         longest = max(len(own) for own in self.data.documents)
         ranking = np.full((len(self.units), min(depth, longest)), -1, np.int64)
         for row, own in enumerate(self.data.documents):
-            scores = vectors["documents"][[self._documents[text] for text in own]] @ vectors["queries"][row]
+            # A text that is there twice is scored once, so that rounding cannot order it.
+            places, back = np.unique([self._documents[text] for text in own], return_inverse=True)
+            scores = (vectors["documents"][places] @ vectors["queries"][row])[back]
             order = np.lexsort((-np.arange(len(own)), -scores))[:depth]
             ranking[row, : len(order)] = order
         return ranking
