@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,9 +18,9 @@ import pytest
 from tests.choose.verdicts import a_verdict
 from upsize.choose.report import page, write_report
 from upsize.choose.report.page import document
-from upsize.choose.report.pictures import frontier
+from upsize.choose.report.pictures import cost_of, frontier, slice_rows
 from upsize.choose.report.svg import Drawing, scale
-from upsize.choose.verdict import Verdict
+from upsize.choose.verdict import Interval, SliceVerdict, Verdict
 
 VOID = {"meta", "link", "br", "img"}
 STYLE = Path(__file__).parents[2] / "src" / "upsize" / "choose" / "report" / "style.css"
@@ -135,6 +136,18 @@ def test_nothing_feasible_has_a_page_too() -> None:
     html = page(Verdict.from_json(told))
     assert "Nothing here is feasible" in html
     read(html)
+
+
+def test_candidates_of_equal_work_are_told_apart_by_their_vectors() -> None:
+    same = [replace(c, flops_a_query=1e9) for c in VERDICTS["bare"].candidates]
+    assert cost_of(replace(VERDICTS["bare"], candidates=tuple(same)))[1] == "bytes a vector"
+    assert cost_of(VERDICTS["bare"])[1] == "GFLOP a query"
+    assert cost_of(VERDICTS["full"])[1] == "price of a million queries"
+
+
+def test_a_slice_with_no_better_candidate_has_its_own_name() -> None:
+    told = SliceVerdict("script=cjk", 99, "as_all", 0.6, None, Interval(-0.04, -0.06, -0.02))
+    assert [r.name for r in slice_rows(replace(VERDICTS["full"], slices=(told,)))] == ["script=cjk"]
 
 
 def test_text_of_users_is_text() -> None:

@@ -32,7 +32,7 @@ CLAIMS = (
     ),
     Claim(
         "clustering of Chinese news, F1",
-        ".68 / – / .79",
+        ".68 vs .79",
         "MTEB's metric is V-measure: ThuNews titles .746 / .843 / .866, bodies .815 / .879 / .888",
         None,
     ),

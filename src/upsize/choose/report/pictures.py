@@ -57,6 +57,22 @@ def work_of(c: CandidateReport) -> Cost | None:
     return Cost(work, work, work) if work > 0 else None
 
 
+def vector_of(c: CandidateReport) -> Cost | None:
+    """Bytes of a vector in the index."""
+    size = float(c.bytes_a_vector)
+    return Cost(size, size, size)
+
+
+def cost_of(v: Verdict) -> tuple[Callable[[CandidateReport], Cost | None], str]:
+    """What tells these candidates' costs apart, and what it is called: money where a price is given, work, or the index
+    where they differ in dimension alone."""
+    if any(c.money is not None for c in v.candidates):
+        return money_of, "price of a million queries"
+    if len({c.flops_a_query for c in v.candidates}) == 1 and len({c.bytes_a_vector for c in v.candidates}) > 1:
+        return vector_of, "bytes a vector"
+    return work_of, "GFLOP a query"
+
+
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
     """Which (cost, quality) no other beats in both, from cheap to dear."""
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
@@ -158,7 +174,7 @@ def slice_rows(v: Verdict) -> list[Row]:
     """Of slices that were judged: the candidate that is or may be better there, minus the choice."""
     return [
         Row(
-            f"{s.name}: {s.candidate}",
+            f"{s.name}: {s.candidate}" if s.candidate else s.name,
             s.difference.estimate,
             s.difference.lower,
             s.difference.upper,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -89,9 +89,7 @@ def quality(v: Verdict) -> str:
             f"Each candidate is a point with intervals in both directions; {LINE}",
         )
         parts.append(f"<h2>Quality against latency</h2><figure>{picture}</figure>{key(*marks)}")
-    priced = any(c.money is not None for c in v.candidates)
-    cost: Callable[[CandidateReport], pictures.Cost | None] = pictures.money_of if priced else pictures.work_of
-    title = "price of a million queries" if priced else "GFLOP a query"
+    cost, title = pictures.cost_of(v)
     if any(cost(c) is not None for c in v.candidates):
         picture = pictures.both(
             "cost-tradeoff",
