@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -51,3 +52,14 @@ def test_every_kind_and_optional_field_is_there() -> None:
     for role in ("id", "language", "cluster", "split"):
         for name in ROLES[role]:
             assert f"`{name}`" in PAGE
+
+
+def test_the_recorded_difference_to_mteb_is_the_one_that_is_quoted() -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results" / "mteb-agreement.json"
+    recorded = json.loads(results.read_text(encoding="utf-8"))
+    assert f"the greatest difference was {recorded['greatest_difference']:.1e}" in PAGE
+    for row in recorded["results"]:
+        exact = {
+            n: v for n, v in row["figures"].items() if row["task"] not in ("retrieval", "reranking") or n == "MRR@10"
+        }
+        assert all(abs(value["ours"] - value["mteb"]) < 1e-6 for value in exact.values())
