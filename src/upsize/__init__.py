@@ -9,11 +9,13 @@ from upsize import errors
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:
+    from upsize import choose
+    from upsize.choose import Verdict
     from upsize.engine import Embedder, Ranked, Reranker
 
 __version__ = "0.1.0"
 
-__all__ = ["Embedder", "Fingerprint", "Ranked", "Reranker", "__version__", "errors"]
+__all__ = ["Embedder", "Fingerprint", "Ranked", "Reranker", "Verdict", "__version__", "choose", "errors"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +24,9 @@ def __getattr__(name: str) -> Any:
         from upsize import engine
 
         return getattr(engine, name)
+    if name in ("Verdict", "choose"):
+        import importlib
+
+        room = importlib.import_module("upsize.choose")
+        return room if name == "choose" else room.Verdict
     raise AttributeError(f"module 'upsize' has no attribute {name!r}")

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from upsize.cli import doctor, embed, rerank, serve, verify
+from upsize.cli import choose, doctor, embed, matrix, rerank, serve, verify
 from upsize.errors import UpsizeError
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
 app.command("rerank")(rerank.rerank)
+app.command("choose", cls=choose.SeveralValues)(choose.choose)
 app.command("verify")(verify.verify)
+app.command("matrix")(matrix.matrix)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,144 @@
+"""Candidates: size × dimension × precision × reranker and its depth, smallest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from upsize.catalog import SMALLEST_DIMENSION, Kind
+from upsize.compute.plan import PRECISIONS, SYNONYMS
+from upsize.errors import InvalidInput, UnsupportedModel
+from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint
+
+MATRICES = 2
+"""Floating-point operations a parameter and token: a product and a sum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A checkpoint in one precision, opened but not loaded. Equal to itself alone."""
+
+    name: str
+    """Short and unique among those compared."""
+    asked: str
+    """As the user called it."""
+    checkpoint: Checkpoint
+    precision: str
+
+    @property
+    def flops_a_token(self) -> int:
+        """Of its matrix products."""
+        config = self.checkpoint.config
+        return MATRICES * (self.checkpoint.weights.parameters - config.vocab_size * config.hidden_size)
+
+    @property
+    def weight_bytes(self) -> int:
+        """In its precision."""
+        return self.checkpoint.weights.parameters * PRECISIONS[self.precision].itemsize
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to answer queries."""
+
+    model: Model
+    dimension: int
+    reranker: Model | None
+    depth: int | None
+    precision_told: bool
+    """Whether several precisions are compared, so that the id must name it."""
+
+    @property
+    def id(self) -> str:
+        """`MODEL@DIMENSION:PRECISION+RERANKER/DEPTH`, what goes without saying left out."""
+        full = self.dimension == self.model.checkpoint.config.hidden_size
+        first = self.model.name + ("" if full else f"@{self.dimension}")
+        first += f":{self.model.precision}" if self.precision_told else ""
+        return f"{first}+{self.reranker.name}/{self.depth}" if self.reranker else first
+
+    @property
+    def bytes_a_vector(self) -> int:
+        """In a float32 index."""
+        return 4 * self.dimension
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all that must be loaded to answer a query."""
+        return self.model.weight_bytes + (self.reranker.weight_bytes if self.reranker else 0)
+
+    @property
+    def pair(self) -> tuple[str, str | None, int | None]:
+        """What its speed depends on: cutting a vector takes no time."""
+        reranker = f"{self.reranker.name}:{self.reranker.precision}" if self.reranker else None
+        return f"{self.model.name}:{self.model.precision}", reranker, self.depth
+
+    def flops_a_query(self, query_tokens: float, pair_tokens: float) -> float:
+        """Of a query of so many tokens, and so many of each pair that is reranked."""
+        own = self.model.flops_a_token * query_tokens
+        return own + (self.depth or 0) * (self.reranker.flops_a_token * pair_tokens if self.reranker else 0)
+
+
+def open_models(
+    asked: Sequence[str], kind: Kind, precisions: Sequence[str] = ("auto",), hub: HubOptions = HubOptions()
+) -> list[Model]:
+    """The checkpoints by folder, hub id or demo name, in each precision. Nothing large is read.
+
+    Raises CheckpointError, HubError, and InvalidInput for one named twice, or of the other kind.
+    """
+    twice = {name for name in asked if asked.count(name) > 1}
+    if twice:
+        raise InvalidInput(f"{', '.join(sorted(twice))}: named twice. Name each model once.")
+    short = [Path(name).name for name in asked]
+    models = []
+    for name, last in zip(asked, short, strict=True):
+        try:
+            checkpoint = open_checkpoint(locate(name, hub), kind)
+        except UnsupportedModel as error:
+            other = "--rerankers" if kind == "embedding" else "--models"
+            raise InvalidInput(f"{name} cannot be compared as an {kind} model: {error} A model for {other}?") from error
+        for precision in dict.fromkeys(_precision(checkpoint, p) for p in precisions):
+            models.append(Model(last if short.count(last) == 1 else name, name, checkpoint, precision))
+    return models
+
+
+def candidates_of(
+    models: Sequence[Model], dims: Sequence[int] = (), rerankers: Sequence[Model] = (), depths: Sequence[int] = (20,)
+) -> tuple[list[Candidate], list[str]]:
+    """All combinations, and notes of the dimensions that some model does not have.
+
+    Each model at its full dimension and at those of `dims` that are smaller. Raises InvalidInput for a dimension that
+    no model gives.
+    """
+    largest = max(m.checkpoint.config.hidden_size for m in models)
+    for dim in dims:
+        if not SMALLEST_DIMENSION <= dim <= largest:
+            raise InvalidInput(f"--dims {dim}: these models give {SMALLEST_DIMENSION} to {largest}.")
+    told = len({m.precision for m in models}) > 1
+    found, notes = [], []
+    for model in models:
+        own = model.checkpoint.config.hidden_size
+        if beyond := [str(d) for d in dims if d > own]:
+            notes.append(f"{model.name} gives {own} dimensions at most, so not {', '.join(beyond)}.")
+        for dim in sorted({own, *(d for d in dims if d <= own)}):
+            found.append(Candidate(model, dim, None, None, told))
+            found += [Candidate(model, dim, reranker, depth, told) for reranker in rerankers for depth in depths]
+    return found, list(dict.fromkeys(notes))
+
+
+def in_order(candidates: Sequence[Candidate], query_tokens: float, pair_tokens: float) -> list[Candidate]:
+    """Smallest first: least compute a query, then least memory, then fewest bytes a vector."""
+    return sorted(
+        candidates,
+        key=lambda c: (c.flops_a_query(query_tokens, pair_tokens), c.weight_bytes, c.bytes_a_vector, c.id),
+    )
+
+
+def _precision(checkpoint: Checkpoint, asked: str) -> str:
+    wanted = SYNONYMS.get(asked, asked)
+    if wanted == "auto":
+        stored = checkpoint.config.dtype
+        return stored if stored in ("bfloat16", "float32") else "bfloat16"
+    if wanted not in PRECISIONS:
+        raise InvalidInput(f"--precisions {asked!r}: use auto, {', '.join(PRECISIONS)}.")
+    return wanted

@@ -1,0 +1,116 @@
+"""What a candidate would take here, before anything is loaded; and why it is refused, with the sum shown. Pure.
+
+Memory is arithmetic. Time is a pass's floating-point operations over what this machine was just measured to do: good to
+some tens per cent, so only what is beyond the limit by a factor of SURE is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from upsize.choose.candidates import Candidate, Model
+from upsize.choose.verdict import Refusal
+from upsize.compute import work_bytes
+from upsize.measure import Rates
+from upsize.measure.estimates import EFFICIENCY
+
+SURE = 2.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the data and the user ask of a candidate."""
+
+    query_tokens: float
+    """Mean, with instruction and end token."""
+    pair_tokens: float
+    """Mean, of a reranked pair with its template; 0 where nothing is reranked."""
+    longest: int
+    """Tokens of the longest text."""
+    document_tokens: int
+    documents: int
+    rate: float | None
+    slo_ms: float | None
+    """Limit of the `slo_quantile` latency."""
+    slo_quantile: str
+    device: str
+    memory: int
+    """Bytes free on the device."""
+
+
+def memory_of(model: Model, load: Load) -> int:
+    """Bytes of its weights and activations."""
+    longest = min(load.longest, model.checkpoint.context)
+    return model.weight_bytes + work_bytes(model.checkpoint.config, max(longest, 512), load.device)
+
+
+def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
+    """Of one query alone, reranking included."""
+    query = candidate.model.flops_a_token * load.query_tokens / rates.query_products[_rate(candidate.model)]
+    pairs = 0.0
+    if candidate.reranker and candidate.depth:
+        flops = candidate.reranker.flops_a_token * load.pair_tokens * candidate.depth
+        pairs = flops / rates.products[_rate(candidate.reranker)]
+    return (query + pairs) / EFFICIENCY
+
+
+def refusals(candidate: Candidate, load: Load, rates: Rates) -> Refusal | None:
+    """Why it cannot be used here, or None."""
+    for reason, lines in (*_memory(candidate, load), *_time(candidate, load, rates)):
+        return Refusal(
+            id=candidate.id,
+            model=candidate.model.name,
+            dimension=candidate.dimension,
+            precision=candidate.model.precision,
+            reranker=candidate.reranker.name if candidate.reranker else None,
+            depth=candidate.depth,
+            reason=reason,
+            arithmetic=tuple(lines),
+        )
+    return None
+
+
+def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]:
+    parts = [candidate.model, *([candidate.reranker] if candidate.reranker else [])]
+    need, lines = 0, []
+    for model in parts:
+        work = memory_of(model, load) - model.weight_bytes
+        need += model.weight_bytes + work
+        lines.append(
+            f"{model.name}: {model.checkpoint.weights.parameters:,} parameters in {model.precision} = "
+            f"{model.weight_bytes / 1e9:.2f} GB, and {work / 1e9:.2f} GB of work for a text of {load.longest:,} tokens"
+        )
+    vectors = load.documents * candidate.bytes_a_vector
+    if load.device == "cpu":
+        need += vectors
+        lines.append(f"vectors: {load.documents:,} × {candidate.bytes_a_vector:,} bytes = {vectors / 1e9:.2f} GB")
+    lines.append(f"sum: {need / 1e9:.2f} GB; free on {load.device}: {load.memory / 1e9:.2f} GB")
+    if need > load.memory:
+        yield f"needs {need / 1e9:.1f} GB, and {load.memory / 1e9:.1f} GB are free", lines
+
+
+def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str, list[str]]]:
+    seconds = seconds_of(candidate, load, rates)
+    lines = [
+        f"one query: {candidate.model.flops_a_token / 1e9:.3g} GFLOP a token × {load.query_tokens:.0f} tokens / "
+        f"({rates.query_products[_rate(candidate.model)] / 1e9:.0f} GFLOP/s × {EFFICIENCY})"
+    ]
+    if candidate.reranker:
+        lines.append(
+            f"reranking: {candidate.depth} × {candidate.reranker.flops_a_token / 1e9:.3g} GFLOP a token × "
+            f"{load.pair_tokens:.0f} tokens / ({rates.products[_rate(candidate.reranker)] / 1e9:.0f} GFLOP/s × "
+            f"{EFFICIENCY})"
+        )
+    lines.append(f"sum: about {seconds * 1e3:.3g} ms a query with nothing else to do")
+    if load.slo_ms is not None and seconds * 1e3 > SURE * load.slo_ms:
+        lines.append(f"limit: {load.slo_quantile} of {load.slo_ms:.3g} ms; refused beyond {SURE:g} times that")
+        yield f"one query alone takes about {seconds * 1e3:.3g} ms, and the limit is {load.slo_ms:.3g} ms", lines
+    elif load.rate is not None and seconds * load.rate > SURE:
+        lines.append(f"busy: {load.rate:g} a second × {seconds:.3g} s = {seconds * load.rate:.2g} machines")
+        yield f"{load.rate:g} queries a second would keep {seconds * load.rate:.2g} such machines busy", lines
+
+
+def _rate(model: Model) -> str:
+    """The measured precision that comes nearest to its own."""
+    return "float32" if model.precision == "float32" else "bfloat16"

@@ -1,0 +1,147 @@
+"""From a sample to what is known of it: bounds, tests, decision, the sample that would settle it. Pure, no words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from upsize.choose.decide import Decided, decide, matrices
+from upsize.choose.statistics import (
+    POWER,
+    RESAMPLES,
+    Bounds,
+    Sample,
+    bounds,
+    bounds_of_parts,
+    contrasts,
+    randomisation,
+    units_needed,
+    upper_sd,
+)
+from upsize.choose.statistics.influence import Floats
+from upsize.choose.verdict import SampleSize
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of candidates in order of size."""
+
+    quality: Bounds
+    """Of each candidate, for it alone."""
+    differences: Bounds
+    """Of each pair, later minus earlier, for all at once."""
+    p: Floats
+    p_adjusted: Floats
+    lower: Floats
+    """(candidates, candidates): of quality[j] − quality[i] at [i, j]."""
+    upper: Floats
+    decided: Decided | None
+    """Among the feasible, in places of all candidates; None where none is feasible."""
+    size: SampleSize | None
+
+
+def judge(
+    sample: Sample,
+    delta: float,
+    *,
+    seed: int,
+    feasible: Sequence[int] | None = None,
+    units: int | None = None,
+    resamples: int = RESAMPLES,
+) -> Judged:
+    """All that the sample says. `units` is how many there are where the independent ones are clusters of them."""
+    independent, m = sample.values.shape
+    able = list(range(m) if feasible is None else feasible)
+    matrix = contrasts(m)
+    found = bounds(sample, matrix, seed=seed, confidence=CONFIDENCE, resamples=resamples)
+    quality = bounds(sample, np.eye(m), seed=seed, families=m, confidence=CONFIDENCE, resamples=resamples)
+    p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
+    lower, upper = matrices(m, found.lower, found.upper)
+    decided = size = None
+    if able:
+        inner = decide(lower[np.ix_(able, able)], upper[np.ix_(able, able)], delta)
+        pairs = tuple((able[i], able[j]) for i, j in inner.open)
+        decided = Decided(inner.decision, able[inner.choice], inner.settled, pairs)
+        if pairs:
+            size = size_that_settles(found, pairs, m, delta, independent, units or independent)
+    return Judged(quality, found, p, adjusted, lower, upper, decided, size)
+
+
+def size_that_settles(
+    found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
+) -> SampleSize | None:
+    """Units at which all `pairs` (i, j) are told to be better by more than delta or not. `found` is of all pairs of `m`
+    candidates. None where no number does, for the seeds alone vary too much."""
+    place = {pair: k for k, pair in enumerate(combinations(range(m), 2))}
+    totals: list[int | None] = []
+    observed: list[int | None] = []
+    sds = []
+    for i, j in pairs:
+        k = place[min(i, j), max(i, j)]
+        beyond = float(found.estimate[k]) * (1 if i < j else -1) - delta
+        sd = upper_sd(_sd(found, k, independent), independent)
+        plan = partial(
+            units_needed,
+            independent,
+            beyond,
+            sd,
+            critical=float(found.critical[k]),
+            comparisons=len(pairs),
+            error_seeds=float(found.error_seeds[k]),
+        )
+        totals.append(plan((-delta, delta)))
+        observed.append(plan((beyond,)))
+        sds.append(sd)
+    total = _most(totals, units / independent)
+    if total is None:
+        return None
+    return SampleSize(total, total - units, _most(observed, units / independent), POWER, max(sds))
+
+
+def _most(numbers: Sequence[int | None], each: float) -> int | None:
+    """The greatest, in units, rounded up to two figures: it is a plan. None where one is."""
+    known = [n for n in numbers if n is not None]
+    if len(known) < len(numbers):
+        return None
+    units = math.ceil(max(known) * each)
+    step = int(10 ** max(len(str(units)) - 2, 0))
+    return -(-units // step) * step
+
+
+def _sd(found: Bounds, k: int, n: int) -> float:
+    """Of one unit's difference, the imagined units included: where all tie, their variance is not taken as zero."""
+    return float(np.sqrt((found.error[k] ** 2 - found.error_seeds[k] ** 2) * n))
+
+
+@dataclass(frozen=True)
+class JudgedSlice:
+    """The choice against every other candidate on a part of the units."""
+
+    name: str
+    quality: float
+    others: tuple[int, ...]
+    differences: Bounds
+    """Other minus choice."""
+
+
+def judge_slices(
+    parts: Mapping[str, Sample], choice: int, feasible: Sequence[int], *, seed: int, resamples: int = RESAMPLES
+) -> list[JudgedSlice]:
+    """Bounds for all slices and all comparisons with the choice at once."""
+    others = tuple(i for i in feasible if i != choice)
+    if not parts or not others:
+        return []
+    m = next(iter(parts.values())).values.shape[1]
+    matrix = np.eye(m)[list(others)] - np.eye(m)[choice]
+    found = bounds_of_parts(list(parts.values()), matrix, seed=seed, confidence=CONFIDENCE, resamples=resamples)
+    return [
+        JudgedSlice(name, float(part.estimates[choice]), others, b)
+        for (name, part), b in zip(parts.items(), found, strict=True)
+    ]

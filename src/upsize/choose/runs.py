@@ -1,0 +1,94 @@
+"""Run: what was observed of one candidate on one task, unit by unit, on disk. A report is a view of runs.
+
+    runs/ID-DIGEST/
+      run.json     what was run: candidate, fingerprints, task, metric, data, seeds, and the statistic of each seed
+      units.npz    `units` (ids) and for each seed s and column c an array `c.s`, one value a unit
+
+The digest is of all that shapes the values, so a run is never taken for another's. Files appear whole, by a rename;
+`run.json` is the last, so a folder with one is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RUN, UNITS = "run.json", "units.npz"
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One candidate's values."""
+
+    candidate: str
+    config: Mapping[str, Any]
+    """All that shapes the values: model, dimension, precision, reranker, depth, fingerprints, task, metric, data."""
+    units: tuple[str, ...]
+    columns: tuple[Columns, ...]
+    """For each seed, column → (units,)."""
+    statistic: tuple[float, ...]
+    """The metric over all units, for each seed."""
+
+    @property
+    def folder(self) -> str:
+        """Its name: the candidate, made fit for a file name, and the digest of its configuration."""
+        return f"{re.sub(r'[^A-Za-z0-9.@+_-]+', '_', self.candidate)}-{digest(self.config)}"
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of a configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+
+
+def write_run(run: Run, runs: Path) -> Path:
+    """Write it below `runs`; its folder. Killed at any point, it leaves a complete run or none."""
+    folder = runs / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{name}.{seed}": column for seed, columns in enumerate(run.columns) for name, column in columns.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, units=np.array(run.units), **arrays)  # type: ignore[arg-type]
+    write_whole(folder / UNITS, buffer.getvalue())
+    told = {"candidate": run.candidate, "config": dict(run.config), "statistic": list(run.statistic)}
+    write_whole(folder / RUN, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    return folder
+
+
+def read_run(folder: Path) -> Run:
+    """A run that was written. FileNotFoundError where it is not complete."""
+    told = json.loads((folder / RUN).read_bytes())
+    with np.load(folder / UNITS, allow_pickle=False) as arrays:
+        units = tuple(str(u) for u in arrays["units"])
+        columns: list[dict[str, NDArray[Any]]] = [{} for _ in told["statistic"]]
+        for key in arrays.files:
+            if key != "units":
+                name, seed = key.rsplit(".", 1)
+                columns[int(seed)][name] = arrays[key]
+    return Run(told["candidate"], told["config"], units, tuple(columns), tuple(told["statistic"]))
+
+
+def find_run(candidate: str, config: Mapping[str, Any], runs: Path) -> Run | None:
+    """The run of this very configuration, where it is complete."""
+    folder = runs / Run(candidate, config, (), (), ()).folder
+    return read_run(folder) if (folder / RUN).exists() else None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a whole file and put it on disk, in one step for whoever looks."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

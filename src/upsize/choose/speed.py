@@ -1,0 +1,108 @@
+"""Speed of candidates: latency under the user's load, through the engine in this process, and peak memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upsize.choose.candidates import Candidate, Model
+from upsize.choose.load import Answer, chained, measure_latency
+from upsize.choose.memory import peak_bytes
+from upsize.choose.runs import digest, write_whole
+from upsize.choose.tokens import Tokens
+from upsize.choose.verdict import Latency, rebuilt
+from upsize.engine import EmbedRequest, Engine, RerankRequest
+from upsize.model import Truncation
+
+WARM = 5
+"""Queries answered before any is timed."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which load, for how long."""
+
+    rate: float
+    seconds: float
+    seed: int
+    device: str
+    data: str
+    """Digest of the data that lengths come from."""
+
+
+class Speeds:
+    """Latencies and peaks, kept on disk below `folder`, so that they are measured once."""
+
+    def __init__(self, folder: Path, wanted: Wanted, progress: bool) -> None:
+        self._folder, self._wanted, self._progress = folder, wanted, progress
+
+    def latency(self, candidate: Candidate) -> Latency | None:
+        """Where it was measured already."""
+        found = self._read(self._latency_path(candidate))
+        return None if found is None else rebuilt(Latency, found)
+
+    def measure_latency(
+        self,
+        candidate: Candidate,
+        engine: Engine,
+        names: tuple[str, str | None],
+        queries: Tokens,
+        pairs: Callable[[int], tuple[str, Sequence[str]]] | None,
+        instruction: str | None,
+    ) -> Latency:
+        """Offer the load. A query is a text of the data, drawn at random; `names` are the engine's of embedder and
+        reranker; `pairs` gives a query's text and the documents that the reranker is to see."""
+        wanted, (embedder, reranker) = self._wanted, names
+        order = np.random.default_rng([wanted.seed, 7]).integers(0, len(queries), 1 << 16)
+
+        def send(arrival: int) -> Answer:
+            place = int(order[arrival % len(order)])
+            embedding = EmbedRequest([queries[place].tolist()], truncation=Truncation(True))
+            then: list[Callable[[], Future[Any]]] = []
+            if reranker is not None and pairs is not None:
+                query, documents = pairs(place)
+                request = RerankRequest(query, documents[: candidate.depth], instruction, Truncation(True))
+                then.append(lambda: engine.submit(reranker, request))
+            begin: Callable[[], Future[Any]] = lambda: engine.submit(embedder, embedding)  # noqa: E731
+            return chained(begin, then)
+
+        for warm in range(WARM):
+            send(warm).result()
+        found = measure_latency(
+            send, wanted.rate, seconds=wanted.seconds, seed=wanted.seed, label=candidate.id, progress=self._progress
+        )
+        self._write(self._latency_path(candidate), asdict(found))
+        return found
+
+    def peak(self, model: Model, lengths: Sequence[int]) -> int:
+        """Bytes at most for texts of these lengths, longest first."""
+        path = (
+            self._folder
+            / f"memory-{digest({'model': model.name, 'precision': model.precision, 'n': list(lengths)})}.json"
+        )
+        found = self._read(path)
+        if found is None:
+            found = {"peak": peak_bytes(model.asked, model.precision, lengths, self._wanted.device)}
+            self._write(path, found)
+        return int(found["peak"])
+
+    def _latency_path(self, candidate: Candidate) -> Path:
+        told = {"pair": list(candidate.pair), **asdict(self._wanted)}
+        return self._folder / f"latency-{digest(told)}.json"
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        return found
+
+    def _write(self, path: Path, value: dict[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(value, indent=2).encode() + b"\n")

@@ -1,0 +1,257 @@
+"""Verdict: the answer, with everything that it rests on. Frozen, and the same as `verdict.json` (docs/verdict.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+SCHEMA = 1
+"""Of verdict.json. A field that is added keeps it; one that changes its meaning raises it."""
+
+Decision = Literal["stay", "go_up", "cannot_tell"]
+SliceDecision = Literal["as_all", "go_up", "cannot_tell", "too_few"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Quality of `larger` minus quality of `smaller`, with bounds that hold for all comparisons at once."""
+
+    smaller: str
+    larger: str
+    estimate: float
+    lower: float
+    upper: float
+    p: float
+    """Of the randomisation test that the two are alike, two-sided, (b + 1) / (B + 1)."""
+    p_adjusted: float
+    """The same with all comparisons of the family accounted for."""
+    sd: float
+    """Standard deviation of the units' paired differences: what a sample size is planned with."""
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Of latencies, in milliseconds, with its 95 % interval from order statistics."""
+
+    estimate: float
+    lower: float
+    upper: float | None
+    """None: too few answers for an upper bound."""
+
+
+@dataclass(frozen=True)
+class LoadPoint:
+    """Answers at one rate of arrivals, timed from the instant at which each was scheduled."""
+
+    rate: float
+    """Arrivals a second that were scheduled."""
+    answered: float
+    """Answers a second that came."""
+    arrivals: int
+    errors: int
+    p50: Quantile
+    p95: Quantile
+    p99: Quantile
+    kept_up: bool
+    """Whether the backlog stayed bounded."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """At the user's rate, and swept up to the knee."""
+
+    at_rate: LoadPoint
+    sweep: tuple[LoadPoint, ...] = ()
+    """In order of rate, that of `at_rate` included."""
+    knee: float | None = None
+    """Greatest rate of the sweep at which it kept up; None where no sweep was asked for."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes."""
+
+    weights: int
+    estimated: int
+    """Weights and activations, from the shapes, before anything was loaded."""
+    peak: int | None
+    """Measured in a process of its own that loads the model and embeds the longest texts; None: not measured."""
+
+
+@dataclass(frozen=True)
+class Money:
+    """In the currency that the price was given in."""
+
+    per_hour: float
+    per_million_queries: float
+    backfill: float
+    """For embedding the documents once."""
+
+
+@dataclass(frozen=True)
+class CandidateReport:
+    """One candidate: what it is, what it gives, what it takes. Candidates come smallest first."""
+
+    id: str
+    """E.g. `demo-s`, `demo-s@64`, `demo-s@64:float32`, `demo-s+demo-rerank/20`."""
+    model: str
+    dimension: int
+    precision: str
+    reranker: str | None
+    depth: int | None
+    """Documents of the first stage that the reranker sees."""
+    fingerprint: str
+    feasible: bool
+    why_not: str | None
+    """In a sentence, where it is not feasible although it was measured."""
+    quality: Interval
+    flops_a_query: float
+    """Of one query of mean length, reranking included: what candidates are ordered by, then memory, then vector."""
+    bytes_a_vector: int
+    memory: Memory | None
+    tokens_per_second: float | None
+    """Of the backfill: documents, packed."""
+    backfill_seconds: float | None
+    latency: Latency | None
+    money: Money | None
+    run: str
+    """Folder of its run, relative to verdict.json."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A candidate that was never loaded, and the sum that says why."""
+
+    id: str
+    model: str
+    dimension: int
+    precision: str
+    reranker: str | None
+    depth: int | None
+    reason: str
+    arithmetic: tuple[str, ...]
+    """The sum, a line each."""
+
+
+@dataclass(frozen=True)
+class SliceVerdict:
+    """What holds for a part of the units. Bounds hold for all slices and comparisons at once."""
+
+    name: str
+    units: int
+    decision: SliceDecision
+    """`as_all`: nothing is surely better than the choice here by more than delta, and nothing can be; `too_few`: not
+    judged."""
+    quality: float | None
+    """Of the choice."""
+    candidate: str | None
+    """The smallest that is surely better here (`go_up`), or that may be (`cannot_tell`)."""
+    difference: Interval | None
+    """`candidate` minus the choice."""
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How many units would settle it, at `power`."""
+
+    total: int
+    more: int
+    if_as_observed: int | None
+    """Units in all, if the true differences are those observed; None where an observed one is delta itself."""
+    power: float
+    sd: float
+    """Upper confidence limit of the paired standard deviation that it was planned with."""
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What was measured, on what."""
+
+    name: str
+    metric: str
+    unit: str
+    """`query`, `pair` or `text`."""
+    units: int
+    independent: int
+    """Units, or the clusters that they come in where these were told."""
+    seeds: int
+    """Of the algorithm (k-means, logistic regression); 1 where there is none."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to "which size?" on the user's data."""
+
+    decision: Decision
+    choice: str | None
+    """Id of the candidate to use (for `cannot_tell`: to use meanwhile); None where none is feasible."""
+    settled: bool
+    """Whether the choice is shown to be at most delta below the best. A `go_up` may be sure and yet leave open whether
+    a still larger candidate pays."""
+    reason: str
+    """One sentence."""
+    runner_up: str | None
+    what_would_change_it: tuple[str, ...]
+    queries_needed: int | None
+    """Units more to label; None where settled."""
+    sample_size: SampleSize | None
+    delta: float
+    confidence: float
+    candidates: tuple[CandidateReport, ...]
+    refused: tuple[Refusal, ...]
+    differences: tuple[Difference, ...]
+    slices: tuple[SliceVerdict, ...]
+    task: TaskFacts
+    dataset: Mapping[str, Any]
+    """Path, kind, digest and counts, as `measure` read it."""
+    seed: int
+    resamples: int
+    notes: tuple[str, ...] = ()
+    """What the reader must hear: truncated texts, skipped rows, a busy machine."""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
+    command: str = ""
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        """Back from plain values. ValueError for another schema."""
+        if value.get("schema") != SCHEMA:
+            raise ValueError(f"verdict.json has schema {value.get('schema')!r}; this upsize reads {SCHEMA}.")
+        verdict: Verdict = rebuilt(cls, value)
+        return verdict
+
+    @classmethod
+    def read(cls, path: Path) -> Verdict:
+        """From the file."""
+        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def rebuilt(kind: Any, value: Any) -> Any:
+    """Plain values → dataclasses, tuples of them, or what else a field's type says."""
+    if value is None:
+        return None
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = get_type_hints(kind)
+        return kind(**{name: rebuilt(hints[name], item) for name, item in value.items() if name in hints})
+    if get_origin(kind) is tuple:
+        return tuple(rebuilt(get_args(kind)[0], item) for item in value)
+    inner = [k for k in get_args(kind) if hasattr(k, "__dataclass_fields__")]
+    return rebuilt(inner[0], value) if inner else value

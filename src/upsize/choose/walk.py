@@ -1,0 +1,386 @@
+"""The walk of a choice: data → candidates → refusals → passes, runs and load → verdict."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from upsize.choose.candidates import Candidate, Model, candidates_of, in_order, open_models
+from upsize.choose.conclude import conclude
+from upsize.choose.estimate import Load, memory_of, refusals
+from upsize.choose.passes import embed, engine_of, loaded
+from upsize.choose.quality import Quality, rankable
+from upsize.choose.report import write_report
+from upsize.choose.runs import Run, write_whole
+from upsize.choose.settings import Settings
+from upsize.choose.speed import Speeds, Wanted
+from upsize.choose.tokens import Tokeniser
+from upsize.choose.verdict import CandidateReport, Interval, Latency, Memory, Money, Refusal, Verdict
+from upsize.compute import this_machine
+from upsize.errors import InvalidInput
+from upsize.measure import measure_rates
+from upsize.measure.datasets import Dataset, load_dataset
+from upsize.measure.tasks import Task, UnjudgedTask, task_of
+from upsize.model import RerankPrompts, Truncation
+from upsize.model.prompts import encode_pairs
+
+PAIRS_LOOKED_AT = 200
+LONG = 64
+"""Texts that a model's peak memory is measured with, the longest of the data."""
+NOT_YET = Interval(0.0, 0.0, 0.0)
+
+
+def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], None] = lambda _: None) -> Verdict:
+    """Answer one question, and leave verdict.json, the runs and index.html in `settings.out`.
+
+    What an earlier run left there is gone on with. `say` hears what the user must know on the way. Raises InvalidInput
+    for data or settings that cannot be compared by, CheckpointError and HubError for models.
+    """
+    dataset = load_dataset(
+        settings.data,
+        settings.kind,
+        fields=settings.fields,
+        slices=settings.slices,
+        split=settings.split,
+        encoding=settings.encoding,
+        skip_bad=settings.skip_bad,
+    )
+    task = task_of(dataset, settings.instruction)
+    if isinstance(task, UnjudgedTask):
+        raise InvalidInput(
+            f"{settings.data}: nothing in it is judged, so no quality can be measured. Label some queries "
+            "(qrels/test.tsv, or a relevance or label field), at least 20, better some hundreds."
+        )
+    if task.clusters is not None and len(set(task.clusters)) < 2:
+        raise InvalidInput(
+            f"{settings.data}: all {len(task.units):,} units belong to one document or user, {task.clusters[0]!r}: one "
+            "observation. Leave that field out, or give units of several."
+        )
+    say(f"{dataset.name}: {task.name}, {len(task.units):,} units, by {task.metric.name}.")
+    for note in dataset.notes:
+        say(note)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.out / "lock", timeout=0):
+            verdict = _Walk(settings, dataset, task, progress, say).verdict()
+            matrix = settings.out / "matrix" / "matrix.json"
+            write_report(settings.out, matrix if matrix.exists() else None)
+            return verdict
+    except Timeout:
+        raise InvalidInput(f"{settings.out}: another run is writing it (it holds {settings.out / 'lock'}).") from None
+
+
+@dataclass
+class _Walk:
+    """One question on its way."""
+
+    settings: Settings
+    dataset: Dataset
+    task: Task
+    progress: bool
+    say: Callable[[str], None]
+
+    def verdict(self) -> Verdict:
+        """All of it."""
+        wanted, refused = self.sorted_out
+        if not wanted:
+            lines = "\n".join(f"  {r.id}: {r.reason}\n" + "".join(f"    {a}\n" for a in r.arithmetic) for r in refused)
+            raise InvalidInput(f"None of the candidates can be used here:\n{lines}Nothing was loaded.")
+        for refusal in refused:
+            self.say(f"refused: {refusal.id}: {refusal.reason} ({'; '.join(refusal.arithmetic)})")
+        for model in dict.fromkeys(c.model for c in wanted):
+            self._embed(model, [c for c in wanted if c.model == model and c.reranker is None])
+        for reranker in dict.fromkeys(c.reranker for c in wanted if c.reranker):
+            self._rerank(reranker, [c for c in wanted if c.reranker == reranker])
+        runs = [self.quality.found(c) or self.quality.measure(c) for c in wanted]
+        reports = [self._report(c, run) for c, run in zip(wanted, runs, strict=True)]
+        found = conclude(
+            self.task,
+            runs,
+            reports,
+            refused,
+            delta=self.settings.delta,
+            seed=self.settings.seed,
+            dataset=self.facts,
+            notes=self.notes,
+            **_conditions(),
+        )
+        path = self.settings.out / "verdict.json"
+        text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_whole(path, text.encode("utf-8") + b"\n")
+        return found
+
+    # what there is
+
+    @cached_property
+    def quality(self) -> Quality:
+        return Quality(self.settings.out, self.task, self.dataset, self.settings.instruction)
+
+    @cached_property
+    def tokeniser(self) -> Tokeniser:
+        return Tokeniser(self.task.groups(), self.progress)
+
+    @cached_property
+    def speeds(self) -> Speeds:
+        s = self.settings
+        wanted = Wanted(s.rate, s.seconds, s.seed, s.device, self.quality.digest)
+        return Speeds(s.out / "work" / "speed", wanted, self.progress)
+
+    @cached_property
+    def models(self) -> list[Model]:
+        return open_models(self.settings.models, "embedding", self.settings.precisions, self.settings.hub)
+
+    @cached_property
+    def rerankers(self) -> list[Model]:
+        if self.settings.rerankers:
+            rankable(self.task)
+        return open_models(self.settings.rerankers, "reranker", ("auto",), self.settings.hub)
+
+    @cached_property
+    def asking(self) -> str:
+        """The group whose texts are asked for one at a time when in use: the first."""
+        return next(iter(self.task.groups()))
+
+    @cached_property
+    def indexed(self) -> str:
+        """The group that is embedded beforehand: documents where there are any."""
+        names = list(self.task.groups())
+        return next((n for n in ("corpus", "documents") if n in names), names[0])
+
+    def _lengths(self, group: str, model: Model) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return self.tokeniser.tokens(group, model.checkpoint).lengths(model.checkpoint.context)
+
+    @cached_property
+    def pair_tokens(self) -> float:
+        """Mean of a pair with its template, over some queries with some documents."""
+        if not self.rerankers:
+            return 0.0
+        checkpoint, task = self.rerankers[0].checkpoint, rankable(self.task)
+        prompts = checkpoint.prompts
+        assert isinstance(prompts, RerankPrompts)  # rerankers were asked for
+        rng, lengths = np.random.default_rng(self.settings.seed), []
+        documents = len(self.task.groups()[self.indexed].texts)
+        for unit in rng.integers(0, len(task.units), PAIRS_LOOKED_AT).tolist():
+            ranking = np.full((len(task.units), 1), -1)
+            ranking[unit] = rng.integers(0, documents) if self.indexed == "corpus" else 0
+            query, texts = task.pairs(ranking, unit)
+            instruction = self.quality.rerank_instruction or prompts.instruction
+            limit = checkpoint.context
+            lengths += [
+                len(e.ids)
+                for e in encode_pairs(checkpoint.tokenizer, instruction, query, texts, limit, Truncation(True))
+            ]
+        return float(np.mean(lengths))
+
+    @cached_property
+    def load(self) -> Load:
+        first, s, machine = self.models[0], self.settings, this_machine()
+        device = "cuda" if machine.gpus and s.device in ("auto", "cuda") else "cpu"
+        longest = max(int(self._lengths(name, first).max()) for name in self.task.groups())
+        quantile = next(iter(s.slo), "p95")
+        return Load(
+            query_tokens=float(self._lengths(self.asking, first).mean()),
+            pair_tokens=self.pair_tokens,
+            longest=longest,
+            document_tokens=int(self._lengths(self.indexed, first).sum()),
+            documents=len(self.task.groups()[self.indexed].texts),
+            rate=s.rate if s.speed else None,
+            slo_ms=s.slo.get(quantile),
+            slo_quantile=quantile,
+            device=device,
+            memory=machine.available if device == "cpu" else machine.gpus[0].memory,
+        )
+
+    @cached_property
+    def sorted_out(self) -> tuple[list[Candidate], list[Refusal]]:
+        """Candidates smallest first, and those that are refused."""
+        found, notes = candidates_of(self.models, self.settings.dims, self.rerankers, self.settings.depths)
+        for note in notes:
+            self.say(note)
+        load, rates = self.load, measure_rates(this_machine())
+        wanted, refused = [], []
+        for candidate in in_order(found, load.query_tokens, load.pair_tokens):
+            refusal = refusals(candidate, load, rates)
+            if refusal is None:
+                wanted.append(candidate)
+            else:
+                refused.append(refusal)
+        return wanted, refused
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        data = self.dataset
+        groups = {
+            name: {
+                "texts": len(group.texts),
+                "mean_tokens": round(float(self._lengths(name, self.models[0]).mean()), 1),
+                "longest_tokens": int(self._lengths(name, self.models[0]).max()),
+            }
+            for name, group in self.task.groups().items()
+        }
+        return {
+            "path": str(self.settings.data),
+            "name": data.name,
+            "kind": data.kind.value,
+            "digest": self.quality.digest,
+            "rows_left_out": len(data.faults),
+            "groups": groups,
+        }
+
+    @cached_property
+    def notes(self) -> list[str]:
+        notes = list(self.dataset.notes)
+        for model in dict.fromkeys(m for m in self.models):
+            limit = model.checkpoint.context
+            for name in self.task.groups():
+                if longer := self.tokeniser.tokens(name, model.checkpoint).cut(limit):
+                    notes.append(
+                        f"{longer:,} of the {name} are longer than {model.name} takes ({limit:,} tokens); cut."
+                    )
+        return notes
+
+    # what is measured
+
+    def _embed(self, model: Model, candidates: Sequence[Candidate]) -> None:
+        """Vectors of all groups and, without a reranker, latency: one load of the model."""
+        groups = list(self.task.groups())
+        behind = [n for n in groups if self.quality.store(model, n).spent.rows < len(self.task.groups()[n].texts)]
+        timed = not self.settings.speed or not candidates or self.speeds.latency(candidates[0]) is not None
+        if not behind and timed:
+            return
+        engine = engine_of({model.name: loaded(model, self.settings.device, self.settings.hub)})
+        try:
+            for name in behind:
+                tokens = self.tokeniser.tokens(name, model.checkpoint)
+                label = f"{model.name} {name}"
+                embed(self.quality.store(model, name), engine, model.name, tokens, label=label, progress=self.progress)
+            if not timed:
+                queries = self.tokeniser.tokens(self.asking, model.checkpoint)
+                self.speeds.measure_latency(candidates[0], engine, (model.name, None), queries, None, None)
+        finally:
+            engine.close()
+
+    def _rerank(self, reranker: Model, candidates: Sequence[Candidate]) -> None:
+        """Scores of all pairs that any first stage ranks high enough, and latency of each model with each depth."""
+        task, instruction, scores = rankable(self.task), self.quality.rerank_instruction, self.quality.scores(reranker)
+        todo = [c for c in candidates if self.quality.found(c) is None]
+        untimed = {c.pair: c for c in candidates if self.settings.speed and self.speeds.latency(c) is None}
+        if not todo and not untimed:
+            return
+        model = loaded(reranker, self.settings.device, self.settings.hub)
+        engine = engine_of({reranker.name: model})
+        try:
+            for candidate in todo:
+                ranking = self.quality.ranking(candidate)[:, : candidate.depth]
+                label = f"{candidate.id} pairs"
+                scores.score(engine, reranker.name, task, ranking, instruction, label=label, progress=self.progress)
+        finally:
+            engine.close()
+        for candidate in untimed.values():
+            embedder = candidate.model
+            ranking = self.quality.ranking(candidate)
+            queries = self.tokeniser.tokens(self.asking, embedder.checkpoint)
+            both = {"embedder": loaded(embedder, self.settings.device, self.settings.hub), "reranker": model}
+            engine = engine_of(both)
+            try:
+                self.speeds.measure_latency(
+                    candidate,
+                    engine,
+                    ("embedder", "reranker"),
+                    queries,
+                    lambda place, ranking=ranking: task.pairs(ranking, place),  # type: ignore[misc]
+                    instruction,
+                )
+            finally:
+                engine.close()
+
+    # what is told
+
+    def _report(self, candidate: Candidate, run: Run) -> CandidateReport:
+        load, model = self.load, candidate.model
+        spent = self.quality.store(model, self.indexed).spent
+        tokens_per_second = spent.tokens / spent.seconds if spent.seconds else None
+        backfill = load.document_tokens / tokens_per_second if tokens_per_second else None
+        latency = self.speeds.latency(candidate) if self.settings.speed else None
+        why_not = _why_not(latency, self.settings)
+        return CandidateReport(
+            id=candidate.id,
+            model=model.name,
+            dimension=candidate.dimension,
+            precision=model.precision,
+            reranker=candidate.reranker.name if candidate.reranker else None,
+            depth=candidate.depth,
+            fingerprint=self.quality.fingerprint(candidate),
+            feasible=why_not is None,
+            why_not=why_not,
+            quality=NOT_YET,
+            flops_a_query=candidate.flops_a_query(load.query_tokens, load.pair_tokens),
+            bytes_a_vector=candidate.bytes_a_vector,
+            memory=self._memory(candidate),
+            tokens_per_second=tokens_per_second,
+            backfill_seconds=backfill,
+            latency=latency,
+            money=_money(self.settings.price, latency, backfill),
+            run=f"runs/{run.folder}",
+        )
+
+    def _memory(self, candidate: Candidate) -> Memory:
+        parts = [candidate.model, *([candidate.reranker] if candidate.reranker else [])]
+        estimated = sum(memory_of(m, self.load) for m in parts)
+        peak = None
+        if self.settings.speed:
+            longest = {m: self._longest(m) for m in parts}
+            peak = sum(self.speeds.peak(m, longest[m]) for m in parts)
+        return Memory(candidate.weight_bytes, estimated, peak)
+
+    def _longest(self, model: Model) -> list[int]:
+        """Lengths of the longest texts, longest first."""
+        source = model if model.checkpoint.kind == "embedding" else self.models[0]
+        lengths = np.concatenate([self._lengths(name, source) for name in self.task.groups()])
+        return [int(n) for n in np.sort(lengths)[::-1][:LONG]]
+
+
+def _why_not(latency: Latency | None, settings: Settings) -> str | None:
+    """The limit that a candidate does not keep, in words."""
+    if latency is None:
+        return None
+    at = latency.at_rate
+    for name, limit in settings.slo.items():
+        measured = getattr(at, name).estimate
+        if measured > limit:
+            return f"{name} is {measured:.3g} ms at {at.rate:g} a second, and the limit is {limit:g} ms"
+    if not at.kept_up:
+        return f"it does not keep up with {at.rate:g} queries a second"
+    return None
+
+
+def _money(price: float | None, latency: Latency | None, backfill: float | None) -> Money | None:
+    """At the knee: the greatest rate that one machine keeps up with."""
+    if price is None or latency is None or latency.knee is None or backfill is None:
+        return None
+    return Money(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600)
+
+
+def _conditions() -> dict[str, Any]:
+    machine = asdict(this_machine())
+    return {
+        "machine": {k: v for k, v in machine.items() if k != "available"},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("upsize", "torch", "numpy", "scipy", "scikit-learn")},
+        },
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

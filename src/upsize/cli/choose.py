@@ -1,0 +1,234 @@
+"""`upsize choose`: which size, on the user's texts and machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperCommand
+
+from upsize.cli import options as shared
+from upsize.cli.report import write_json
+
+if TYPE_CHECKING:
+    from upsize.choose import CandidateReport, Quantile, Verdict
+
+DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
+HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
+SLICES = {"as_all": "as all", "go_up": "[cyan]go up[/]", "cannot_tell": "cannot tell", "too_few": "[dim]too few[/]"}
+
+
+class SeveralValues(TyperCommand):
+    """Lets `--models a b c` stand for `--models a --models b --models c`, as people write it."""
+
+    MANY = frozenset(("--models", "--rerankers", "--dims", "--depths", "--precisions", "--slices"))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each further value."""
+        spread: list[str] = []
+        option, values = None, 0
+        for word in args:
+            if word.startswith("-"):
+                option, values = (word if word in self.MANY else None), 0
+            elif option is not None:
+                if values:
+                    spread.append(option)
+                values += 1
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+def choose(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="BEIR folder, or a file of labelled texts: JSONL, CSV, Parquet.", rich_help_panel=DATA),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="Embedders: folders, hub ids or demo names, as many as wanted.")
+    ] = None,
+    rerankers: Annotated[list[str] | None, typer.Option(help="Rerankers to try over each embedder.")] = None,
+    depths: Annotated[list[int] | None, typer.Option(help="Documents that a reranker sees. Default: 20.")] = None,
+    dims: Annotated[list[int] | None, typer.Option(help="Dimensions to try besides each model's full one.")] = None,
+    precisions: Annotated[
+        list[str] | None, typer.Option(help="auto (the checkpoint's), bfloat16, float32. Default: auto.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report; what is there is gone on with.")] = Path("report"),
+    json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the summary.")] = False,
+    recipe: Annotated[
+        str | None, typer.Option(help="A known question: zh-news-clustering.", rich_help_panel=DATA)
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Of the task, where it is not to be detected.", rich_help_panel=DATA)
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="The task in English. Default: the kind's; empty: none.", rich_help_panel=DATA)
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="Which field is what, such as text=title.", rich_help_panel=DATA),
+    ] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option(help="Fields to judge by separately.", rich_help_panel=DATA)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which judgements or rows. Default: test.", rich_help_panel=DATA)
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the files.", rich_help_panel=DATA)] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out rows that cannot be used; list them.", rich_help_panel=DATA),
+    ] = False,
+    delta: Annotated[
+        float, typer.Option(help="The smallest gain of the metric worth having.", rich_help_panel=VERDICT)
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of every draw.", rich_help_panel=VERDICT)] = 0,
+    rate: Annotated[float, typer.Option(help="Queries a second.", rich_help_panel=SPEED)] = 1.0,
+    slo_p50: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
+    slo_p95: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
+    slo_p99: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
+    seconds: Annotated[float, typer.Option(help="Of load at the rate.", rich_help_panel=SPEED)] = 20.0,
+    speed: Annotated[
+        bool, typer.Option(help="Measure latency and memory, or quality alone.", rich_help_panel=SPEED)
+    ] = True,
+    price: Annotated[float | None, typer.Option(help="Of an hour of this machine.", rich_help_panel=SPEED)] = None,
+    task: Annotated[str | None, typer.Option(help="Kind of task, such as clustering.", rich_help_panel=PRIOR)] = None,
+    language: Annotated[str | None, typer.Option(help="Such as zh.", rich_help_panel=PRIOR)] = None,
+    domain: Annotated[str | None, typer.Option(help="Such as news.", rich_help_panel=PRIOR)] = None,
+    device: shared.Device = "auto",
+    hub: shared.HubOption = None,
+) -> None:
+    """Say which size to use, from your own labelled texts and on this machine.
+
+    Measures each candidate's quality, text by text, and its latency, memory and throughput; then says "stay", "go up"
+    or "cannot tell: label so many more", with intervals. Killed at any moment, the same command goes on where it was.
+
+    ```
+    upsize choose --data scifact/ --models demo-s --dims 64 128 --out report/
+    upsize choose --data faq.jsonl --models Qwen/Qwen3-Embedding-0.6B Qwen/Qwen3-Embedding-4B \\
+        --rerankers Qwen/Qwen3-Reranker-0.6B --rate 5 --slo-p95 200ms
+    upsize choose --data intents.csv --models demo-s --dims 32 64 --delta 0.02 --no-speed
+    upsize choose --recipe zh-news-clustering --data titles.csv --models demo-s --dims 64
+    upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
+    ```
+    """
+    if data is None and (task or language or domain):
+        _prior(task, language, domain, delta, json)
+        return
+    if data is None or not models:
+        raise typer.BadParameter(
+            "say which texts and which models, --data PATH --models NAME …; or with no data, --task NAME."
+        )
+    from upsize.choose.settings import Settings, milliseconds
+    from upsize.choose.walk import choose as answer
+    from upsize.measure.recipes import RECIPES
+    from upsize.model import HubOptions
+
+    if task or language or domain:
+        raise typer.BadParameter("--task, --language and --domain ask what is published; with --data, use --kind.")
+    if recipe is not None:
+        if recipe not in RECIPES:
+            raise typer.BadParameter(f"{recipe!r} is none. Recipes: {', '.join(RECIPES)}.", param_hint="--recipe")
+        kind, instruction = kind or RECIPES[recipe].kind.value, instruction or RECIPES[recipe].instruction
+    slo = {"p50": slo_p50, "p95": slo_p95, "p99": slo_p99}
+    settings = Settings(
+        data=data,
+        models=tuple(models),
+        out=out,
+        rerankers=tuple(rerankers or ()),
+        depths=tuple(depths or (20,)),
+        dims=tuple(dims or ()),
+        precisions=tuple(precisions or ("auto",)),
+        kind=kind,
+        instruction=instruction,
+        fields=_roles(field or []),
+        slices=tuple(slices or ()),
+        split=split,
+        encoding=encoding,
+        skip_bad=skip_bad,
+        delta=delta,
+        rate=rate,
+        slo={name: milliseconds(limit) for name, limit in slo.items() if limit is not None},
+        speed=speed,
+        seconds=seconds,
+        price=price,
+        seed=seed,
+        device=device,
+        hub=HubOptions(hub=hub),
+    )
+    err = Console(stderr=True, highlight=False, soft_wrap=True)
+    verdict = answer(settings, progress=err.is_terminal, say=lambda line: err.print(f"[dim]{escape(line)}[/]"))
+    if json:
+        write_json(Path("-"), verdict.to_json())
+    else:
+        show(verdict, out)
+
+
+def _prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
+    """What is published of the three sizes on such tasks."""
+    from upsize.choose.prior import prior
+    from upsize.choose.prior_text import render
+
+    found = prior(task, language, domain, delta=delta)
+    if json:
+        write_json(Path("-"), found.to_json())
+    else:
+        render(found, Console(highlight=False))
+
+
+def _roles(told: list[str]) -> dict[str, str]:
+    roles = dict(item.partition("=")[::2] for item in told)
+    if wrong := [item for item in told if "=" not in item]:
+        raise typer.BadParameter(f"{wrong[0]!r}: write ROLE=NAME, such as text=title.", param_hint="--field")
+    return roles
+
+
+def show(verdict: Verdict, out: Path) -> None:
+    """The summary: the sentence, the candidates, the slices, what would change it."""
+    console = Console(highlight=False)
+    console.print(f"\n{HEADS[verdict.decision]}  {escape(verdict.reason)}\n", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("candidate")
+    table.add_column(verdict.task.metric, justify="right")
+    for name in ("p95 ms", "knee /s", "peak GB", "tokens/s", "bytes/vector"):
+        table.add_column(name, justify="right")
+    for report in verdict.candidates:
+        mark = "→" if report.id == verdict.choice else "" if report.feasible else "✗"
+        table.add_row(mark, escape(report.id), *_cells(report))
+    console.print(table)
+    for refusal in verdict.refused:
+        console.print(f"✗ {escape(refusal.id)}: {escape(refusal.reason)}", soft_wrap=True)
+    shown = [s for s in verdict.slices if s.decision in ("go_up", "cannot_tell")]
+    if shown:
+        console.print("\n[bold]Slices[/]")
+        for s in shown:
+            d = s.difference
+            told = f"{s.candidate} {d.estimate:+.3f} ({d.lower:+.3f} to {d.upper:+.3f})" if d else ""
+            console.print(f"  {escape(s.name)} ({s.units:,}): {SLICES[s.decision]} {escape(told)}", soft_wrap=True)
+    if verdict.what_would_change_it:
+        console.print("\n[bold]What would change it[/]")
+        for line in verdict.what_would_change_it:
+            console.print(f"  {escape(line)}", soft_wrap=True)
+    for note in verdict.notes:
+        console.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+    console.print(f"\n{escape(str(out / 'index.html'))}", soft_wrap=True)
+
+
+def _cells(report: CandidateReport) -> list[str]:
+    q, latency, memory = report.quality, report.latency, report.memory
+    return [
+        f"{q.estimate:.3f} ({q.lower:.3f} to {q.upper:.3f})",
+        _bounded(latency.at_rate.p95) if latency else "–",
+        f"{latency.knee:.3g}" if latency and latency.knee else "–",
+        f"{memory.peak / 1e9:.2f}" if memory and memory.peak is not None else "–",
+        f"{report.tokens_per_second:,.0f}" if report.tokens_per_second else "–",
+        f"{report.bytes_a_vector:,}",
+    ]
+
+
+def _bounded(q: Quantile) -> str:
+    return f"{q.estimate:.1f} ({q.lower:.1f} to {'?' if q.upper is None else f'{q.upper:.1f}'})"

@@ -1,0 +1,96 @@
+"""`upsize matrix`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+from upsize.cli.report import JSON, write_json
+
+
+def matrix(
+    sizes: Annotated[str, typer.Option(help="Which, with commas between.")] = "0.6B,4B,8B",
+    dtype: Annotated[str, typer.Option(help="Precisions, with commas between.")] = "bfloat16,float32",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Cells, matrix.json and index.html.")] = Path("matrix"),
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="SIZE=FOLDER", help="Real weights of a size; may be repeated.")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="All layers in every cell; takes hours for 8B.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of repeated runs in a short cell.")] = 10.0,
+    long_tokens: Annotated[int, typer.Option(min=32, max=32768, help="Of the long text.")] = 32768,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and for how long.")] = False,
+    json: Annotated[Path | None, JSON] = None,
+) -> None:
+    """What each size takes and gives on this machine, and the use that follows from it.
+
+    Without --weights, random weights of the same shapes are measured: as fast, and as large. Of a large size a few
+    layers are, and scaled. The same command goes on where it stopped.
+
+    - `upsize matrix`
+    - `upsize matrix --sizes 0.6B,4B --dtype bfloat16 --out report/matrix`
+    - `upsize matrix --weights 0.6B=./Qwen3-Embedding-0.6B --json -`
+    """
+    from upsize.choose.matrix import MATRIX, Cell, Settings, build, expected_seconds, render
+    from upsize.choose.matrix.rows import members, precisions, wanted
+    from upsize.choose.report import write_matrix
+    from upsize.compute import this_machine
+    from upsize.measure import measure_rates
+
+    settings = Settings(device, whole, seconds, long_tokens)
+    real = _weights(weights or [])
+    machine, names, chosen = this_machine(), precisions(_split(dtype)), members(_split(sizes))
+    rates = measure_rates(machine)
+    cells = wanted(chosen, names, machine, settings, real)
+    left = [(m, c) for m, c in cells if not (out / "cells" / c.file).exists()]
+    minutes = sum(expected_seconds(c, m, rates) for m, c in left) / 60
+    typer.echo(
+        f"{len(left)} of {len(cells)} cells to measure, about {minutes:.0f} minutes on a quiet machine.", err=True
+    )
+    if dry_run:
+        for member, cell in left:
+            about = expected_seconds(cell, member, rates)
+            typer.echo(
+                f"{cell.size} {cell.precision} {cell.name}, {cell.layers} of {member.layers} layers: {about:.0f} s"
+            )
+        return
+    with tqdm(total=len(cells), unit="cell") as bar:
+
+        def each(cell: Cell, done: bool) -> None:
+            bar.set_description(f"{cell.size} {cell.precision} {cell.name}")
+            bar.update(done)
+
+        command = shlex.join(["upsize", *sys.argv[1:]])
+        found = build([m.size for m in chosen], names, out, settings, real, command, each)
+    write_matrix(out / MATRIX)
+    if json is not None:
+        write_json(json, found)
+    if json is None or str(json) != "-":
+        render(found, Console(highlight=False))
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _weights(given: list[str]) -> dict[str, str]:
+    """Size → folder, of `SIZE=FOLDER`; wrong usage where one is no model of its size."""
+    from upsize.model import open_checkpoint
+
+    found = {}
+    for entry in given:
+        size, equals, folder = entry.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{entry!r}: write SIZE=FOLDER, as 0.6B=./my-model.", param_hint="--weights")
+        member = open_checkpoint(folder, "embedding").member
+        if member is None or member.size != size.upper():
+            is_what = member.name if member else "of no published shape"
+            raise typer.BadParameter(f"{folder} is {is_what}, not {size}.", param_hint="--weights")
+        found[member.size] = str(Path(folder).absolute())
+    return found

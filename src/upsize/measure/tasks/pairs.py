@@ -1,0 +1,45 @@
+"""Pairs of texts: how alike they are (STS), and whether they belong together (pair classification).
+
+As MTEB's: the instruction on both sides, cosine as scikit-learn computes it, Spearman's correlation with the gold
+scores or average precision of the pairs that belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from sklearn.metrics.pairwise import paired_cosine_distances
+
+from upsize.measure.datasets import Kind, PairsData
+from upsize.measure.metrics import AveragePrecision, Columns, Metric, Spearman
+from upsize.measure.tasks.base import Group, Vectors
+from upsize.measure.tasks.units import OfUnits
+
+
+class PairsTask(OfUnits[PairsData]):
+    """Pairs with a score each."""
+
+    also: ClassVar[tuple[Metric, ...]] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """Spearman's correlation, or average precision."""
+        return Spearman() if self.data.kind is Kind.STS else AveragePrecision()
+
+    @property
+    def _unit_texts(self) -> Sequence[str]:
+        return self.data.left
+
+    def groups(self) -> Mapping[str, Group]:
+        """Both sides, with the instruction."""
+        return {
+            "left": Group(self.data.left, None, self.instruction),
+            "right": Group(self.data.right, None, self.instruction),
+        }
+
+    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+        """`cosine` and `gold` of each pair."""
+        cosine = 1 - paired_cosine_distances(vectors["left"], vectors["right"])
+        return {"cosine": cosine, "gold": np.array(self.data.scores)}

@@ -1,0 +1,62 @@
+"""Public test sets laid out as users' files are read for what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.datasets import convert
+from upsize.measure.datasets import Kind, LabelledData, RetrievalData, load_dataset
+from upsize.measure.recipes import RECIPES
+from upsize.measure.tasks import task_of
+
+
+@pytest.fixture(scope="module")
+def laid_out(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("datasets")
+    convert(out, shared_data / "data")
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "units"),
+    [
+        ("xquad-zh", Kind.RETRIEVAL, 1190),
+        ("xquad-en", Kind.RETRIEVAL, 1190),
+        ("scifact", Kind.RETRIEVAL, 300),
+        ("cosqa", Kind.CODE_SEARCH, 500),
+        ("banking77", Kind.CLASSIFICATION, 3080),
+        ("stsb-zh.csv", Kind.STS, 1379),
+        ("tatoeba-zh-en.jsonl", Kind.BITEXT, 1000),
+    ],
+)
+def test_each_is_read_for_what_it_is(laid_out: Path, name: str, kind: Kind, units: int) -> None:
+    data = load_dataset(laid_out / name)
+    assert (data.kind, len(data.traits.ids), data.faults) == (kind, units, ())
+
+
+def test_scifact_is_beirs(laid_out: Path) -> None:
+    data = load_dataset(laid_out / "scifact")
+    assert isinstance(data, RetrievalData)
+    assert len(data.documents) == 5183
+    assert sum(len(grades) for grades in data.judgements.values()) == 339
+    assert data.documents[0].startswith("Microstructural development of human newborn cerebral white matter assessed")
+    assert "functional disabilities. A line scan" in data.documents[0]
+
+
+def test_questions_of_a_paragraph_belong_together(laid_out: Path) -> None:
+    clusters = load_dataset(laid_out / "xquad-zh").traits.clusters
+    assert clusters is not None
+    assert len(set(clusters)) == 240
+
+
+@pytest.mark.parametrize(("name", "sections"), [("thucnews.jsonl", 10), ("tnews.jsonl", 15)])
+def test_chinese_news_titles_by_the_recipe(laid_out: Path, name: str, sections: int) -> None:
+    recipe = RECIPES["zh-news-clustering"]
+    data = load_dataset(laid_out / name, recipe.kind)
+    assert isinstance(data, LabelledData)
+    assert (len(data.texts), len(set(data.labels))) == (10_000, sections)
+    task = task_of(data, recipe.instruction)
+    assert task.name == "clustering"
+    assert task.groups()["texts"].instruction == recipe.instruction
