@@ -26,6 +26,26 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert result["short_queries_beside_documents"]["n"] > 0
 
 
-import pytest
+def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
+    options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "repeats": 1, "seconds": 0.001}
+    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options).read_text())  # type: ignore[arg-type]
+    figures = result["ours"]["auto"]
+    assert result["limit"]["bfloat16"] > 0
+    assert figures["queries"]["texts"] == 64
+    assert figures["passages"]["of_limit"] > 0
+    assert figures["restart"]["first_vector_s"] > 0
 
-from benchmarks import accuracy, cpu, large_corpus, long_text, mixed_load
+
+def test_accuracy(tmp_path: Path) -> None:
+    result = json.loads(accuracy.measure(["demo-s"], texts=6, folder=tmp_path).read_text())
+    figures = result["models"]["demo-s"]
+    assert figures["n"] == {"queries": 6, "passages": 6}
+    for dtype in ("int8", "bfloat16"):
+        assert 0.9 < figures[dtype]["queries"]["worst"] <= figures[dtype]["queries"]["mean"] <= 1
+
+
+def test_large_corpus(tmp_path: Path) -> None:
+    result = json.loads(large_corpus.measure(2_000, 20, 64, tmp_path).read_text())
+    assert result["said"] == ["Read as retrieval: 20 queries, 2,000 documents, 20 relevant pairs from qrels/test.tsv."]
+    assert result["peak_gb"] > 0
