@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import large_corpus, long_text, mixed_load
+from benchmarks import calibration, large_corpus, long_text, mixed_load
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -28,3 +28,9 @@ def test_large_corpus(tmp_path: Path) -> None:
     result = json.loads(large_corpus.measure(2_000, 20, 64, tmp_path).read_text())
     assert result["said"] == ["Read as retrieval: 20 queries, 2,000 documents, 20 relevant pairs from qrels/test.tsv."]
     assert result["peak_gb"] > 0
+
+
+def test_calibration() -> None:
+    result = calibration.measure(20, (20,), (30,))
+    assert set(result["coverage"]) == {f"{name}, 20 queries" for name in calibration.SCENARIOS}
+    assert calibration.table(result).count("\n| normal") == 1 + len(calibration.GAINS)
