@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accuracy, cpu, large_corpus, long_text, mixed_load
+from benchmarks import accuracy, calibration, cpu, large_corpus, long_text, mixed_load
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -49,3 +49,9 @@ def test_large_corpus(tmp_path: Path) -> None:
     result = json.loads(large_corpus.measure(2_000, 20, 64, tmp_path).read_text())
     assert result["said"] == ["Read as retrieval: 20 queries, 2,000 documents, 20 relevant pairs from qrels/test.tsv."]
     assert result["peak_gb"] > 0
+
+
+def test_calibration() -> None:
+    result = calibration.measure(20, (20,), (30,))
+    assert set(result["coverage"]) == {f"{name}, 20 queries" for name in calibration.SCENARIOS}
+    assert calibration.table(result).count("\n| normal") == 1 + len(calibration.GAINS)

@@ -93,7 +93,8 @@ class Speeds:
         return int(found["peak"])
 
     def _latency_path(self, candidate: Candidate) -> Path:
-        told = {"pair": list(candidate.pair), **asdict(self._wanted)}
+        parts = [_weights(m) for m in (candidate.model, candidate.reranker) if m is not None]
+        told = {"pair": list(candidate.pair), "weights": parts, **asdict(self._wanted)}
         return self._folder / f"latency-{digest(told)}.json"
 
     @staticmethod
@@ -106,3 +107,8 @@ class Speeds:
     def _write(self, path: Path, value: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _weights(model: Model) -> str:
+    """What a name alone does not tell."""
+    return model.checkpoint.weights.digest()
