@@ -18,11 +18,12 @@ from tests.cli.conftest import start
 from upsize.choose import Verdict, passes, read_run, walk
 from upsize.choose.settings import Settings, milliseconds
 from upsize.choose.walk import choose
-from upsize.compute import this_machine
+from upsize.compute import this_machine, work_bytes
 from upsize.errors import InvalidInput
 from upsize.measure.datasets import load_dataset
 from upsize.measure.metrics import whole
 from upsize.measure.tasks import task_of
+from upsize.model import open_checkpoint
 
 
 def quick(data: Path, models: tuple[str, ...], out: Path, **others: object) -> Settings:
@@ -159,7 +160,11 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     questions: Path, small: str, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine with room for the smaller of the two."""
-    machine = replace(this_machine(), available=5_300_000)
+    needs = []
+    for folder in (small, large):
+        checkpoint = open_checkpoint(Path(folder))
+        needs.append(checkpoint.weights.parameters * 4 + work_bytes(checkpoint.config, 512))
+    machine = replace(this_machine(), available=sum(needs) // 2)
     monkeypatch.setattr(walk, "this_machine", lambda: machine)
     loaded: list[str] = []
     load = passes.load_model
