@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsize.choose.decide import Decided, decide, matrices
+from upsize.choose.judge import judge
+from upsize.choose.statistics import Sample
 
 
 def decided(*pairs: tuple[float, float], delta: float = 0.01) -> Decided:
@@ -74,3 +76,11 @@ def test_with_bounds_that_hold_what_is_said_is_true(quality: list[float], half: 
 
 def test_one_candidate_is_stayed_with() -> None:
     assert decide(np.zeros((1, 1)), np.zeros((1, 1)), 0.01) == Decided("stay", 0, True, ())
+
+
+def test_a_single_candidate_has_a_quality_and_no_difference() -> None:
+    judged = judge(Sample(np.random.default_rng(0).random((20, 1))), 0.01, seed=0)
+    assert judged.decided == Decided("stay", 0, True, ())
+    assert judged.quality.lower[0] < judged.quality.estimate[0] < judged.quality.upper[0]
+    assert len(judged.differences.estimate) == len(judged.p) == 0
+    assert judged.size is None

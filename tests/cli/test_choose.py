@@ -42,7 +42,7 @@ def test_several_values_after_one_option(upsize: Upsize, pairs: Path, embedder_f
         "choose", "--data", pairs, "--models", embedder_folder, "--dims", 32, 48, "--no-speed", "--out", out, "--json"
     )
     told = json.loads(again.out)
-    assert told["differences"] == found.to_json()["differences"]
+    assert told["differences"] == list(found.to_json()["differences"])
     assert told["decision"] == found.decision
 
 
@@ -50,8 +50,9 @@ def test_several_values_after_one_option(upsize: Upsize, pairs: Path, embedder_f
     ("rows", "said"),
     [
         ("", "empty|no "),
-        ("text,label\none text,a\n", "one text"),
-        ("text1,text2,score\na,b,1\n", "one pair"),
+        ("text,label\none text,a\n", "nothing to tell apart"),
+        ("text1,text2,score\na,b,1\n", "nothing to order"),
+        ("query,positive,negative\na,b,c\n", "one query"),
         ("id,text1,text2,score\n1,a,b,1\n1,c,d,0.5\n2,e,f,0\n", "line 3.*already"),
         ("text1,text2,score\na,b,much\nc,d,1\ne,f,2\n", "line 2.*not a number"),
     ],

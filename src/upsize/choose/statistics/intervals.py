@@ -85,6 +85,8 @@ def bounds_of_parts(
 def critical(far: Floats, families: int, confidence: float) -> Floats:
     """(contrasts,) standard errors from an estimate to its bounds, from draws (draws, contrasts) of that distance."""
     draws, count = far.shape
+    if not count:  # a single candidate has no difference
+        return np.empty(0)
     greatest = far.reshape(draws, families, -1).max(axis=2)
     # The order statistic at which the draws, and the estimate were it one of them, are exchangeable.
     rank = min(int(np.ceil(confidence * (draws + 1))), draws) - 1

@@ -26,5 +26,5 @@ def randomisation(sample: Sample, matrix: Floats, *, seed: int, resamples: int =
         signs = rng.integers(0, 2, (draws, len(values))) * 2.0 - 1.0
         drawn = np.abs(signs @ values)
         alone += (drawn >= observed).sum(axis=0)
-        family += (drawn.max(axis=1, keepdims=True) >= observed).sum(axis=0)
+        family += (drawn.max(axis=1, keepdims=True, initial=0.0) >= observed).sum(axis=0)
     return alone / (resamples + 1), family / (resamples + 1)
