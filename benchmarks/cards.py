@@ -45,7 +45,8 @@ def signed(score: Facts) -> str:
 
 def readme(name: str) -> str:
     """A model's page."""
-    facts, family = card(name), result("demo-family")
+    facts = card(name)
+    family = result("demo-family" if facts["kind"] == "embedding" else "demo-reranker")
     what = {"embedding": "text embedding model", "reranker": "yes/no reranker"}[facts["kind"]]
     training = facts["training"]
     recipe = ", ".join(f"{key} {value}" for key, value in training["recipe"].items())
@@ -106,7 +107,7 @@ def scores(name: str, facts: Facts, family: Facts) -> Iterator[str]:
             yield f"| {task} | {figure(score)}{kept} | {score['n']:,} |"
     else:
         yield from ("| task | without | reranked | difference | n |", "|---|---|---|---|---|")
-        for task, score in family["reranker"].items():
+        for task, score in family["scores"].items():
             cells = figure(score["without"]), figure(score["with"]), signed(score["difference"])
             yield f"| {task} | {' | '.join(cells)} | {score['with']['n']:,} |"
 
@@ -177,7 +178,7 @@ def _others(family: Facts) -> Iterator[str]:
     for name in EMBEDDERS:
         for task, score in family["models"][name]["matryoshka"].items():
             yield f"| `{name}`, {task} | {figure(score)}, {score['kept']:.1%} of the full dimension's |"
-    for task, score in family["reranker"].items():
+    for task, score in result("demo-reranker")["scores"].items():
         change = signed(score["difference"])
         yield f"| `demo-rerank`, {task} | {figure(score['with'])} against {figure(score['without'])}: {change} |"
 

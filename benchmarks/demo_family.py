@@ -1,9 +1,10 @@
 """The demo models on every task, with intervals, paired differences between sizes, and reference lines.
 
-usage: python -m benchmarks.demo_family --shared ../shared/data [--models FOLDER]
+usage: python -m benchmarks.demo_family --shared ../shared/data [--models FOLDER] [--only sizes]
 
 Models are run as users run them, through `upsize.Embedder` and `upsize.Reranker`. Takes about half an hour on two
-cores; the result is benchmarks/results/demo-family.json, from which the cards and the documents are made.
+cores; the results are demo-family.json and demo-reranker.json in benchmarks/results, from which the cards and the
+documents are made (`python -m benchmarks.cards`).
 """
 
 from __future__ import annotations
@@ -143,8 +144,8 @@ def matryoshka(model: Embedder, shared: Path) -> dict[str, dict[str, Any]]:
     return result
 
 
-def measure(shared: Path, models: Callable[[str], str], folder: Path = RESULTS) -> Path:
-    """Everything, written to demo-family.json."""
+def measure_sizes(shared: Path, models: Callable[[str], str], folder: Path = RESULTS) -> Path:
+    """The embedders and their references, written to demo-family.json."""
     found: dict[str, dict[str, Outcome]] = {}
     result: dict[str, Any] = {"resamples": RESAMPLES, "models": {}, "references": {}, "differences": {}}
     for name in SIZES:
@@ -164,12 +165,20 @@ def measure(shared: Path, models: Callable[[str], str], folder: Path = RESULTS) 
         lines += [(task, "all-MiniLM-L6-v2", outcome) for task, outcome in outcomes(real, shared, chinese=False)]
     for task, reference, outcome in lines:
         result["references"].setdefault(task, {})[reference] = interval(outcome)
+    return write("demo-family", result, folder)
+
+
+def measure_reranker(shared: Path, models: Callable[[str], str], folder: Path = RESULTS) -> Path:
+    """The reranker over the best of demo-xs, written to demo-reranker.json."""
     with Reranker(models("demo-rerank"), truncate=True) as judge, Embedder(models("demo-xs"), truncate=True) as first:
-        result["reranker"] = {
+        found = {
             f"XQuAD {lang}, nDCG@10, top {RERANK_DEPTH} of demo-xs": reranked(judge, first, shared, lang)
             for lang in ("en", "zh")
         }
-    return write("demo-family", result, folder)
+    return write("demo-reranker", {"resamples": RESAMPLES, "scores": found}, folder)
+
+
+PARTS = {"sizes": measure_sizes, "reranker": measure_reranker}
 
 
 def main() -> None:
@@ -179,9 +188,12 @@ def main() -> None:
         "--shared", type=Path, required=True, help="the folder with sts, retrieval, bitext, class, code"
     )
     parser.add_argument("--models", type=Path, help="folder with the models, instead of those in the package")
+    parser.add_argument("--only", choices=PARTS, help="just this part")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    measure(args.shared, (lambda name: str(args.models / name)) if args.models else str, args.out)
+    for name, measure in PARTS.items():
+        if args.only in (None, name):
+            measure(args.shared, (lambda model: str(args.models / model)) if args.models else str, args.out)
 
 
 if __name__ == "__main__":
