@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 from .batches import by_length, pad
+from .instructions import wordings
 from .losses import clashes
 from .prompts import DEFAULT_TASK, SYMMETRIC_TASK, query_text
 from .rows import MAX_TOKENS, DistilRows, PairRows
+
+
+WORDINGS = 3000
+"""Instructions drawn once and kept as tokens."""
 
 
 class DistilBatch(NamedTuple):
@@ -38,6 +43,7 @@ class DistilStream:
         self.rows, self.vectors, self.tokens = rows, vectors, tokens
         self.rng = np.random.default_rng(seed)
         self.prefixes = [prefix(rows, task) for task in (DEFAULT_TASK, SYMMETRIC_TASK)]
+        self.varied = [prefix(rows, task) for task in wordings(WORDINGS, seed)]
 
     def __iter__(self) -> Iterator[DistilBatch]:
         while True:
@@ -52,9 +58,11 @@ class DistilStream:
         """Ids and target of a text, or of a text made from it."""
         rows, kind = self.rows, self.rng.random()
         ids, target = rows.texts[index], self.vectors[rows.targets[index]].astype(np.float32)
-        if kind < 0.15:
-            return np.concatenate([self.prefixes[int(kind < 0.04)], ids]), target
-        if kind < 0.25:  # a made-up document: its target is the sum of its sentences' vectors
+        if kind < 0.18:
+            varied = self.varied[int(self.rng.integers(WORDINGS))]
+            instruction = varied if kind < 0.1 else self.prefixes[int(kind < 0.12)]
+            return np.concatenate([instruction, ids]), target
+        if kind < 0.28:  # a made-up document: its target is the sum of its sentences' vectors
             language = str(self.rng.choice(["en", "zh", "fr", "de"], p=[0.4, 0.4, 0.15, 0.05]))
             others = self.rng.choice(rows.sentences[language], self.rng.integers(2, 6))
             joined = np.concatenate([rows.texts[other] for other in others])[:MAX_TOKENS]
@@ -71,6 +79,7 @@ class PairStream:
         prefixes = {task: prefix(distil, task) for task in {*pairs.tasks, DEFAULT_TASK}}
         self.prefixes = [prefixes[task] for task in pairs.tasks]
         self.default = prefixes[DEFAULT_TASK]
+        self.varied = [prefix(distil, task) for task in wordings(WORDINGS, seed)]
 
     def __iter__(self) -> Iterator[PairBatch]:
         makers = {"en": self.asked, "zh": self.asked, "other": self.asked, "bitext": self.translated}
@@ -102,7 +111,7 @@ class PairStream:
         if kind < 0.5 or lang == "other":
             query = pairs.queries[index]
             if rng.random() < 0.9:
-                query = np.concatenate([self.prefixes[index], query])
+                query = np.concatenate([self.instruction(self.prefixes[index]), query])
             negative = int(rng.choice(self.negatives[index]))
             return query, pairs.passages[index], tuple(map(int, pairs.same[index])), negative
         if kind < 0.75:
@@ -111,7 +120,12 @@ class PairStream:
             others = rng.choice(self.distil.sentences[lang], rng.integers(2, 6))
             passage = np.concatenate([self.distil.texts[other] for other in others])[:MAX_TOKENS]
             number = self.unique()
-        return np.concatenate([self.default, self.span(passage)]), passage, (self.unique(), number), -1
+        query = np.concatenate([self.instruction(self.default), self.span(passage)])
+        return query, passage, (self.unique(), number), -1
+
+    def instruction(self, usual: np.ndarray) -> np.ndarray:
+        """The usual one, or half the time another wording."""
+        return usual if self.rng.random() < 0.5 else self.varied[int(self.rng.integers(WORDINGS))]
 
     def translated(self, _: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int], int]:
         """A text of another language and its English side, without instruction."""
