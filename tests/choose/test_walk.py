@@ -184,7 +184,8 @@ def test_where_nothing_fits_the_sum_is_shown(
 def test_a_limit_that_is_not_kept_makes_it_unfeasible(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tiny model takes a few hundredths of a millisecond by estimate, and more by measurement."""
+    """Whatever this machine's estimate says of so tiny a model, it is measured."""
+    monkeypatch.setattr(walk, "refusals", lambda *_: None)
     monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
     found = choose(Settings(questions, (small,), tmp_path, rate=20, seconds=1, slo={"p95": 0.5}))
     assert found.choice is None
