@@ -159,12 +159,16 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     questions: Path, small: str, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine with room for the smaller of the two."""
-    machine = replace(this_machine(), available=5_300_000)
+    both = [
+        c.memory.estimated for c in choose(quick(questions, (small, large), tmp_path / "both")).candidates if c.memory
+    ]
+    assert len(both) == 2
+    machine = replace(this_machine(), available=sum(both) // 2 + 40 * 64 * 4)
     monkeypatch.setattr(walk, "this_machine", lambda: machine)
     loaded: list[str] = []
     load = passes.load_model
     monkeypatch.setattr(passes, "load_model", lambda model, **k: loaded.append(model) or load(model, **k))  # type: ignore[func-returns-value]
-    found = choose(quick(questions, (small, large), tmp_path))
+    found = choose(quick(questions, (small, large), tmp_path / "one"))
     assert loaded == [small]
     (refusal,) = found.refused
     assert refusal.id == Path(large).name
