@@ -69,7 +69,11 @@ FORMS = (
     "Identify the topic of the given {kind}",
     "Classify the given {kind}",
 )
-CHINESE_FORMS = ("给定一个{kind}，{verb}{relation}{wanted}", "{verb}与{kind}{near}的{wanted}", "为这个{kind}{verb}{wanted}")
+CHINESE_FORMS = (
+    "给定一个{kind}，{verb}{relation}{wanted}",
+    "{verb}与{kind}{near}的{wanted}",
+    "为这个{kind}{verb}{wanted}",
+)
 CHINESE = {
     "kind": ("网络搜索查询", "问题", "标题", "关键词", "句子", "描述", "新闻标题", "主题"),
     "verb": ("检索", "查找", "搜索", "返回"),

@@ -13,7 +13,6 @@ from .losses import clashes
 from .prompts import DEFAULT_TASK, SYMMETRIC_TASK, query_text
 from .rows import MAX_TOKENS, DistilRows, PairRows
 
-
 WORDINGS = 3000
 """Instructions drawn once and kept as tokens."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accuracy, calibration, cpu, large_corpus, long_text, mixed_load
+from benchmarks import accuracy, calibration, cpu, large_corpus, long_text, mixed_load, server
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -55,3 +55,13 @@ def test_calibration() -> None:
     result = calibration.measure(20, (20,), (30,))
     assert set(result["coverage"]) == {f"{name}, 20 queries" for name in calibration.SCENARIOS}
     assert calibration.table(result).count("\n| normal") == 1 + len(calibration.GAINS)
+
+
+def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BATCH", 2)
+    result = json.loads(server.batches("demo-xs", "auto", clients=2, calls=1, folder=tmp_path).read_text())
+    assert result["errors"] == []
+    assert result["of_engine"] > 0
+    result = json.loads(server.short("demo-xs", "auto", clients=2, calls=5, folder=tmp_path).read_text())
+    assert result["errors"] == []
+    assert result["cpu_ms_a_request"] > 0
