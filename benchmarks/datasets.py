@@ -3,13 +3,14 @@
 usage: python -m benchmarks.datasets OUT --shared ../shared/data
 
     OUT/xquad-zh, OUT/xquad-en   BEIR folders: 1,190 questions over 240 paragraphs, resampled by paragraph
+    OUT/xquad-zh-en              the same questions in Chinese over the paragraphs in English
     OUT/scifact                  BEIR folder: 300 claims over 5,183 abstracts
     OUT/banking77                train.csv and test.csv of {text, label}: 77 intents
     OUT/thucnews.jsonl           10,000 Chinese news titles of 10 sections, {text, label}
     OUT/tnews.jsonl              10,000 Chinese news titles of 15 sections, {text, label}
     OUT/cosqa                    BEIR folder: 500 web queries over 6,267 Python functions
-    OUT/stsb-zh.csv, …-en.csv    1,379 pairs of {text1, text2, score}
-    OUT/tatoeba-zh-en.jsonl      1,000 pairs of {text_a, text_b}
+    OUT/stsb-zh.csv, …           1,379 pairs of {text1, text2, score}; zh, en, fr, de
+    OUT/tatoeba-zh-en.jsonl, …   1,000 pairs of {text_a, text_b}; zh, de, fr
 """
 
 from __future__ import annotations
@@ -58,16 +59,19 @@ def write_beir(
 
 
 def xquad(shared: Path, out: Path) -> None:
-    """Each question with its paragraph, which is also what questions are resampled by."""
-    for language in ("zh", "en"):
-        articles = json.loads((shared / f"retrieval/xquad/xquad.{language}.json").read_text(encoding="utf-8"))["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-        asked = [(f"p{i}", qa) for i, paragraph in enumerate(paragraphs) for qa in paragraph["qas"]]
+    """Each question with its paragraph, which is also what questions are resampled by. Languages lie parallel."""
+
+    def paragraphs(language: str) -> list[dict[str, Any]]:
+        content = json.loads((shared / f"retrieval/xquad/xquad.{language}.json").read_text(encoding="utf-8"))
+        return [paragraph for article in content["data"] for paragraph in article["paragraphs"]]
+
+    for asked, read in (("zh", "zh"), ("en", "en"), ("zh", "en")):
+        questions = [(f"p{i}", qa) for i, paragraph in enumerate(paragraphs(asked)) for qa in paragraph["qas"]]
         write_beir(
-            out / f"xquad-{language}",
-            [{"_id": f"p{i}", "text": paragraph["context"]} for i, paragraph in enumerate(paragraphs)],
-            [{"_id": qa["id"], "text": qa["question"], "document": place} for place, qa in asked],
-            [(qa["id"], place, 1) for place, qa in asked],
+            out / (f"xquad-{read}" if asked == read else f"xquad-{asked}-{read}"),
+            [{"_id": f"p{i}", "text": paragraph["context"]} for i, paragraph in enumerate(paragraphs(read))],
+            [{"_id": qa["id"], "text": qa["question"], "document": place} for place, qa in questions],
+            [(qa["id"], place, 1) for place, qa in questions],
         )
 
 
@@ -142,7 +146,7 @@ def cosqa(shared: Path, out: Path) -> None:
 
 def stsb(shared: Path, out: Path) -> None:
     """Pairs with a score of 0 to 5."""
-    for language in ("zh", "en"):
+    for language in ("zh", "en", "fr", "de"):
         with next((shared / "sts/stsb-multi-mt").glob(f"**/*{language}-test.csv")).open(
             encoding="utf-8", newline=""
         ) as file:
@@ -151,13 +155,14 @@ def stsb(shared: Path, out: Path) -> None:
 
 
 def tatoeba(shared: Path, out: Path) -> None:
-    """Chinese sentences and their English translations."""
-    sides = [
-        (shared / f"bitext/tatoeba-laser/tatoeba.cmn-eng.{side}").read_text(encoding="utf-8").splitlines()
-        for side in ("cmn", "eng")
-    ]
-    rows = [{"text_a": a, "text_b": b} for a, b in zip(*sides, strict=True)]
-    write_jsonl(out / "tatoeba-zh-en.jsonl", rows)
+    """Sentences of a language and their English translations."""
+    for language, code in (("zh", "cmn"), ("de", "deu"), ("fr", "fra")):
+        sides = [
+            (shared / f"bitext/tatoeba-laser/tatoeba.{code}-eng.{side}").read_text(encoding="utf-8").splitlines()
+            for side in (code, "eng")
+        ]
+        rows = [{"text_a": a, "text_b": b} for a, b in zip(*sides, strict=True)]
+        write_jsonl(out / f"tatoeba-{language}-en.jsonl", rows)
 
 
 CONVERTERS: tuple[Callable[[Path, Path], None], ...] = (

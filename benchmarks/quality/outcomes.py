@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
+
+from upsize.measure.metrics import Columns
+from upsize.measure.tasks import Task
 
 Chosen = NDArray[np.int64]
 SEED, RESAMPLES = 20, 1000
@@ -21,10 +24,20 @@ class Outcome:
     units: int
     statistic: Callable[[Chosen], float]
 
+    def __call__(self) -> float:
+        """Over every unit once."""
+        return self.statistic(np.arange(self.units))
 
-def mean(values: NDArray[np.float64]) -> Outcome:
-    """The mean over units."""
-    return Outcome(len(values), lambda chosen: float(values[chosen].mean()))
+
+def outcomes(task: Task, observed: Sequence[Columns], names: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
+    """Name of a metric, and it, averaged over what each seed observed; of the metrics in `names`."""
+    for metric in (task.metric, *task.also):
+        if metric.name in names:
+
+            def statistic(chosen: Chosen, metric: Callable[[Columns, Chosen], float] = metric) -> float:
+                return float(np.mean([metric(columns, chosen) for columns in observed]))
+
+            yield metric.name, Outcome(len(task.units), statistic)
 
 
 def interval(outcome: Outcome) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from benchmarks.quality.tasks import Matrix
-
 
 def tf_idf(*sides: Sequence[str]) -> list[csr_matrix]:
     """Unit TF-IDF vectors of character 2- to 4-grams within words, fitted on all sides together."""
@@ -28,7 +26,7 @@ def tf_idf_svd(texts: Sequence[str], dimensions: int = 128) -> NDArray[np.floati
     return np.asarray(normalize(reduced))
 
 
-def bm25(queries: Sequence[str], documents: Sequence[str], lang: str) -> Matrix:
+def bm25(queries: Sequence[str], documents: Sequence[str], lang: str) -> NDArray[np.float32]:
     """BM25 scores (queries, documents) by bm25s, Lucene's variant: words, in Chinese characters and pairs of them."""
     index = bm25s.BM25(method="lucene")
     index.index([_tokens(text, lang) for text in documents], show_progress=False)

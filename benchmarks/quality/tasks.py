@@ -1,111 +1,114 @@
-"""Tasks: from a model's vectors, or from a reference's scores, to outcomes. Protocols are MTEB's where it has one.
+"""The demo family's tasks: test sets as `benchmarks.datasets` lays them out, judged by `upsize.measure`.
 
-An encoder gives unit vectors; `instruction` makes its texts queries. Symmetric tasks (pairs, clusters, classes, bitext)
-take plain texts on both sides.
+Retrieval puts the models' own default instruction before queries; other tasks embed plain texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-import ir_measures
 import numpy as np
-from ir_measures import RR, nDCG
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import spearmanr
-from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix, f1_score, v_measure_score
 
-from benchmarks.quality.outcomes import Outcome, mean
-from benchmarks.quality.sets import Labelled, Retrieval
+from benchmarks.quality import references
+from benchmarks.quality.outcomes import Outcome, outcomes
+from upsize.catalog import WEB_SEARCH
+from upsize.measure.datasets import Dataset, LabelledData, PairsData, RetrievalData, load_dataset
+from upsize.measure.metrics import Columns
+from upsize.measure.tasks import Group, RankingTask, Task, UnjudgedTask, task_of
+from upsize.measure.tasks.ranking import DEPTH
 
-Matrix = NDArray[np.float32]
-DEPTH = 100
-"""Documents of a ranking that are kept; nDCG@10 needs ten, the reciprocal rank of a document beyond counts as 0."""
-METRICS = {"nDCG@10": nDCG @ 10, "MRR": RR}
-
-
-class Encoder(Protocol):
-    """Texts to unit vectors."""
-
-    def __call__(self, texts: Sequence[str], instruction: str | None = None) -> Matrix:
-        """Vectors (texts, dimension)."""
+Vectors = Mapping[str, NDArray[np.float32]]
+Encoder = Callable[[Group], NDArray[np.float32]]
+"""A group's texts to unit vectors."""
+SEEDS = 3
+"""Runs of a task that draws: k-means' starts, training sets."""
+METRICS = ("nDCG@10", "Spearman", "F1", "V-measure", "Hungarian macro F1", "accuracy")
 
 
-def similarity(cosines: NDArray[np.float32], gold: Sequence[float]) -> Outcome:
-    """Spearman's rank correlation of cosine and gold similarity."""
-    scores = np.asarray(gold)
-    return Outcome(len(scores), lambda chosen: float(spearmanr(cosines[chosen], scores[chosen]).statistic))
+@dataclass(frozen=True)
+class LabelledSet:
+    """One of them, read when it is first asked for."""
+
+    name: str
+    path: Path
+    kind: str | None = None
+    """Where it is not to be detected."""
+    language: str = "en"
+    """The words that BM25 matches."""
+    metrics: tuple[str, ...] = METRICS
+
+    @property
+    def english(self) -> bool:
+        """Whether an English model can do it."""
+        return self.language == "en"
+
+    @cached_property
+    def data(self) -> Dataset:
+        """As a user's would be read."""
+        return load_dataset(self.path, self.kind)
+
+    @cached_property
+    def task(self) -> Task:
+        """What is to be done with it."""
+        found = task_of(self.data, WEB_SEARCH if isinstance(self.data, RetrievalData) else "")
+        assert not isinstance(found, UnjudgedTask)
+        return found
+
+    def embed(self, encode: Encoder) -> Vectors:
+        """Every text of it."""
+        return {name: encode(group) for name, group in self.task.groups().items()}
+
+    def judge(self, vectors: Mapping[str, Any]) -> Iterator[tuple[str, Outcome]]:
+        """ "task, metric" and outcome."""
+        seeds = range(SEEDS if self.task.seeded else 1)
+        return self._outcomes([self.task.observe(vectors, seed) for seed in seeds])
+
+    def match_words(self) -> Iterator[tuple[str, str, Outcome]]:
+        """ "task, metric", the reference that needs no model, and its outcome; nothing where there is none."""
+        data, task = self.data, self.task
+        if isinstance(data, RetrievalData):
+            assert isinstance(task, RankingTask)
+            scores = references.bm25(data.queries, data.documents, self.language)
+            ranking = np.argsort(-scores, kind="stable")[:, :DEPTH]
+            found = self._outcomes([task.observe_ranking(ranking)])
+            yield from ((name, "BM25", outcome) for name, outcome in found)
+        elif isinstance(data, PairsData):
+            left, right = references.tf_idf(data.left, data.right)
+            cosine = np.asarray(left.multiply(right).sum(1)).ravel()
+            found = self._outcomes([{"cosine": cosine, "gold": np.array(data.scores)}])
+            yield from ((name, "TF-IDF of character n-grams", outcome) for name, outcome in found)
+        elif isinstance(data, LabelledData) and data.train_texts:
+            train, texts = references.tf_idf(data.train_texts, data.texts)
+            found = self.judge({"train": train, "texts": texts})
+            yield from ((name, "TF-IDF of character n-grams", outcome) for name, outcome in found)
+        elif isinstance(data, LabelledData):
+            found = self.judge({"texts": references.tf_idf_svd(data.texts).astype(np.float32)})
+            yield from ((name, "TF-IDF + SVD", outcome) for name, outcome in found)
+
+    def _outcomes(self, observed: list[Columns]) -> Iterator[tuple[str, Outcome]]:
+        for metric, outcome in outcomes(self.task, observed, self.metrics):
+            yield f"{self.name}, {metric}", outcome
 
 
-def ranking(scores: Matrix, right: Sequence[set[int]], metric: str) -> Outcome:
-    """The mean of nDCG@10 or of the reciprocal rank over queries, from scores (queries, documents)."""
-    return mean(per_query(scores, right, metric))
-
-
-def per_query(scores: Matrix, right: Sequence[set[int]], metric: str) -> NDArray[np.float64]:
-    """The metric of every query."""
-    depth = min(DEPTH, scores.shape[1])
-    run = {
-        str(query): {str(document): float(row[document]) for document in np.argpartition(-row, depth - 1)[:depth]}
-        for query, row in enumerate(scores)
-    }
-    qrels = {str(query): {str(document): 1 for document in documents} for query, documents in enumerate(right)}
-    values = {found.query_id: found.value for found in ir_measures.iter_calc([METRICS[metric]], qrels, run)}
-    return np.array([values[str(query)] for query in range(len(scores))])
-
-
-def bitext(scores: Matrix) -> Outcome:
-    """F1 of taking the nearest sentence of the other side as the translation, which stands at the same place."""
-    nearest, right = scores.argmax(1), np.arange(len(scores))
-
-    def statistic(chosen: NDArray[np.int64]) -> float:
-        return float(f1_score(right[chosen], nearest[chosen], average="weighted", zero_division=0))
-
-    return Outcome(len(scores), statistic)
-
-
-def clusters(vectors: NDArray[np.floating], labels: Sequence[str], seeds: int = 3) -> dict[str, Outcome]:
-    """V-measure, and macro F1 with every cluster named by the best one-to-one assignment, of k-means into as many
-    clusters as there are classes; the mean over `seeds` runs."""
-    classes = np.unique(labels, return_inverse=True)[1]
-    count = int(classes.max()) + 1
-    runs = [KMeans(count, n_init=3, random_state=seed).fit_predict(vectors) for seed in range(seeds)]
-    named = []
-    for found in runs:
-        table = confusion_matrix(classes, found, labels=range(count))
-        rows, columns = linear_sum_assignment(-table)
-        named.append(rows[np.argsort(columns)][found])
-
-    def v_measure(chosen: NDArray[np.int64]) -> float:
-        return float(np.mean([v_measure_score(classes[chosen], found[chosen]) for found in runs]))
-
-    def f1(chosen: NDArray[np.int64]) -> float:
-        scores = [f1_score(classes[chosen], names[chosen], average="macro", zero_division=0) for names in named]
-        return float(np.mean(scores))
-
-    return {"V-measure": Outcome(len(classes), v_measure), "Hungarian F1": Outcome(len(classes), f1)}
-
-
-def accuracy(
-    train: NDArray[np.floating], labels: Sequence[str], test: NDArray[np.floating], truth: Sequence[str]
-) -> Outcome:
-    """Share of test texts whose class a logistic regression on all training texts finds."""
-    found = LogisticRegression(C=10, max_iter=1000).fit(train, labels).predict(test)
-    return mean((found == np.asarray(truth)).astype(float))
-
-
-__all__ = [
-    "Encoder",
-    "Labelled",
-    "Retrieval",
-    "accuracy",
-    "bitext",
-    "clusters",
-    "per_query",
-    "ranking",
-    "similarity",
-]
+def labelled_sets(data: Path) -> list[LabelledSet]:
+    """All of them, from the folder that `benchmarks.datasets` wrote."""
+    return [
+        *(LabelledSet(f"STS-B {lang}", data / f"stsb-{lang}.csv", language=lang) for lang in ("en", "zh", "fr", "de")),
+        LabelledSet("XQuAD en", data / "xquad-en"),
+        LabelledSet("XQuAD zh", data / "xquad-zh", language="zh"),
+        LabelledSet("XQuAD zh question, en paragraph", data / "xquad-zh-en", language="zh"),
+        LabelledSet("SciFact", data / "scifact"),
+        LabelledSet("CosQA", data / "cosqa", metrics=("MRR@10",)),
+        *(
+            LabelledSet(f"Tatoeba {lang}-en", data / f"tatoeba-{lang}-en.jsonl", language=lang)
+            for lang in ("zh", "de", "fr")
+        ),
+        LabelledSet("THUCNews titles", data / "thucnews.jsonl", "clustering", "zh"),
+        LabelledSet("TNEWS", data / "tnews.jsonl", "clustering", "zh"),
+        LabelledSet("Banking77", data / "banking77"),
+    ]

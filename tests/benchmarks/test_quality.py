@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import references, sets, tasks
-from benchmarks.quality.outcomes import Outcome, difference, interval, mean
+from benchmarks import demo_family
+from benchmarks.datasets import convert, write_beir, write_jsonl
+from benchmarks.quality import references
+from benchmarks.quality.outcomes import Outcome, difference, interval
+from benchmarks.quality.tasks import LabelledSet, labelled_sets
+from upsize import Embedder, Reranker
 
 
-def whole(outcome: Outcome) -> float:
-    return outcome.statistic(np.arange(outcome.units))
+def mean(values: np.ndarray) -> Outcome:
+    return Outcome(len(values), lambda chosen: float(values[chosen].mean()))
 
 
 def test_the_mean_lies_in_its_interval_and_a_difference_to_itself_is_nothing() -> None:
@@ -31,28 +35,54 @@ def test_a_paired_difference_is_narrower_than_its_sides() -> None:
     assert 0.048 < found["low"] < found["value"] < found["high"] < 0.052
 
 
-def test_rankings() -> None:
-    scores = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], np.float32)
-    assert whole(tasks.ranking(scores, [{0}, {1}], "MRR")) == pytest.approx((1 + 1 / 2) / 2)
-    assert whole(tasks.ranking(scores, [{0}, {1}], "nDCG@10")) == pytest.approx((1 + 1 / np.log2(3)) / 2)
+ANIMALS = [
+    ("cats purr", "most cats purr and sleep"),
+    ("dogs bark", "our dogs bark at night"),
+    ("rain falls", "in autumn much rain falls"),
+]
 
 
-def test_similarity_is_of_ranks() -> None:
-    assert whole(tasks.similarity(np.array([0.1, 0.2, 0.9], np.float32), [0, 1, 5])) == pytest.approx(1)
+@pytest.fixture
+def animals(tmp_path: Path) -> LabelledSet:
+    write_beir(
+        tmp_path / "animals",
+        [{"_id": f"d{i}", "text": document} for i, (_, document) in enumerate(ANIMALS)],
+        [{"_id": f"q{i}", "text": query} for i, (query, _) in enumerate(ANIMALS)],
+        [(f"q{i}", f"d{i}", 1) for i in range(len(ANIMALS))],
+    )
+    return LabelledSet("Animals", tmp_path / "animals")
 
 
-def test_bitext_counts_the_translations_found() -> None:
-    assert whole(tasks.bitext(np.eye(10, dtype=np.float32))) == 1
-    assert whole(tasks.bitext(np.roll(np.eye(10, dtype=np.float32), 1, 1))) == 0
+def test_retrieval_with_a_model_with_fewer_dimensions_and_with_words_alone(animals: LabelledSet) -> None:
+    with Embedder("demo-s") as model:
+        vectors = animals.embed(demo_family.encoder(model))
+    ((name, outcome),) = animals.judge(vectors)
+    assert (name, outcome()) == ("Animals, nDCG@10", 1.0)
+    cuts = demo_family.matryoshka(vectors, animals)
+    assert {name: cut["kept"] > 0.5 for name, cut in cuts.items()} == {
+        f"Animals, nDCG@10, {dim} dimensions": True for dim in (32, 64, 128)
+    }
+    ((name, reference, words),) = animals.match_words()
+    assert (name, reference) == ("Animals, nDCG@10", "BM25")
+    assert words() == 1
 
 
-def test_clusters_far_apart_are_found_whatever_they_are_called() -> None:
-    labels = ["a", "b", "c"] * 30
-    vectors = np.eye(3, dtype=np.float32)[[ord(label) - 97 for label in labels]]
+def test_the_reranker_is_compared_on_the_same_queries(animals: LabelledSet) -> None:
+    with Reranker("demo-rerank") as judge, Embedder("demo-xs") as first:
+        found = demo_family.reranked(judge, first, animals)
+    assert found["with"]["n"] == found["without"]["n"] == 3
+    assert found["difference"]["value"] == pytest.approx(found["with"]["value"] - found["without"]["value"], abs=1e-4)
+
+
+def test_clusters_far_apart_are_found_whatever_they_are_called(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "label": "abc"[i % 3]} for i in range(90)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    labelled = LabelledSet("Letters", tmp_path / "rows.jsonl", "clustering")
+    vectors = np.eye(3, dtype=np.float32)[[i % 3 for i in range(90)]]
     vectors += 0.01 * np.random.default_rng(0).standard_normal(vectors.shape).astype(np.float32)
-    assert {name: whole(found) for name, found in tasks.clusters(vectors, labels).items()} == {
-        "V-measure": pytest.approx(1),
-        "Hungarian F1": pytest.approx(1),
+    assert {name: outcome() for name, outcome in labelled.judge({"texts": vectors})} == {
+        "Letters, V-measure": pytest.approx(1),
+        "Letters, Hungarian macro F1": pytest.approx(1),
     }
 
 
@@ -64,18 +94,16 @@ def test_word_matching_finds_words() -> None:
     assert (queries @ texts.T).toarray().argmax() == 1
 
 
-def test_the_sets_are_complete(shared_data: Path) -> None:
-    data = shared_data / "data"
-    for retrieval, queries, documents, judged in (
-        (sets.xquad(data, "zh", "en"), 1190, 240, 1190),
-        (sets.scifact(data), 300, 5183, 339),
-        (sets.cosqa(data), 500, 6267, 500),
-    ):
-        assert len(retrieval.queries) == len(retrieval.right) == queries
-        assert len(retrieval.documents) == documents
-        assert sum(map(len, retrieval.right)) == judged
-    assert [len(side) for side in sets.tatoeba(data, "cmn")] == [1000, 1000]
-    assert len(sets.sts_b(data, "fr")[0]) == 1379
-    assert len(set(sets.thucnews(data).labels)) == 10
-    assert len(set(sets.tnews(data).labels)) == 15
-    assert len(set(sets.banking77(data, "test").labels)) == 77
+def test_every_set_is_there_and_complete(shared_data: Path, tmp_path: Path) -> None:
+    convert(tmp_path, shared_data / "data")
+    units = {each.name: len(each.task.units) for each in labelled_sets(tmp_path)}
+    assert units == {
+        **{f"STS-B {lang}": 1379 for lang in ("en", "zh", "fr", "de")},
+        **{f"XQuAD {pair}": 1190 for pair in ("en", "zh", "zh question, en paragraph")},
+        "SciFact": 300,
+        "CosQA": 500,
+        **{f"Tatoeba {lang}-en": 1000 for lang in ("zh", "de", "fr")},
+        "THUCNews titles": 10_000,
+        "TNEWS": 10_000,
+        "Banking77": 3080,
+    }
