@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.common import RESULTS, write
+from benchmarks.common import RESULTS, between, write
 from upsize.choose.decide import Decided, decide, matrices
 from upsize.choose.judge import size_that_settles
 from upsize.choose.statistics import Bounds, Sample, contrasts
@@ -42,7 +42,6 @@ MARGIN = 0.05
 """Of the verdicts: so wide that the samples asked for stay within a few thousand."""
 PILOTS = (100,)
 PAGE = Path(__file__).parents[1] / "docs" / "choose.md"
-BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 KINDS = ("right", "right_and_open", "cannot_tell", "wrong")
 
 
@@ -232,10 +231,8 @@ def table(result: dict[str, Any]) -> str:
 
 def filled(text: str) -> str:
     """docs/choose.md with its table between the marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
     result = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))
-    return f"{before}{BEGIN}\n{table(result)}\n{END}{after}"
+    return between(text, "calibration", table(result))
 
 
 if __name__ == "__main__":

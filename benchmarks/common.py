@@ -42,6 +42,14 @@ def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
     return path
 
 
+def between(text: str, mark: str, content: str) -> str:
+    """A document with `content` between `<!-- mark -->` and `<!-- /mark -->`."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
 def model_name(model: str) -> str:
     """The part of a model's path or id that names it."""
     return Path(model).name

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, between
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("demo-xs", "demo-s", "demo-m")
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 
 Result = dict[str, Any]
@@ -142,9 +141,7 @@ def table(language: str) -> str:
 
 def filled(text: str, language: str) -> str:
     """A document with its table between the marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(language)}\n{END}{after}"
+    return between(text, "results", table(language))
 
 
 if __name__ == "__main__":
