@@ -18,7 +18,7 @@ from upsize.choose.matrix import rows as building
 from upsize.choose.matrix.cells import Cell
 from upsize.choose.matrix.child import measure
 from upsize.choose.matrix.shapes import write_random
-from upsize.measure.estimates import config_of
+from upsize.measure.shapes import config_of
 
 LARGER = FamilyMember("Qwen/Qwen3-Embedding-4B", "embedding", 96, 6, 8, 128, 16_000_000, 2_000_000, 40960)
 

@@ -7,7 +7,7 @@ from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
 from upsize.measure import Rates, estimates, look_around, measure_rates, rates
 from upsize.measure.environment import advice
-from upsize.measure.estimates import EFFICIENCY, fits
+from upsize.measure.estimates import fits
 
 RATES = Rates("cpu", {"float32": 2e11, "bfloat16": 4e11}, {"float32": 1e11, "bfloat16": 2e11}, 3e10)
 
@@ -17,8 +17,8 @@ def test_estimates_are_arithmetic_on_the_rates() -> None:
     assert len(found) == 6
     small = found["0.6B", "bfloat16"]
     assert small.weight_bytes == 2 * 595_776_512
-    assert small.tokens_per_second == pytest.approx(EFFICIENCY * 4e11 / (2 * 440_467_456))
-    assert small.query_ms == pytest.approx(1e3 * 27 * 2 * 440_467_456 / 2e11 / EFFICIENCY)
+    assert small.tokens_per_second == pytest.approx(4e11 / (2 * 440_467_456))
+    assert small.query_ms == pytest.approx(1e3 * 27 * 2 * 440_467_456 / 2e11)
     assert found["0.6B", "float32"].weight_bytes == 2 * small.weight_bytes
     assert small.work_bytes[8192] < small.work_bytes[32768]
 
@@ -35,11 +35,13 @@ def test_what_fits_is_weights_and_work_against_memory() -> None:
 
 
 def test_rates_are_measured_and_positive(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, small in (("WIDTH", 128), ("CPU_MATRICES", 2), ("CPU_BLOCK", 1 << 16)):
-        monkeypatch.setattr(rates, name, small)
-    found = measure_rates(replace(this_machine(), gpus=()), seconds=0.01)
-    assert set(found.products) == set(found.query_products) == {"float32", "bfloat16"}
-    assert all(1e6 < rate < 1e15 for rate in (*found.products.values(), *found.query_products.values()))
+    monkeypatch.setattr(rates, "BLOCK", 1 << 16)
+    monkeypatch.setattr(rates, "SHAPE", replace(rates.SHAPE, layers=2, hidden_size=256, intermediate_size=512))
+    machine = replace(this_machine(), gpus=())
+    found = measure_rates(machine, seconds=0.01)
+    compiled = {"int8"} if machine.kernels not in (None, "plain") else set()
+    assert set(found.batch) == set(found.query) == {"float32", "bfloat16"} | compiled
+    assert all(1e6 < rate < 1e15 for rate in (*found.batch.values(), *found.query.values()))
     assert 1e7 < found.read_bytes < 1e13
     assert estimates(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upsize.catalog import SMALLEST_DIMENSION, Kind
-from upsize.compute.plan import PRECISIONS, SYNONYMS
+from upsize.compute.plan import INT8, PRECISIONS, SYNONYMS, weight_bytes
 from upsize.errors import InvalidInput, UnsupportedModel
 from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint
 
@@ -35,7 +35,7 @@ class Model:
     @property
     def weight_bytes(self) -> int:
         """In its precision."""
-        return self.checkpoint.weights.parameters * PRECISIONS[self.precision].itemsize
+        return weight_bytes(self.checkpoint, self.precision)
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,6 @@ def _precision(checkpoint: Checkpoint, asked: str) -> str:
     if wanted == "auto":
         stored = checkpoint.config.dtype
         return stored if stored in ("bfloat16", "float32") else "bfloat16"
-    if wanted not in PRECISIONS:
-        raise InvalidInput(f"--precisions {asked!r}: use auto, {', '.join(PRECISIONS)}.")
+    if wanted not in (*PRECISIONS, INT8):
+        raise InvalidInput(f"--precisions {asked!r}: use auto, {', '.join(PRECISIONS)}, {INT8}.")
     return wanted

@@ -13,7 +13,6 @@ from upsize.choose.candidates import Candidate, Model
 from upsize.choose.verdict import Refusal
 from upsize.compute import work_bytes
 from upsize.measure import Rates
-from upsize.measure.estimates import EFFICIENCY
 
 SURE = 2.0
 
@@ -47,12 +46,12 @@ def memory_of(model: Model, load: Load) -> int:
 
 def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
     """Of one query alone, reranking included."""
-    query = candidate.model.flops_a_token * load.query_tokens / rates.query_products[_rate(candidate.model)]
+    query = candidate.model.flops_a_token * load.query_tokens / rates.query[_rate(candidate.model, rates)]
     pairs = 0.0
     if candidate.reranker and candidate.depth:
         flops = candidate.reranker.flops_a_token * load.pair_tokens * candidate.depth
-        pairs = flops / rates.products[_rate(candidate.reranker)]
-    return (query + pairs) / EFFICIENCY
+        pairs = flops / rates.batch[_rate(candidate.reranker, rates)]
+    return query + pairs
 
 
 def refusals(candidate: Candidate, load: Load, rates: Rates) -> Refusal | None:
@@ -94,13 +93,12 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
     seconds = seconds_of(candidate, load, rates)
     lines = [
         f"one query: {candidate.model.flops_a_token / 1e9:.3g} GFLOP a token × {load.query_tokens:.0f} tokens / "
-        f"({rates.query_products[_rate(candidate.model)] / 1e9:.0f} GFLOP/s × {EFFICIENCY})"
+        f"({rates.query[_rate(candidate.model, rates)] / 1e9:.0f} GFLOP/s)"
     ]
     if candidate.reranker:
         lines.append(
             f"reranking: {candidate.depth} × {candidate.reranker.flops_a_token / 1e9:.3g} GFLOP a token × "
-            f"{load.pair_tokens:.0f} tokens / ({rates.products[_rate(candidate.reranker)] / 1e9:.0f} GFLOP/s × "
-            f"{EFFICIENCY})"
+            f"{load.pair_tokens:.0f} tokens / ({rates.batch[_rate(candidate.reranker, rates)] / 1e9:.0f} GFLOP/s)"
         )
     lines.append(f"sum: about {seconds * 1e3:.3g} ms a query with nothing else to do")
     if load.slo_ms is not None and seconds * 1e3 > SURE * load.slo_ms:
@@ -111,6 +109,6 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
         yield f"{load.rate:g} queries a second would keep {seconds * load.rate:.2g} such machines busy", lines
 
 
-def _rate(model: Model) -> str:
+def _rate(model: Model, rates: Rates) -> str:
     """The measured precision that comes nearest to its own."""
-    return "float32" if model.precision == "float32" else "bfloat16"
+    return model.precision if model.precision in rates.batch else "bfloat16"

@@ -94,8 +94,8 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         f"{name} {version or '[dim]not installed[/]'}" for name, version in environment.packages.items()
     )
     gpus = ", ".join(f"{escape(g.name)}, {g.memory / 1e9:.0f} GB" for g in machine.gpus) or "none"
-    products = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.products.items())
-    short = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.query_products.items())
+    products = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.batch.items())
+    short = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.query.items())
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         (
@@ -111,7 +111,7 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         ("optional", packages),
         (
             "measured",
-            f"{rates.device}: products in GFLOP/s {products}; of a short query {short}; memory "
+            f"{rates.device}: a full batch in GFLOP/s {products}; a short query {short}; memory "
             f"{rates.read_bytes / 1e9:.1f} GB/s",
         ),
     ):

@@ -64,7 +64,6 @@ def plan(
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
     kernels = machine.kernels if native.takes(checkpoint.config) else "plain"
     precision = _precision(checkpoint, kernels, kind, dtype, notes)
-    compiled = kind == "cpu" and (precision == INT8 or (precision == "bfloat16" and kernels == "avx512_bf16"))
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
@@ -72,7 +71,7 @@ def plan(
             param="context_length",
         )
     tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
-    weights = _weight_bytes(checkpoint, precision)
+    weights = weight_bytes(checkpoint, precision)
     work = work_bytes(checkpoint.config, max(tokens, longest), kind)
     memory = machine.available if kind == "cpu" else machine.gpus[number].memory
     if weights > memory:
@@ -85,10 +84,18 @@ def plan(
             f"a text of {longest} tokens needs {(weights + work) / 1e9:.1f} GB with the weights and {device} has "
             f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
         )
-    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
+    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), carried(kind, precision, kernels))
 
 
-def _weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
+def carried(device: str, precision: str, kernels: str | None) -> bool:
+    """Whether the compiled kernels, at the level that the processor has, carry a precision."""
+    if device != "cpu" or kernels in (None, "plain"):
+        return False
+    return precision == INT8 or (precision == "bfloat16" and kernels == "avx512_bf16")
+
+
+def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
+    """Of a checkpoint's weights in a precision."""
     if precision != INT8:
         return checkpoint.weights.parameters * PRECISIONS[precision].itemsize
     # Token vectors stay as they are stored.

@@ -8,19 +8,14 @@ from typing import Any, Literal
 
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.compute import work_bytes
-from upsize.compute.plan import PRECISIONS
+from upsize.compute.plan import INT8, PRECISIONS
 from upsize.measure.rates import QUERY, Rates
-from upsize.model.config import ModelConfig
+from upsize.measure.shapes import config_of
 
 LENGTHS = (8192, 32768)
 """Tokens of the longest text that a service takes: what everything official runs at, and what the models accept."""
 
-EFFICIENCY = 0.6
-"""Of the products' own rate that a whole pass reaches; the rest goes to attention, norms and what lies between. A
-packed loop of torch operators over a 0.6B reached 0.56 (passages) to 0.63 (queries) of it on two Zen 4 cores."""
-
 Fits = Literal["yes", "if memory is freed", "no"]
-_VOCABULARY = 151_669
 
 
 @dataclass(frozen=True)
@@ -49,12 +44,12 @@ def estimates(rates: Rates, memory: int, available: int, family: Sequence[Family
         _estimate(member, precision, rates, memory, available)
         for member in family
         if member.kind == "embedding"
-        for precision in rates.products
+        for precision in rates.batch
     ]
 
 
 def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
-    weights = member.parameters * PRECISIONS[precision].itemsize
+    weights = member_bytes(member, precision)
     work = {n: work_bytes(config_of(member), n, rates.device) for n in LENGTHS}
     return Estimate(
         size=member.size,
@@ -62,9 +57,16 @@ def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, a
         weight_bytes=weights,
         work_bytes=work,
         fits={n: fits(weights + w, memory, available) for n, w in work.items()},
-        tokens_per_second=EFFICIENCY * rates.products[precision] / member.flops_per_token,
-        query_ms=1e3 * QUERY * member.flops_per_token / rates.query_products[precision] / EFFICIENCY,
+        tokens_per_second=rates.batch[precision] / member.flops_per_token,
+        query_ms=1e3 * QUERY * member.flops_per_token / rates.query[precision],
     )
+
+
+def member_bytes(member: FamilyMember, precision: str) -> int:
+    """Of a published checkpoint's weights; with int8 products its token vectors stay in bfloat16."""
+    if precision != INT8:
+        return member.parameters * PRECISIONS[precision].itemsize
+    return 2 * member.parameters - member.non_embedding_parameters
 
 
 def fits(need: int, memory: int, available: int) -> Fits:
@@ -72,22 +74,3 @@ def fits(need: int, memory: int, available: int) -> Fits:
     if need <= available:
         return "yes"
     return "if memory is freed" if need <= memory else "no"
-
-
-def config_of(member: FamilyMember) -> ModelConfig:
-    """The configuration that a published checkpoint has."""
-    return ModelConfig(
-        architecture="Qwen3ForCausalLM",
-        hidden_size=member.hidden_size,
-        layers=member.layers,
-        heads=member.heads,
-        kv_heads=8,
-        head_dim=128,
-        intermediate_size=member.intermediate_size,
-        vocab_size=_VOCABULARY,
-        max_positions=member.context,
-        norm_eps=1e-6,
-        rope_theta=1e6,
-        tied=member.size != "8B",
-        dtype="bfloat16",
-    )

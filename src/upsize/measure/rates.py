@@ -1,39 +1,45 @@
-"""What this machine does at most: matrix products through upsize's own operations, and memory reads."""
+"""What this machine does: passes through a few layers of the family's shape, and memory reads."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 
-from upsize.compute import Machine
+from upsize.catalog import FAMILY
+from upsize.compute import Machine, native
 from upsize.compute.cpu import CpuBackend
 from upsize.compute.cuda import CudaBackend
-from upsize.compute.plan import PRECISIONS
-from upsize.model import Linear
+from upsize.compute.plan import INT8, PRECISIONS, carried
+from upsize.measure.shapes import config_of, random_weights
+from upsize.model import Qwen3
+from upsize.model.config import ModelConfig
+from upsize.model.weights import expected_shapes
 
 FULL, QUERY = 512, 27
-"""Rows of a full batch on the CPU, and of one short query (the tokens of one with the default instruction)."""
-WIDTH = 2048
-CPU_MATRICES, CUDA_MATRICES = 12, 64
-"""Taken in turn, so that weights come from memory as a model's do: 100 MB in bfloat16, 200 in float32 on the CPU."""
-
-CPU_BLOCK, CUDA_BLOCK = 64 << 20, 1 << 30
+"""Tokens of a full batch on the CPU, and of one short query (with the default instruction)."""
+CUDA_FULL = 16 * FULL
+SHAPE: ModelConfig = replace(config_of(FAMILY[0]), layers=4, vocab_size=256)
+"""Of the 0.6B, as many layers as do not fit into a cache: 126 MB in bfloat16, read from memory as a model's are."""
+BLOCK = 64 << 20
 """float32 values that are read: more than any cache holds."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured in a fraction of a second each: good to some ten per cent, on a quiet machine."""
+    """Measured in a second or so each: good to some ten per cent, on a quiet machine."""
 
     device: str
-    products: dict[str, float]
-    """Precision → floating-point operations a second, at FULL rows."""
-    query_products: dict[str, float]
-    """The same at QUERY rows, where reading the weights counts for more."""
+    batch: dict[str, float]
+    """Precision → floating-point operations of products that a whole pass does a second, of a full batch."""
+    query: dict[str, float]
+    """The same of one short query, where reading the weights counts for more."""
     read_bytes: float
     """Bytes a second read from memory."""
 
@@ -43,40 +49,50 @@ class Rates:
 
 
 def measure_rates(machine: Machine, device: str = "auto", seconds: float = 0.25) -> Rates:
-    """Measure on the CPU or the first GPU, each figure for about `seconds`. Takes five times that, and a little."""
+    """Measure on the CPU or the first GPU, each figure for about `seconds`; putting the layers there comes on top."""
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"
-    products, query_products = {}, {}
+    batch, query = {}, {}
     with torch.inference_mode():
-        for precision in ("float32", "bfloat16"):
-            rows = FULL if device == "cpu" else 16 * FULL
-            dtype, linears = _linears(machine, device, precision)
-            products[precision] = _product_rate(linears, dtype, rows, device, seconds)
-            query_products[precision] = _product_rate(linears, dtype, QUERY, device, seconds)
-        block = torch.ones(CPU_BLOCK if device == "cpu" else CUDA_BLOCK, device=device)
+        for precision in ("float32", "bfloat16", *((INT8,) if carried(device, INT8, machine.kernels) else ())):
+            run = _pass(machine, device, precision)
+            full = FULL if device == "cpu" else CUDA_FULL
+            batch[precision], query[precision] = (
+                _products(tokens) / _fastest(partial(run, tokens), device, seconds) for tokens in (full, QUERY)
+            )
+        block = torch.ones(BLOCK if device == "cpu" else 16 * BLOCK, device=device)
         read = block.nbytes / _fastest(block.sum, device, seconds)
-    return Rates(device, products, query_products, read)
+    return Rates(device, batch, query, read)
 
 
-def _linears(machine: Machine, device: str, precision: str) -> tuple[torch.dtype, list[Linear]]:
-    """The type of activations, and products as the model's layers do them."""
-    dtype = PRECISIONS[precision]
-    backend = (
-        CpuBackend(dtype, machine.bfloat16_products) if device == "cpu" else CudaBackend(dtype, torch.device(device))
-    )
-    weight = torch.randn(WIDTH, WIDTH).to(dtype) / WIDTH**0.5
-    matrices = CPU_MATRICES if device == "cpu" else CUDA_MATRICES
-    return backend.dtype, [backend.linear([weight.clone()]) for _ in range(matrices)]
+def _products(tokens: int) -> float:
+    """Floating-point operations of the products of one pass; the last layer's but keys and values are of one row."""
+    layer = [shape for name, shape in expected_shapes(SHAPE).items() if name.startswith("layers.0.") and len(shape) > 1]
+    keys = 2 * SHAPE.kv_heads * SHAPE.head_dim * SHAPE.hidden_size
+    return 2.0 * tokens * ((SHAPE.layers - 1) * sum(map(prod, layer)) + keys)
 
 
-def _product_rate(linears: list[Linear], dtype: torch.dtype, rows: int, device: str, seconds: float) -> float:
-    x = torch.randn(rows, WIDTH, device=device).to(dtype)
+def _pass(machine: Machine, device: str, precision: str) -> Callable[[int], None]:
+    """Runs one sequence of so many tokens, with nothing remembered of the one before."""
+    shapes = expected_shapes(SHAPE)
 
-    def once() -> None:
-        for linear in linears:
-            linear(x)
+    def load(name: str) -> torch.Tensor:
+        return random_weights(shapes[name])
 
-    return 2 * rows * WIDTH * WIDTH * len(linears) / _fastest(once, device, seconds)
+    if carried(device, precision, machine.kernels):
+        packed = dict(native.packed_arrays(SHAPE, load, precision))
+        threads = min(torch.get_num_threads(), machine.cores)
+        compiled = native.NativeQwen3(SHAPE, packed, native.token_vectors(load), precision, threads, remembered=0)
+        return lambda tokens: _exhaust(compiled.forward(np.zeros(tokens, np.int32), [0, tokens]))
+    dtype, place = PRECISIONS[precision], torch.device(device)
+    on_cpu = device == "cpu"
+    network = Qwen3(SHAPE, load, CpuBackend(dtype, machine.bfloat16_products) if on_cpu else CudaBackend(dtype, place))
+    return lambda tokens: _exhaust(network.forward(torch.zeros(tokens, dtype=torch.int32, device=place), [0, tokens]))
+
+
+def _exhaust(steps: Iterable[bool]) -> None:
+    for _ in steps:
+        pass
 
 
 def _fastest(run: Callable[[], object], device: str, seconds: float) -> float:

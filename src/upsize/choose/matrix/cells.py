@@ -21,10 +21,9 @@ import numpy as np
 from upsize.catalog import FamilyMember
 from upsize.choose.matrix.shapes import layer_parameters, write_random
 from upsize.choose.runs import write_whole
-from upsize.compute.plan import PRECISIONS
+from upsize.compute.plan import INT8, PRECISIONS
 from upsize.errors import UpsizeError
 from upsize.measure import Rates
-from upsize.measure.estimates import EFFICIENCY
 from upsize.model.config import ModelConfig
 
 Name = Literal["sentence", "passages", "long"]
@@ -92,9 +91,9 @@ def expected_seconds(cell: Cell, member: FamilyMember, rates: Rates) -> float:
     """About how long it takes: starting, writing and loading the weights, then the runs. Pure; rough by a half."""
     share = cell.layers / member.layers
     tokens = sum(cell.lengths)
-    products = rates.products.get(cell.precision, min(rates.products.values()))
+    rate = rates.batch.get(cell.precision, min(rates.batch.values()))
     attention = 2 * sum(n * n for n in cell.lengths) * member.heads * 128 * member.layers
-    once = share * (tokens * member.flops_per_token + attention) / products / EFFICIENCY
+    once = share * (tokens * member.flops_per_token + attention) / rate
     bytes_read = (member.parameters * share + (member.parameters - member.non_embedding_parameters)) * 2
     start = 6.0 + bytes_read / 4e8
     return start + (once if cell.name == "long" else max(cell.settings.seconds, 4 * once))
@@ -163,4 +162,5 @@ def sum_shown(few: float, more: float, layers: tuple[int, int], whole: int, unit
 
 def missing_bytes(config: ModelConfig, precision: str, layers: int) -> int:
     """Of the layers that a network of `layers` lacks."""
-    return (config.layers - layers) * layer_parameters(config) * PRECISIONS[precision].itemsize
+    each = 1 if precision == INT8 else PRECISIONS[precision].itemsize
+    return (config.layers - layers) * layer_parameters(config) * each

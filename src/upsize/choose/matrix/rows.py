@@ -28,10 +28,11 @@ from upsize.choose.matrix.cells import (
 )
 from upsize.choose.runs import write_whole
 from upsize.compute import Machine, work_bytes
-from upsize.compute.plan import PRECISIONS
+from upsize.compute.plan import INT8, PRECISIONS
 from upsize.errors import InvalidInput
 from upsize.measure import look_around
-from upsize.measure.estimates import config_of, fits
+from upsize.measure.estimates import fits, member_bytes
+from upsize.measure.shapes import config_of
 
 MATRIX = "matrix.json"
 INTERACTIVE_MS = 200.0
@@ -54,8 +55,8 @@ def members(sizes: Sequence[str]) -> list[FamilyMember]:
 def precisions(names: Sequence[str]) -> list[str]:
     """InvalidInput for one that does not exist."""
     for name in names:
-        if name not in PRECISIONS:
-            raise InvalidInput(f"--dtype {name!r}: use {', '.join(PRECISIONS)}.", param="dtype")
+        if name not in (*PRECISIONS, INT8):
+            raise InvalidInput(f"--dtype {name!r}: use {', '.join(PRECISIONS)}, {INT8}.", param="dtype")
     return list(dict.fromkeys(names))
 
 
@@ -63,7 +64,7 @@ def memory_facts(member: FamilyMember, precision: str, machine: Machine, setting
     """What it needs, by arithmetic, and whether that fits."""
     on_gpu = bool(machine.gpus) and settings.device != "cpu"
     there, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
-    weights = member.parameters * PRECISIONS[precision].itemsize
+    weights = member_bytes(member, precision)
     work = work_bytes(config_of(member), settings.long_tokens, "cuda" if on_gpu else "cpu")
     return {
         "weight_bytes": weights,

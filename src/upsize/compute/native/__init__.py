@@ -7,7 +7,17 @@ network does the work; it is also what the tests hold this one against.
 
 from upsize.compute.native.library import level, takes
 from upsize.compute.native.network import NativeQwen3
-from upsize.compute.native.packing import QUANTIZATION
+from upsize.compute.native.packing import QUANTIZATION, packed_arrays, token_vectors
 from upsize.compute.native.stored import cache_folder, load_network, packed_file
 
-__all__ = ["QUANTIZATION", "NativeQwen3", "cache_folder", "level", "load_network", "packed_file", "takes"]
+__all__ = [
+    "QUANTIZATION",
+    "NativeQwen3",
+    "cache_folder",
+    "level",
+    "load_network",
+    "packed_arrays",
+    "packed_file",
+    "takes",
+    "token_vectors",
+]
