@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.checkpoints import EMBEDDER, RERANKER, Layout, write_checkpoint
+from upsize.measure import rates
 
 SHARED_VARIABLE = "UPSIZE_SHARED"
 """Names another place for the shared folder."""
@@ -33,6 +35,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSIZE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's rates are measured on two tiny layers."""
+    small = replace(rates.SHAPE, layers=2, hidden_size=256, intermediate_size=512)
+    monkeypatch.setattr(rates, "SHAPE", small)
+    monkeypatch.setattr(rates, "BLOCK", 1 << 16)
 
 
 @pytest.fixture(scope="session")

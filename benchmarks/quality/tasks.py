@@ -105,7 +105,7 @@ def labelled_sets(data: Path) -> list[LabelledSet]:
         LabelledSet("SciFact", data / "scifact"),
         LabelledSet("CosQA", data / "cosqa", metrics=("MRR@10",)),
         *(
-            LabelledSet(f"Tatoeba {lang}-en", data / f"tatoeba-{lang}-en.jsonl", language=lang)
+            LabelledSet(f"Tatoeba {lang}-en", data / f"tatoeba-{lang}-en.jsonl", language=lang, metrics=("F1",))
             for lang in ("zh", "de", "fr")
         ),
         LabelledSet("THUCNews titles", data / "thucnews.jsonl", "clustering", "zh"),

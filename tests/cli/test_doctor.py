@@ -11,15 +11,12 @@ import pytest
 from tests.cli.conftest import Ran
 from tests.little_server import serving
 from tests.measure.misbehaving import NAMES, Service
-from upsize.measure import rates
 
 Upsize = Callable[..., Ran]
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, small in (("WIDTH", 128), ("CPU_MATRICES", 2), ("CPU_BLOCK", 1 << 16)):
-        monkeypatch.setattr(rates, name, small)
+def _small(monkeypatch: pytest.MonkeyPatch, quick_rates: None) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "UPSIZE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -30,7 +27,7 @@ def test_this_machine_is_told_with_what_fits(upsize: Upsize, tmp_path: Path) -> 
     for said in ("processor", "memory", "0.6B", "4B", "8B", "bfloat16", "32768 tokens", "estimated"):
         assert said in ran.out
     report = json.loads((tmp_path / "machine.json").read_text())
-    assert len(report["sizes"]) == 6
+    assert len(report["sizes"]) == 3 * len(report["rates"]["batch"])
     assert set(report) == {"environment", "rates", "advice", "sizes"}
 
 

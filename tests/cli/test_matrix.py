@@ -24,7 +24,7 @@ LARGER = FamilyMember("Qwen/Qwen3-Embedding-4B", "embedding", 96, 6, 8, 128, 16_
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+def tiny(monkeypatch: pytest.MonkeyPatch, quick_rates: None) -> list[Cell]:
     """A family of two tiny sizes; cells are measured for real, in this process. Gives those that were."""
     done: list[Cell] = []
 
@@ -35,8 +35,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     monkeypatch.setattr(building, "FAMILY", (TINY, LARGER))
     monkeypatch.setattr(measuring, "SMALL", 12_000_000)
     monkeypatch.setattr(measuring, "_in_child", here)
-    for name, small in (("WIDTH", 128), ("CPU_MATRICES", 2), ("CPU_BLOCK", 1 << 16)):
-        monkeypatch.setattr(f"upsize.measure.rates.{name}", small)
     return done
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
-from upsize.measure import Rates, estimates, look_around, measure_rates, rates
+from upsize.measure import Rates, estimates, look_around, measure_rates
 from upsize.measure.environment import advice
 from upsize.measure.estimates import fits
 
@@ -34,9 +34,7 @@ def test_what_fits_is_weights_and_work_against_memory() -> None:
     assert fits(need, need - 1, need - 1) == "no"
 
 
-def test_rates_are_measured_and_positive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "BLOCK", 1 << 16)
-    monkeypatch.setattr(rates, "SHAPE", replace(rates.SHAPE, layers=2, hidden_size=256, intermediate_size=512))
+def test_rates_are_measured_and_positive(quick_rates: None) -> None:
     machine = replace(this_machine(), gpus=())
     found = measure_rates(machine, seconds=0.01)
     compiled = {"int8"} if machine.kernels not in (None, "plain") else set()
