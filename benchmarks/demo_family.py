@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, write
 from benchmarks.datasets import convert
-from benchmarks.quality.outcomes import RESAMPLES, SEED, Outcome, difference, interval
+from benchmarks.quality.outcomes import RESAMPLES, SEED, Outcome, difference, interval, mean
 from benchmarks.quality.tasks import Encoder, LabelledSet, Vectors, labelled_sets
 from upsize import Embedder, Reranker
-from upsize.measure.metrics import Columns
 from upsize.measure.tasks import Group, RankingTask, reorder
 from upsize.measure.tasks.ranking import DEPTH
 
@@ -76,11 +75,7 @@ def reranked(judge: Reranker, first: Embedder, labelled: LabelledSet) -> dict[st
         query, documents = task.pairs(ranking[:, :RERANK_DEPTH], int(unit))
         scores[unit, : len(documents)] = judge.log_odds(query, documents)
 
-    def over_chosen(columns: Columns) -> Outcome:
-        values = columns["value"][chosen]
-        return Outcome(len(chosen), lambda drawn: float(values[drawn].mean()))
-
-    without, with_it = (over_chosen(task.observe_ranking(r)) for r in (ranking, reorder(ranking, scores)))
+    without, with_it = (mean(task.observe_ranking(r)["value"][chosen]) for r in (ranking, reorder(ranking, scores)))
     return {"without": interval(without), "with": interval(with_it), "difference": difference(with_it, without)}
 
 

@@ -29,6 +29,11 @@ class Outcome:
         return self.statistic(np.arange(self.units))
 
 
+def mean(values: NDArray[np.float64]) -> Outcome:
+    """The mean over units."""
+    return Outcome(len(values), lambda chosen: float(values[chosen].mean()))
+
+
 def outcomes(task: Task, observed: Sequence[Columns], names: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
     """Name of a metric, and it, averaged over what each seed observed; of the metrics in `names`."""
     for metric in (task.metric, *task.also):

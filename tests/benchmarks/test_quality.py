@@ -10,13 +10,9 @@ import pytest
 from benchmarks import demo_family
 from benchmarks.datasets import convert, write_beir, write_jsonl
 from benchmarks.quality import references
-from benchmarks.quality.outcomes import Outcome, difference, interval
+from benchmarks.quality.outcomes import difference, interval, mean
 from benchmarks.quality.tasks import LabelledSet, labelled_sets
 from upsize import Embedder, Reranker
-
-
-def mean(values: np.ndarray) -> Outcome:
-    return Outcome(len(values), lambda chosen: float(values[chosen].mean()))
 
 
 def test_the_mean_lies_in_its_interval_and_a_difference_to_itself_is_nothing() -> None:
