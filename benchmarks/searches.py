@@ -2,7 +2,8 @@
 
 usage: python -m benchmarks.searches        # writes benchmarks/results/searches.json
 
-What answers each search was decided by reading the texts, before any model was asked.
+What answers each search was decided by reading the texts, before any model was asked. One was marked wrongly (a phone's
+price for the date of an exam), which showed when a model found the right one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SEARCHES: dict[str, tuple[str, ...]] = {  # → the texts that answer it, either
     "房贷利率会变吗": ("zh-06", "en-06"),
     "铁为什么会生锈": ("zh-11", "en-11"),
     "谁统一了中国": ("zh-32",),
-    "高考是什么时候": ("zh-43",),
+    "高考是什么时候": ("zh-44",),
     "足球什么算越位": ("zh-22", "en-23"),
     "股市今天为什么涨": ("zh-41",),
     "python 列表怎么排序": ("zh-27", "en-30"),

@@ -6,7 +6,7 @@ decision are pure functions of arrays; `walk` goes from a user's files to the an
 The room may be called, for its name is the question:
 
 >>> import upsize
->>> verdict = upsize.choose("titles.csv", ["demo-s"], dims=[64], out="report")  # doctest: +SKIP
+>>> verdict = upsize.choose("titles.csv", ["demo-s", "demo-m"], out="report")  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise InvalidInput("No models to compare. Name them from small to large: --models demo-s …")
+            raise InvalidInput("No models to compare. Name them from small to large: --models demo-s demo-m")
         if not 0 <= self.delta < 1:
             raise InvalidInput(
                 f"--delta {self.delta:g}: the margin is a difference of the metric, from 0 (any sure gain pays) to 1."

@@ -54,7 +54,7 @@ def choose(
     depths: Annotated[list[int] | None, typer.Option(help="Documents that a reranker sees. Default: 20.")] = None,
     dims: Annotated[list[int] | None, typer.Option(help="Dimensions to try besides each model's full one.")] = None,
     precisions: Annotated[
-        list[str] | None, typer.Option(help="auto (the checkpoint's), bfloat16, float32. Default: auto.")
+        list[str] | None, typer.Option(help="auto (the checkpoint's), bfloat16, float32, int8. Default: auto.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report; what is there is gone on with.")] = Path("report"),
     json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the summary.")] = False,
@@ -107,11 +107,11 @@ def choose(
     or "cannot tell: label so many more", with intervals. Killed at any moment, the same command goes on where it was.
 
     ```
-    upsize choose --data scifact/ --models demo-s --dims 64 128 --out report/
+    upsize choose --data scifact/ --models demo-xs demo-s demo-m --out report/
     upsize choose --data faq.jsonl --models Qwen/Qwen3-Embedding-0.6B Qwen/Qwen3-Embedding-4B \\
         --rerankers Qwen/Qwen3-Reranker-0.6B --rate 5 --slo-p95 200ms
-    upsize choose --data intents.csv --models demo-s --dims 32 64 --delta 0.02 --no-speed
-    upsize choose --recipe zh-news-clustering --data titles.csv --models demo-s --dims 64
+    upsize choose --data intents.csv --models demo-s demo-m --dims 64 --delta 0.02 --no-speed
+    upsize choose --recipe zh-news-clustering --data titles.csv --models demo-xs demo-m
     upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
     ```
     """
