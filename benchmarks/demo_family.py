@@ -70,9 +70,10 @@ def reranked(judge: Reranker, first: Embedder, labelled: LabelledSet) -> dict[st
     assert isinstance(task, RankingTask)
     ranking = task.rank(labelled.embed(encoder(first)), DEPTH)
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(ranking))[:RERANK_QUERIES])
-    scores = np.full((len(ranking), RERANK_DEPTH), np.nan, np.float32)
+    top = ranking[:, :RERANK_DEPTH]
+    scores = np.full(top.shape, np.nan, np.float32)
     for unit in chosen:
-        query, documents = task.pairs(ranking[:, :RERANK_DEPTH], int(unit))
+        query, documents = task.pairs(top, int(unit))
         scores[unit, : len(documents)] = judge.log_odds(query, documents)
 
     without, with_it = (mean(task.observe_ranking(r)["value"][chosen]) for r in (ranking, reorder(ranking, scores)))

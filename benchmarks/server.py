@@ -185,7 +185,7 @@ def _batches_cpu(model: str, dtype: str, texts: Sequence[str], size: int) -> flo
     arrays = [np.append(tokenizer.encode(text), np.int32(tokenizer.end_id)) for text in texts]
     for warm in (True, False):
         started = time.process_time()
-        for start in range(0, 500 if warm else len(arrays), size):
+        for start in range(0, min(500, len(arrays)) if warm else len(arrays), size):
             for _ in loaded.run(arrays[start : start + size]):
                 pass
         seconds = time.process_time() - started
