@@ -120,6 +120,17 @@ ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
 """A result's name, and the row that it gives; a result that was not measured gives none."""
 
 
+def _elsewhere(result: Result, usual: Result, language: str) -> str:
+    """What to say of a row that was measured on another machine than the table's, which cannot be compared with it."""
+    if result["machine"]["bfloat16_products"] == usual["machine"]["bfloat16_products"]:
+        return ""
+    what = {
+        True: {"en": "with bfloat16 products", "zh": "有 bfloat16 乘法的处理器"},
+        False: {"en": "without bfloat16 products", "zh": "无 bfloat16 乘法的处理器"},
+    }[result["machine"]["bfloat16_products"]][language]
+    return {"en": f" (a processor {what}, {result['date']})", "zh": f"（{what}，{result['date']}）"}[language]
+
+
 def table(language: str) -> str:
     """The table of results as Markdown, conditions below it."""
     heads = {"en": ("Measured", "Figure"), "zh": ("测量", "数值")}[language]
@@ -134,8 +145,11 @@ def table(language: str) -> str:
         f"{machine['memory_gb']:.0f} GB，无 GPU；torch {versions['torch']}；{r['date']}。"
         "文件：[benchmarks/results](benchmarks/results)。",
     }[language]
-    measured = [row(language) for name, row in ROWS if (RESULTS / f"{name}.json").exists()]
-    rows = [f"| {label} | {figure} |" for label, figure in measured]
+    rows = []
+    for name, row in ROWS:
+        if (RESULTS / f"{name}.json").exists():
+            label, figure = row(language)
+            rows.append(f"| {label} | {figure}{_elsewhere(_read(name), r, language)} |")
     return "\n".join((f"| {heads[0]} | {heads[1]} |", "|---|---|", *rows, "", conditions))
 
 
