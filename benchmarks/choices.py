@@ -24,13 +24,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "choose.md"
 SIZES = ("demo-xs", "demo-s", "demo-m")
 SECONDS = 5.0
 """Of load at each rate: a quarter of what `choose` takes, for what is shown here is the verdict."""
-RERANKED: Mapping[str, Any] = {"rerankers": ("demo-rerank",)}
+QUALITY: Mapping[str, Any] = {"speed": False}
 QUESTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "XQuAD zh": ("xquad-zh", RERANKED),
-    "SciFact": ("scifact", {}),
-    "THUCNews titles": ("thucnews.jsonl", {"kind": "clustering"}),
-    "Banking77": ("banking77", {}),
-    "Banking77, dimensions of demo-m": ("banking77", {"models": ("demo-m",), "dims": (64, 128)}),
+    "XQuAD zh": ("xquad-zh", {"rerankers": ("demo-rerank",), "seconds": SECONDS}),
+    "SciFact": ("scifact", QUALITY),
+    "THUCNews titles": ("thucnews.jsonl", {"kind": "clustering", **QUALITY}),
+    "TNEWS": ("tnews.jsonl", {"kind": "clustering", **QUALITY}),
+    "TNEWS, margin 0.03": ("tnews.jsonl", {"kind": "clustering", "delta": 0.03, **QUALITY}),
+    "STS-B fr, the larger two": ("stsb-fr.csv", {"models": SIZES[1:], **QUALITY}),
+    "Banking77": ("banking77", QUALITY),
+    "Banking77, dimensions of demo-m": ("banking77", {"models": ("demo-m",), "dims": (64, 128), **QUALITY}),
 }
 """What is asked → the data, and options of `choose`."""
 
@@ -42,7 +45,7 @@ def measure(
     answers = {}
     for name in questions:
         path, own = QUESTIONS[name]
-        asked: dict[str, Any] = {"models": SIZES, "seconds": SECONDS, **own, **options}
+        asked: dict[str, Any] = {"models": SIZES, **own, **options}
         report, started = out / name.replace(" ", "-"), time.monotonic()
         resumed = report.exists()
         verdict = choose(Settings(data / path, out=report, **asked))
