@@ -10,7 +10,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,18 @@ QUESTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """What is asked → the data, and options of `choose`."""
 
 
-def measure(
-    data: Path, out: Path, questions: Sequence[str] = tuple(QUESTIONS), folder: Path = RESULTS, **options: Any
-) -> Path:
+def measure(data: Path, out: Path) -> Path:
     """Ask each question, with a report of its own below `out`."""
     answers = {}
-    for name in questions:
-        path, own = QUESTIONS[name]
-        asked: dict[str, Any] = {"models": SIZES, **own, **options}
+    for name, (path, own) in QUESTIONS.items():
+        asked: dict[str, Any] = {"models": SIZES, **own}
         report, started = out / name.replace(" ", "-"), time.monotonic()
         resumed = report.exists()
         verdict = choose(Settings(data / path, out=report, **asked))
         minutes = None if resumed else round((time.monotonic() - started) / 60, 1)
         answers[name] = answer(verdict) | {"minutes": minutes}
         print(f"{name}: {answers[name]['reason']}", flush=True)
-    return write("choices", {"answers": answers}, folder)
+    return write("choices", {"answers": answers})
 
 
 def answer(verdict: Verdict) -> dict[str, Any]:
