@@ -131,7 +131,7 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
         (["--is-embeding"], 2, "--is-embedding"),
         (["--dtype", "int3", "MODEL"], 1, "use auto, float32, bfloat16, float16"),
         (["--device", "tpu", "MODEL"], 1, "use auto, cpu, cuda"),
-        (["--quantization", "fp8", "MODEL"], 1, "unquantised"),
+        (["--quantization", "fp8", "MODEL"], 1, "--dtype int8"),
         (["--tokenizer-path", "elsewhere", "MODEL"], 1, "its own tokenizer"),
         (["--context-length", "99999999", "MODEL"], 1, "this checkpoint takes"),
         (["--served-model-name", "a", "--served-model-name", "b", "MODEL"], 1, "one for each model"),

@@ -78,7 +78,7 @@ def serve(
     enable_metrics: Annotated[bool, Foreign("--enable-metrics", help="Always on.")] = False,
     trust_remote_code: Annotated[bool, Foreign("--trust-remote-code", help="None is ever run.")] = False,
     tokenizer_path: Annotated[str | None, Foreign(help="Must be the model's own.")] = None,
-    quantization: Annotated[str | None, Foreign(help="Not in this version.")] = None,
+    quantization: Annotated[str | None, Foreign(help="See --dtype.")] = None,
     mem_fraction_static: Annotated[float | None, Foreign(help="Memory is not reserved.")] = None,
     max_running_requests: Annotated[int | None, Foreign(help="Batches are bounded in tokens.")] = None,
     tp_size: Annotated[int, Foreign("--tp-size", "--tp", help="One device.")] = 1,
@@ -115,7 +115,9 @@ def serve(
             "--tokenizer-path: a checkpoint is served with its own tokenizer, or its vectors are others."
         )
     if quantization not in (None, "none"):
-        raise InvalidInput(f"--quantization {quantization}: this version serves unquantised weights. Leave it out.")
+        raise InvalidInput(
+            f"--quantization {quantization}: the precision is --dtype here. For 8-bit weights on a CPU: --dtype int8."
+        )
     if not given_models:
         log.info("No model given: serving the demo models that come with upsize (%s).", ", ".join(demo.NAMES))
         given_models = list(demo.NAMES)
