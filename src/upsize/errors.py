@@ -13,6 +13,9 @@
     ├── Overloaded               the queue is full: come back after `retry_after` seconds
     ├── Unavailable              starting or draining
     ├── FingerprintMismatch      two vector spaces that cannot be compared
+    ├── JournalDamaged           what an index rests on is not as it was written: file, position
+    ├── JournalFailed            the disk did not take an entry
+    ├── JournalLocked            another process has the index open for writing
     └── MissingExtra             an optional dependency is needed for this
 
 A message says what happened, where, and what to do.
@@ -28,6 +31,9 @@ __all__ = [
     "HubError",
     "InvalidDimension",
     "InvalidInput",
+    "JournalDamaged",
+    "JournalFailed",
+    "JournalLocked",
     "MissingExtra",
     "NonFiniteVector",
     "OutOfMemory",
@@ -139,6 +145,33 @@ class Unavailable(UpsizeError):
 
 class FingerprintMismatch(UpsizeError):
     """Two vector spaces that cannot be compared. The message names both and what differs."""
+
+
+class JournalDamaged(UpsizeError):
+    """A journal's file is not as it was written. `at_end`: so that a crash in the middle of a write explains it."""
+
+    def __init__(self, path: Path, position: int, finding: str, *, at_end: bool = False) -> None:
+        self.path, self.position, self.at_end = path, position, at_end
+        super().__init__(
+            f"{path} is damaged at byte {position}: {finding}. Nothing was changed. Restore the file from a backup; "
+            "what comes before that byte is whole."
+        )
+
+
+class JournalFailed(UpsizeError):
+    """A journal could not put an entry on disk."""
+
+    def __init__(self, folder: Path, why: str, hint: str) -> None:
+        super().__init__(f"{folder}: the entry was not written: {why}. {hint}")
+
+
+class JournalLocked(UpsizeError):
+    """Another process has the journal open for writing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} is being written by another process. Stop that one, or send it the texts over HTTP."
+        )
 
 
 class MissingExtra(UpsizeError):
