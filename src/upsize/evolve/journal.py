@@ -110,7 +110,9 @@ class Journal:
         frame = _head(payload) + payload
         with self._writing:
             if self._failed:
-                raise JournalFailed(self.folder, f"an earlier write failed ({self._failed})", "Open the index again.")
+                raise JournalFailed(
+                    self.folder, f"the journal takes nothing any more, because {self._failed}", "Open the index again."
+                )
             first = self._end
             if not entries:
                 return first
@@ -148,11 +150,12 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the folder. What was acknowledged is on disk already."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-        self._failed = self._failed or "it was closed"
-        self._lock.release()
+        with self._writing:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+            self._failed = self._failed or "it was closed"
+            self._lock.release()
 
     def _recover(self) -> None:
         """Find the end; move what a crash left of a last frame aside."""
@@ -220,7 +223,7 @@ class Journal:
             os.ftruncate(self._file, self._bytes)
             os.fsync(self._file)
         except OSError:
-            self._failed = str(error)
+            self._failed = f"an earlier write failed ({error})"
 
 
 def _segments(folder: Path) -> list[tuple[int, Path]]:
