@@ -31,9 +31,10 @@ def _few_threads() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Packed weights go to a folder of the session's own."""
+    """Packed weights and indexes go to folders of the session's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSIZE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("UPSIZE_INDEXES", str(tmp_path_factory.mktemp("indexes")))
         yield
 
 

@@ -16,6 +16,11 @@
     ├── JournalDamaged           what an index rests on is not as it was written: file, position
     ├── JournalFailed            the disk did not take an entry
     ├── JournalLocked            another process has the index open for writing
+    ├── UnknownIndex             no index of that name is here
+    ├── Refused                  not now: an index is not in the state that this needs
+    ├── StoreUnavailable         where vectors lie does not answer
+    ├── StoreFull                where vectors lie takes no more
+    ├── StoreDamaged             vectors cannot be read; they can be made again from the journal
     └── MissingExtra             an optional dependency is needed for this
 
 A message says what happened, where, and what to do.
@@ -38,8 +43,13 @@ __all__ = [
     "NonFiniteVector",
     "OutOfMemory",
     "Overloaded",
+    "Refused",
+    "StoreDamaged",
+    "StoreFull",
+    "StoreUnavailable",
     "TextTooLong",
     "Unavailable",
+    "UnknownIndex",
     "UnknownModel",
     "UnsupportedModel",
     "UpsizeError",
@@ -171,6 +181,45 @@ class JournalLocked(UpsizeError):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"{folder} is being written by another process. Stop that one, or send it the texts over HTTP."
+        )
+
+
+class UnknownIndex(UpsizeError):
+    """No index of that name is here."""
+
+    def __init__(self, name: str, known: list[str], where: Path) -> None:
+        self.name, self.param = name, "name"
+        there = f"There: {', '.join(known)}." if known else f"Make it: upsize index create {name} --model demo-m."
+        super().__init__(f"No index {name!r} in {where}. {there}")
+
+
+class Refused(UpsizeError):
+    """What was asked does not fit the state that an index is in. The message says what would have to be first."""
+
+
+class StoreUnavailable(UpsizeError):
+    """Where an index's vectors lie does not answer."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} does not answer: {why}. Nothing that was acknowledged is lost; try again.")
+
+
+class StoreFull(UpsizeError):
+    """Where an index's vectors lie takes no more."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            f"{where} is full: {why}. Free some space; what was acknowledged is in the journal and comes in by itself."
+        )
+
+
+class StoreDamaged(UpsizeError):
+    """A generation's vectors cannot be read or written."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            f"{where} cannot be used: {why.rstrip('.')}. The texts are safe in the journal: "
+            "`upsize index rebuild NAME` makes the vectors again."
         )
 
 

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from upsize.cli import choose, doctor, embed, matrix, rerank, serve, verify
+from upsize.cli import choose, doctor, embed, evolve, index, matrix, rerank, serve, verify
 from upsize.errors import UpsizeError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
 app.command("rerank")(rerank.rerank)
 app.command("choose", cls=choose.SeveralValues)(choose.choose)
+app.add_typer(index.app, name="index")
+app.add_typer(evolve.app, name="evolve")
 app.command("verify")(verify.verify)
 app.command("matrix")(matrix.matrix)
 app.command("doctor")(doctor.doctor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,6 +54,12 @@ def serve(
     allow_auto_truncate: Annotated[
         bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")
     ] = False,
+    indexes: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="UPSIZE_INDEXES", metavar="FOLDER", help="Where indexes lie. Default: the user's data folder."
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning, error.")] = "info",
     dtype: shared.Dtype = "auto",
     device: shared.Device = "auto",
@@ -137,6 +144,7 @@ def serve(
         hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
     service = Service(limits=Limits(requests=max_queued_requests), allow_truncation=allow_auto_truncate)
+    service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):
         raise InvalidInput("--api-key is empty, which would lock nobody out. Give a key, or leave it out.")
     address = Address(host, port, tuple(api_key or ()), protect_metrics, tuple(cors_origin or ()))

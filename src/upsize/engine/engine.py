@@ -44,7 +44,16 @@ class Engine:
     @property
     def models(self) -> dict[str, LoadedModel]:
         """Name → model, in the order given."""
-        return {name: served.model for name, served in self._served.items()}
+        return {name: served.model for name, served in list(self._served.items())}
+
+    def add(self, name: str, model: LoadedModel) -> None:
+        """Serve one more model from now on. CheckpointError if it does not give finite values."""
+        served = Served(name, model, _first_rate(model))
+        self._threads.add(served)  # which share the mapping
+
+    def remove(self, name: str) -> None:
+        """Serve this model no more; what waits for it is answered with Unavailable."""
+        self._threads.remove(name)
 
     def submit(self, name: str, request: Request) -> Future[Result]:
         """Start a request on the model served as `name`.
@@ -52,9 +61,9 @@ class Engine:
         The future gets the Result, or an UpsizeError; cancel it and the work is dropped. Raises UnknownModel,
         Overloaded, Unavailable at once.
         """
-        if name not in self._served:
+        served = self._served.get(name)
+        if served is None:
             raise UnknownModel(name, list(self._served))
-        served = self._served[name]
         with self._idle:
             if self._draining:
                 raise Unavailable("The engine is draining, or closed, and takes no new requests.")

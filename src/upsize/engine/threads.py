@@ -51,6 +51,7 @@ class Served:
     waiting: list[QueuedSequence] = field(default_factory=list)
     waiting_tokens: int = 0
     """Tokens in the queue, kept as a running total: an admission must not cost more the longer the queue is."""
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,20 @@ class Threads:
         self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
+
+    def add(self, served: Served) -> None:
+        """One more model."""
+        with self._changed:
+            self._models[served.name] = served
+
+    def remove(self, name: str) -> None:
+        """One model less. Its batch under way is finished; what waits is answered with Unavailable."""
+        with self._changed:
+            served = self._models.pop(name)
+            waiting, served.waiting, served.waiting_tokens = served.waiting, [], 0
+            served.removed = True
+        for job in {id(s.job): s.job for s in waiting}.values():
+            job.fail(Unavailable(f"The model {name!r} is served no more."))
 
     def submit(self, served: Served, job: Job) -> Future[Result]:
         """Take a job in. Its future gets the result, or an UpsizeError."""
@@ -144,6 +159,8 @@ class Threads:
             queued = served.waiting_tokens
             if self._closed:
                 raise Unavailable("The engine was closed before this request ran.")
+            if served.removed:
+                raise Unavailable(f"The model {served.name!r} is served no more.")
             if job.future.done():  # the client left while its texts were tokenised
                 return
             if queued and queued + tokens > self._limit:

@@ -44,13 +44,15 @@ class Operation:
     example: dict[str, Any] = field(default_factory=dict)
 
 
-async def read(request: Request, into: type[T]) -> T:
-    """The body as a struct of a dialect; InvalidInput or TooLarge."""
+async def read(request: Request, into: type[T], default: T | None = None) -> T:
+    """The body as a struct of a dialect; InvalidInput or TooLarge. Of an empty one `default`, where that is allowed."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
             raise TooLarge(f"The body is larger than {MAX_BODY >> 20} MiB. Send fewer texts a call.")
+    if not body and default is not None:
+        return default
     if not body:
         raise InvalidInput("The body is empty. Send a JSON object.")
     return loads(bytes(body), into)

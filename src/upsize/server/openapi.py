@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import swagger_ui
 import upsize
 from upsize.server.handling import Operation
 
+_PARAMETER, _CONVERTER = re.compile(r"{(\w+)"), re.compile(r":\w+}")
 ASSETS = Path(swagger_ui.__file__).parent / "static"
 
 PAGE = """<!doctype html>
@@ -47,6 +49,11 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
             if operation.body is not None:
                 content = {"schema": schema_of[operation.body], "example": operation.example}
                 described["requestBody"] = {"required": True, "content": {"application/json": content}}
+            if names := _PARAMETER.findall(path):
+                described["parameters"] = [
+                    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+                ]
+            path = _CONVERTER.sub("}", path)
             paths.setdefault(path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",

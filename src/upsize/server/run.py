@@ -17,6 +17,7 @@ import uvicorn
 
 from upsize.errors import UpsizeError
 from upsize.server.app import create_app
+from upsize.server.presence import announced
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
@@ -108,7 +109,8 @@ async def _serve(
             failure = error
     if service.state == "ok":
         log.info("Listening on %s", url_of(listener))
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        with announced(service.indexes_folder, url_of(listener)):
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if failure is None:
         await asyncio.to_thread(service.finish)
         await _linger(server, listener)

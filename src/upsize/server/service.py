@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from upsize.catalog import Kind
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Limits, Request, Result
 from upsize.errors import Unavailable, UnknownModel
+from upsize.evolve import Indexes, Models, home
 from upsize.server.metrics import Metrics
 
 State = Literal["starting", "ok", "draining"]
+T = TypeVar("T")
+
+SEARCHES, WRITES = 16, 8
+"""Calls to indexes at once. Searches have threads of their own: no write, however long, keeps one waiting."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,20 @@ class Service:
     state: State = "starting"
     created: int = field(default_factory=lambda: int(time.time()))
     models: tuple[ServedModel, ...] = ()
+    indexes_folder: Path = field(default_factory=home)
     _engine: Engine | None = None
+    _indexes: Indexes | None = None
+    _lanes: dict[str, ThreadPoolExecutor] = field(
+        default_factory=lambda: {
+            lane: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{lane}")
+            for lane, threads in (("search", SEARCHES), ("write", WRITES))
+        }
+    )
 
     def start(self, models: tuple[ServedModel, ...]) -> None:
         """Serve these models from now on."""
         self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
+        self._indexes = Indexes(self.indexes_folder, Models(self._engine))
         self.models = models
         self.metrics.watch(self._engine, {m.name: m.loaded for m in models})
         if self.state == "starting":
@@ -80,6 +96,16 @@ class Service:
         """Start a request; the future gets its result."""
         return self.require_ready().submit(model.name, request)
 
+    def indexes(self) -> Indexes:
+        """The indexes of this service's folder."""
+        self.require_ready()
+        assert self._indexes is not None  # made with the engine
+        return self._indexes
+
+    async def beside(self, lane: Literal["search", "write"], work: Callable[[], T]) -> T:
+        """Do what blocks in one of the threads for indexes."""
+        return await asyncio.get_running_loop().run_in_executor(self._lanes[lane], work)
+
     def queues(self) -> Mapping[str, tuple[int, int]]:
         """Name → (sequences, tokens) that wait."""
         return {m.name: self._engine.queue(m.name) for m in self.models} if self._engine else {}
@@ -89,7 +115,11 @@ class Service:
         self.state = "draining"
 
     def finish(self) -> None:
-        """Wait until everything accepted is answered, then stop the engine."""
+        """Wait until everything accepted is answered, then close the indexes and stop the engine."""
+        for threads in self._lanes.values():
+            threads.shutdown(wait=True)
+        if self._indexes is not None:
+            self._indexes.close()
         if self._engine is not None:
             self._engine.drain()
             self._engine.close()

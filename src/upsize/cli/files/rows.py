@@ -62,7 +62,7 @@ class TextRows:
         for record in islice(self.source.records(wanted), self.limit):
             text = record.fields.get(self.text_field)
             fault = record.fault or text_fault(repr(self.text_field), text) or id_fault(self.id_field, record)
-            id = record.fields[self.id_field] if self.id_field and not fault else None  # noqa: A001 (the field's name)
+            id = record.fields[self.id_field] if self.id_field and not fault else None
             yield Row(record.line, fault=fault) if fault else Row(record.line, id, text)
 
 
@@ -87,7 +87,7 @@ class PairRows:
             if fault or query is None or documents is None:
                 yield Row(record.line, fault=fault)
             else:
-                id = record.fields[self.id_field] if self.id_field else None  # noqa: A001 (the field's name)
+                id = record.fields[self.id_field] if self.id_field else None
                 yield Row(record.line, id, Pair(query, documents))
 
 

@@ -1,0 +1,411 @@
+"""`upsize index …`: texts that can be searched."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from upsize.cli import options as shared
+from upsize.cli.calls import ApiKey, BaseUrl, calls, labelled_queries, print_json
+from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
+from upsize.cli.files.records import copy_stdin, open_source
+from upsize.cli.files.rows import choose_text_field
+from upsize.cli.files.survey import listing, survey
+from upsize.errors import InvalidInput
+
+app = typer.Typer(
+    help="Texts that can be searched, and later moved to a larger model (`upsize evolve`).",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+CALL, CALL_CHARACTERS = 256, 1 << 20
+"""Documents, and characters, of one request."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Folder, hub id, or demo name. Default: demo-m.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(help="Dimension of the vectors. Default: the model's.")] = None,
+    coarse: Annotated[int | None, typer.Option(help="Keep vectors cut to so many values too, for a funnel.")] = None,
+    dtype: shared.Dtype = "auto",
+    max_length: shared.MaxLength = None,
+    store: Annotated[
+        str,
+        typer.Option(help="lancedb, postgresql://user@host/database, qdrant, or a Qdrant server's http:// address."),
+    ] = "lancedb",
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut documents that are too long instead of refusing them.")
+    ] = False,
+    instruction: Annotated[str | None, typer.Option(help="Of queries, in English. Default: the model's.")] = None,
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Make an index.
+
+    ```
+    upsize index create docs --model demo-xs
+    upsize index create docs -m Qwen/Qwen3-Embedding-0.6B --dim 512 --coarse 64
+    upsize index create docs -m demo-m --store postgresql://me@localhost/texts
+    ```
+    """
+    body = {
+        "name": name,
+        "model": shared.chosen_model(model, "demo-m"),
+        "dimension": dim,
+        "coarse": coarse,
+        "dtype": dtype,
+        "max_length": max_length,
+        "store": store,
+        "truncate": truncate,
+        "instruction": instruction,
+    }
+    with calls(base_url, api_key) as call:
+        status = call("POST", "/v1/indexes", body)
+    if json:
+        print_json(status)
+        return
+    made = status["generations"][0]
+    typer.echo(
+        f"{name}: {made['model']}, {made['dimension']} dimensions, {status['store']}. "
+        f"Add texts: upsize index add {name} FILE"
+    )
+
+
+@app.command()
+def add(
+    name: Name,
+    input: Annotated[  # noqa: A002 (the argument's name)
+        str,
+        typer.Argument(
+            metavar="FILE", help=".jsonl, .csv, .parquet, or .txt (a document a line); `-` for standard input."
+        ),
+    ],
+    text_field: Annotated[
+        str | None,
+        typer.Option(help="Field that holds the texts. Default: `text`, or the only one with text."),
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option(help="Field that names a document. Default: `id` or `_id`, or a digest of the text.")
+    ] = None,
+    format: shared.FormatOption = None,  # noqa: A002 (the option's name)
+    limit: shared.Limit = None,
+    skip_bad: shared.SkipBad = False,
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Write the documents of a file: new ones are added, others replaced, unchanged ones left alone.
+
+    Every row is checked first. Fields beside id and text become metadata, for filters. After any stop give the same
+    command again: what is there already is not embedded twice.
+
+    ```
+    upsize index add docs corpus.jsonl
+    upsize index add docs products.csv --text-field description --id-field sku
+    ```
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = open_source(input, format, lambda: copy_stdin(Path(folder) / "stdin"))
+        id_field = choose_id_field(source, id_field)
+        rows = DocumentRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
+        found = survey(rows, lambda _: None, skip_bad=skip_bad)
+        if found.skipped:
+            typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)
+        if id_field is None:
+            typer.echo("No id field: each document is called by a digest of its text.", err=True)
+        total = {"added": 0, "updated": 0, "unchanged": 0}
+        with calls(base_url, api_key) as call, tqdm(total=found.rows, unit="text", disable=None) as bar:
+            for batch in _batches(rows):
+                reply = call("POST", f"/v1/indexes/{name}/documents", {"documents": [d._asdict() for d in batch]})
+                for what, number in reply.items():
+                    total[what] += number
+                bar.update(len(batch))
+    if json:
+        print_json(total)
+    else:
+        typer.echo(", ".join(f"{number:,} {what}" for what, number in total.items()))
+
+
+def _batches(rows: DocumentRows) -> Iterator[list[FileDocument]]:
+    """Requests' worth. A document that comes twice goes into a request of its own, after the first."""
+    batch: dict[str, FileDocument] = {}
+    characters = 0
+    for row in rows:
+        if row.value is None:
+            continue
+        full = len(batch) == CALL or characters + len(row.value.text) > CALL_CHARACTERS
+        if batch and (full or row.value.id in batch):
+            yield list(batch.values())
+            batch, characters = {}, 0
+        batch[row.value.id] = row.value
+        characters += len(row.value.text)
+    if batch:
+        yield list(batch.values())
+
+
+@app.command()
+def delete(
+    name: Name,
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Documents to delete.")],
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete documents by their ids.
+
+    ```
+    upsize index delete docs a17 a18
+    ```
+    """
+    with calls(base_url, api_key) as call:
+        reply = call("POST", f"/v1/indexes/{name}/delete", {"ids": ids})
+    if json:
+        print_json(reply)
+        return
+    typer.echo(f"{len(reply['deleted'])} deleted")
+    if reply["not_found"]:
+        typer.echo(f"Not there: {', '.join(reply['not_found'])}", err=True)
+
+
+@app.command()
+def search(
+    name: Name,
+    query: Annotated[str, typer.Argument(metavar="QUERY")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Results.")] = 10,
+    filter: Annotated[  # noqa: A002 (the option's name)
+        str | None, typer.Option(metavar="JSON", help='On metadata, such as {"lang": "en", "year": {"gte": 2020}}.')
+    ] = None,
+    instruction: Annotated[str | None, typer.Option(help="The task, in English.")] = None,
+    dim: Annotated[int | None, typer.Option(help="The index's dimension, or its coarse one.")] = None,
+    rerank: Annotated[str | None, typer.Option(metavar="MODEL", help="Let this reranker reorder the first.")] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Documents that the reranker sees.")] = 20,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which rungs answered, and how long each took.")
+    ] = False,
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Search an index.
+
+    ```
+    upsize index search docs "how do plants eat light?" -k 3
+    upsize index search docs "refund" --filter '{"lang": "en"}' --rerank demo-rerank --explain
+    ```
+    """
+    body: dict[str, Any] = {"query": query, "k": k, "exact": exact, "explain": explain}
+    body |= {"instruction": instruction, "dimension": dim}
+    if filter:
+        try:
+            body["filter"] = jsonlib.loads(filter)
+        except ValueError as error:
+            raise InvalidInput(f"--filter is not JSON: {error}.") from None
+    if rerank:
+        body["rerank"] = {"model": rerank, "depth": depth}
+    with calls(base_url, api_key) as call:
+        reply = call("POST", f"/v1/indexes/{name}/search", body)
+    if json:
+        print_json(reply)
+        return
+    table = Table("score", "id", "text", box=None, pad_edge=False)
+    for result in reply["results"]:
+        text = " ".join(result["text"].split())
+        table.add_row(f"{result['score']:.3f}", result["id"], text[:160] + ("…" if len(text) > 160 else ""))
+    Console(markup=False, highlight=False).print(table if reply["results"] else "Nothing found.")
+    if explain:
+        told = reply["explain"]
+        parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in told["milliseconds"].items())
+        typer.echo(
+            f"{told['model']} ({told['generation']}, {told['fingerprint']}), {' → '.join(told['rungs'])}: {parts}"
+        )
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The index. None: all.")] = None,
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """What an index holds and does.
+
+    ```
+    upsize index status
+    upsize index status docs --json
+    ```
+    """
+    with calls(base_url, api_key) as call:
+        names = [name] if name else call("GET", "/v1/indexes")["indexes"]
+        told = [call("GET", f"/v1/indexes/{n}") for n in names]
+    if json:
+        print_json(told[0] if name else {"indexes": told})
+        return
+    table = Table("index", "documents", "generation", "model", "dimension", "vectors", "missing", "MB", box=None)
+    for index in told:
+        for generation in index["generations"]:
+            answers = generation["id"] == index["active"]
+            table.add_row(
+                index["name"],
+                f"{index['documents']:,}",
+                generation["id"] + (" answers" if answers else ""),
+                generation["model"],
+                str(generation["dimension"]),
+                f"{generation.get('vectors', '?'):,}" if "vectors" in generation else "unreadable",
+                f"{generation['missing']:,}",
+                f"{generation.get('bytes', 0) / 1e6:.1f}",
+            )
+    Console(markup=False, highlight=False, soft_wrap=True).print(
+        table if told else "No index yet. Make one: upsize index create NAME"
+    )
+    for index in told:
+        troubles = [index["trouble"], *(g.get("error") for g in index["generations"])]
+        for trouble in filter(None, troubles):
+            typer.echo(f"{index['name']}: {trouble}", err=True)
+
+
+@app.command()
+def ladder(
+    name: Name,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="L1: a reranker reorders the first; `none` leaves it.")
+    ] = None,
+    rescore: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` leaves it.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="How many it sees. Default: 20 for L1, 50 for L2.")] = None,
+    keep_bytes: Annotated[int, typer.Option(min=0, help="L2: of vectors that are kept.")] = 1 << 30,
+    funnel: Annotated[int | None, typer.Option(min=0, help="Candidates by coarse vectors; 0 leaves it.")] = None,
+    measure: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
+    ] = None,
+    depths: Annotated[str, typer.Option(help="With --measure: depths to compare, with commas between.")] = "20,50",
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """The steps before a move: a reranker, a larger model that rescores; set, leave, or measure them.
+
+    ```
+    upsize index ladder docs --rerank demo-rerank --depth 20
+    upsize index ladder docs --rescore demo-m --depth 50
+    upsize index ladder docs --measure labelled/
+    upsize index ladder docs --rerank none --rescore none
+    ```
+    """
+    body: dict[str, Any] = {}
+    for rung, model in (("rerank", rerank), ("rescore", rescore)):
+        if model == "none":
+            body[rung] = None
+        elif model:
+            body[rung] = {"model": model} | ({"depth": depth} if depth else {})
+    if body.get("rescore"):
+        body["rescore"]["keep_bytes"] = keep_bytes
+    if funnel is not None:
+        body["funnel"] = funnel or None
+    queries = labelled_queries(measure) if measure else None
+    with calls(base_url, api_key) as call:
+        told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
+        if queries is not None:
+            steps = [int(d) for d in depths.split(",")]
+            asked: dict[str, Any] = {"queries": queries, "rescore": steps if told["rescore"] else []}
+            asked["rerank"] = [{"model": told["rerank"]["model"], "depth": d} for d in steps] if told["rerank"] else []
+            told = call("POST", f"/v1/indexes/{name}/ladder/measure", asked)
+    if json:
+        print_json(told)
+    elif queries is not None:
+        show_ways(told)
+    else:
+        typer.echo(f"L1 rerank: {_rung(told['rerank'], 'model')}\nL2 rescore: {_rung(told['rescore'], 'generation')}")
+        typer.echo(f"funnel: {told['funnel'] or 'none'}")
+
+
+def _rung(setting: dict[str, Any] | None, what: str) -> str:
+    return f"{setting[what]}, the first {setting['depth']}" if setting else "none"
+
+
+def show_ways(told: dict[str, Any]) -> None:
+    """A comparison as a table."""
+    table = Table("way", told["metric"], "95 % interval", "p50", "p95", box=None)
+    for way in told["ways"]:
+        table.add_row(
+            way["name"],
+            f"{way['estimate']:.3f}",
+            f"{way['lower']:.3f} to {way['upper']:.3f}",
+            f"{way['p50_ms']:.1f} ms",
+            f"{way['p95_ms']:.1f} ms",
+        )
+    Console(markup=False, highlight=False).print(table)
+    for note in told["notes"]:
+        typer.echo(note, err=True)
+
+
+@app.command()
+def rebuild(
+    name: Name,
+    generation: Annotated[str | None, typer.Option(help="Default: the one that answers.")] = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Make the vectors again from the texts, for example after a table was damaged.
+
+    ```
+    upsize index rebuild docs
+    ```
+    """
+    with calls(base_url, api_key) as call:
+        call("POST", f"/v1/indexes/{name}/rebuild", {"generation": generation})
+        if call.local:
+            wait_for(call, name)
+
+
+def wait_for(call: Any, name: str) -> None:
+    """A progress bar until nothing is missing any more in the generations that are filled."""
+    with tqdm(unit="text", disable=None) as bar:
+        while True:
+            told = call("GET", f"/v1/indexes/{name}")
+            missing = sum(g["missing"] for g in told["generations"])
+            bar.total = max(bar.total or 0, missing)
+            bar.n = bar.total - missing
+            bar.set_postfix_str(told["trouble"] or "")
+            bar.refresh()
+            if not missing:
+                return
+            time.sleep(0.3)
+
+
+@app.command()
+def drop(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Remove an index, its texts included.
+
+    ```
+    upsize index drop docs --yes
+    ```
+    """
+    if not yes:
+        typer.confirm(f"Remove the index {name!r} with all its texts?", abort=True)
+    with calls(base_url, api_key) as call:
+        call("DELETE", f"/v1/indexes/{name}")
+    typer.echo(f"{name} is gone.")

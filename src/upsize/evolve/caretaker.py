@@ -1,0 +1,210 @@
+"""Caretaker: the threads of an index. One brings generations in step and tends them; one does what searches leave."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.engine import Lane
+from upsize.errors import Overloaded, UpsizeError
+from upsize.evolve.documents import Document
+from upsize.evolve.state import Generation
+
+if TYPE_CHECKING:
+    from upsize.evolve.index import Index
+    from upsize.evolve.search import Answer, Question
+
+log = logging.getLogger("upsize.evolve")
+
+TEND_AFTER = 64
+"""Writes to a table after which it is compacted."""
+IDLE = 0.5
+"""Seconds between looks at what there may be to do."""
+RETRY = 2.0
+"""Seconds until work that failed is tried again; twice as long each time, up to a minute."""
+QUEUED = 64
+"""Searches, and vectors to keep, that wait for the second thread; what is beyond is let go of."""
+FLUSH = 5.0
+"""Seconds after which popularity is written down."""
+MEMORY = 0.9
+"""Weight of the past in the rate that the time left is told from."""
+
+
+@dataclass
+class Progress:
+    """How fast a generation is filled."""
+
+    per_second: float = 0.0
+    last: float = 0.0
+
+    def did(self, documents: int, seconds: float) -> None:
+        """So many documents took so long."""
+        rate = documents / max(seconds, 1e-6)
+        self.per_second = rate if not self.per_second else MEMORY * self.per_second + (1 - MEMORY) * rate
+
+
+class Caretaker:
+    """What runs beside the answers of one index."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.trouble: str | None = None
+        """What went wrong last, until it goes right."""
+        self.progress: dict[str, Progress] = {}
+        self._popular: Counter[str] = Counter()
+        self._flushed = time.monotonic()
+        self._stopped, self._awake = threading.Event(), threading.Event()
+        self._beside: queue.Queue[Callable[[], None]] = queue.Queue(QUEUED)
+        self._threads = [
+            threading.Thread(target=self._fill_forever, name=f"upsize-fill-{index.name}", daemon=True),
+            threading.Thread(target=self._beside_forever, name=f"upsize-beside-{index.name}", daemon=True),
+        ]
+        self._filling = threading.Lock()
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, after the shard under way."""
+        self._stopped.set()
+        self._awake.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._flush()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._awake.set()
+
+    # the first thread: generations in step
+
+    def _fill_forever(self) -> None:
+        pause = IDLE
+        while not self._stopped.is_set():
+            try:
+                busy = self.step()
+                pause = 0.0 if busy else IDLE
+                self.trouble = None
+            except Overloaded as error:
+                pause = min(error.retry_after, IDLE)
+            except Exception as error:
+                pause = min(max(2 * pause, RETRY), 60.0)
+                told = str(error) if isinstance(error, UpsizeError) else f"{type(error).__name__}: {error}"
+                if told != self.trouble:
+                    log.error("%s: %s", self._index.name, told, exc_info=not isinstance(error, UpsizeError))
+                self.trouble = told
+            if pause:
+                self._awake.wait(pause)
+                self._awake.clear()
+
+    def step(self) -> bool:
+        """One step towards all generations in step; whether there was something to do. What fails in one of them does
+        not keep the others from theirs."""
+        busy = False
+        failed: Exception | None = None
+        with self._filling:
+            for generation in self._index.state.generations:
+                if self._stopped.is_set():
+                    break
+                try:
+                    busy |= self._step(generation)
+                except Exception as error:
+                    failed = failed or error
+        if failed:
+            raise failed
+        return busy
+
+    def _step(self, generation: Generation) -> bool:
+        index = self._index
+        busy = bool(index.generations.remove(generation))
+        if generation in index.state.filled:
+            started = time.monotonic()
+            done = index.generations.fill(generation, Lane.BULK, lambda: self._wanted(generation))
+            if done:
+                progress = self.progress.setdefault(generation.id, Progress())
+                progress.did(done, time.monotonic() - started)
+                busy = True
+        written = index.generations.written[generation.id]
+        if written >= TEND_AFTER or (written and not busy):
+            index.generations.tend(generation)
+        return busy
+
+    def _wanted(self, generation: Generation) -> bool:
+        return not self._stopped.is_set() and generation in self._index.state.filled
+
+    def bring_in_step(self, generation: Generation, most: int) -> int:
+        """Fill a generation now, in this thread, if no more than `most` documents are missing; how many still are."""
+        index = self._index
+        index.generations.remove(generation)
+        while 0 < (missing := index.documents.missing_count(generation.id)) <= most:
+            if not index.generations.fill(generation, Lane.INTERACTIVE):
+                break
+        return missing
+
+    # the second thread: what searches leave
+
+    def saw(self, question: Question, answer: Answer) -> None:
+        """A live search was answered."""
+        self._popular.update(answer.ids)
+        move = self._index.state.move
+        if move and question.query is not None and random.random() < move.shadow:
+            other = move.target if answer.generation.id == move.source else move.source
+            self._later(lambda: self._shadow(question, answer, other))
+
+    def keep(
+        self, generation: Generation, documents: Sequence[Document], vectors: NDArray[np.float32], most: int
+    ) -> None:
+        """Vectors that a search made of the larger model: kept while they take no more than `most` bytes."""
+        self._later(lambda: self._keep(generation, documents, vectors, most))
+
+    def _later(self, work: Callable[[], None]) -> None:
+        try:
+            self._beside.put_nowait(work)
+        except queue.Full:
+            log.debug("%s: too much to do beside the searches", self._index.name)
+
+    def _beside_forever(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                work: Callable[[], None] | None = self._beside.get(timeout=IDLE)
+            except queue.Empty:
+                work = None
+            try:
+                if work:
+                    work()
+                if time.monotonic() - self._flushed > FLUSH:
+                    self._flush()
+            except Exception as error:
+                log.warning("%s: %s", self._index.name, error, exc_info=not isinstance(error, UpsizeError))
+
+    def _shadow(self, question: Question, answer: Answer, other: str) -> None:
+        index = self._index
+        if index.state.move is None or self._stopped.is_set():
+            return
+        asked = replace(question, generation=other, lane=Lane.SHADOW, counted=False)
+        index.shadows.add(question.query or "", question.k, answer, index.search(asked))
+
+    def _keep(self, generation: Generation, documents: Sequence[Document], vectors: Any, most: int) -> None:
+        index = self._index
+        room = most // (4 * generation.dimension) - index.store.count(generation.table(index.name))
+        if room > 0:
+            index.generations.place(generation, documents[:room], vectors[:room])
+
+    def _flush(self) -> None:
+        counts, self._popular = self._popular, Counter()
+        self._flushed = time.monotonic()
+        if counts:
+            self._index.documents.found(counts)

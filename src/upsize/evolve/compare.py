@@ -1,0 +1,254 @@
+"""Ways to answer compared on labelled queries: quality by `choose`'s statistics, and what each way costs.
+
+Of a move: is the new generation worse, better, or cannot it be told? Of the ladder: which rung pays?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.choose.judge import CONFIDENCE, Judged, judge
+from upsize.choose.statistics import Sample
+from upsize.choose.words import number
+from upsize.engine import Lane
+from upsize.errors import InvalidInput, Refused
+from upsize.evolve.index import Index
+from upsize.evolve.labels import LabelledQuery, Relevant
+from upsize.evolve.search import Answer, Question
+from upsize.evolve.state import Rerank, Rescore
+from upsize.measure.datasets import RetrievalData, load_dataset
+from upsize.measure.tasks.ranking import judge as judge_ranking
+
+DEPTH = 10
+"""Results of each query that are judged: nDCG@10 looks at no more."""
+DELTA = 0.01
+"""Of the metric: a smaller difference does not matter."""
+
+Hear = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to answer."""
+
+    name: str
+    question: Question
+    """The settings of its questions."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Queries, and for each the index's documents that answer it."""
+
+    queries: tuple[str, ...]
+    judgements: Mapping[str, Mapping[str, int]]
+    """Place of the query, as a string → document's id → grade."""
+    notes: tuple[str, ...]
+
+
+def read_labelled(path: Path | str) -> tuple[list[LabelledQuery], tuple[str, ...]]:
+    """Labelled queries of a file or folder as `choose` reads them, and what was detected."""
+    data = load_dataset(path)
+    if not isinstance(data, RetrievalData) or not any(data.judgements.values()):
+        raise InvalidInput(f"{path} is {data.kind}; comparing answers needs queries with judgements (docs/data.md).")
+    judged = {d for grades in data.judgements.values() for d in grades}
+    texts = {id: text for id, text in zip(data.document_ids, data.documents, strict=True) if id in judged}
+    queries = [
+        LabelledQuery(query, tuple(Relevant(d, texts.get(d), grade) for d, grade in data.judgements[unit].items()))
+        for query, unit in zip(data.queries, data.traits.ids, strict=True)
+    ]
+    return queries, data.notes
+
+
+def place_labels(index: Index, queries: Sequence[LabelledQuery]) -> Labelled:
+    """Judgements put on the index's documents: by text where a text is given and stands in the index, otherwise by id.
+
+    What is judged relevant and not there is said; a query with nothing left of it is not asked. InvalidInput where
+    fewer than two are left.
+    """
+    every = [r for q in queries for r in q.relevant]
+    here = index.documents.get([r.id for r in every if r.id is not None])
+    unlike = [r.text for r in every if r.text is not None and (r.id not in here or here[r.id].text != r.text)]
+    by_text = index.documents.with_texts(unlike)
+
+    def find(relevant: Relevant) -> str | None:
+        by_id = relevant.id if relevant.id in here else None
+        return by_text.get(relevant.text, by_id) if relevant.text is not None else by_id
+
+    asked: list[str] = []
+    judgements: dict[str, dict[str, int]] = {}
+    lost = 0
+    for query in queries:
+        places = [(find(r), r.grade) for r in query.relevant]
+        lost += sum(grade > 0 and place is None for place, grade in places)
+        kept = {place: grade for place, grade in places if place is not None}
+        if any(grade > 0 for grade in kept.values()):
+            judgements[str(len(asked))] = kept
+            asked.append(query.query)
+    if len(asked) < 2:
+        raise InvalidInput(
+            f"Of the documents that are judged relevant, {index.name!r} holds those of {len(asked)} queries, and two "
+            "are the least. Judge documents of this index, by their ids or by their texts.",
+            param="queries",
+        )
+    notes = []
+    if lost:
+        notes.append(f"{lost:,} relevant documents are not in the index; they are not counted.")
+    if len(asked) < len(queries):
+        notes.append(f"{len(queries) - len(asked):,} queries have no relevant document in the index: not asked.")
+    return Labelled(tuple(asked), judgements, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was found of several ways, in their order."""
+
+    ways: tuple[str, ...]
+    values: NDArray[np.float64]
+    """(queries, ways): nDCG@10."""
+    seconds: NDArray[np.float64]
+    """(queries, ways): of each answer, asked alone."""
+    judged: Judged
+
+    def to_json(self) -> dict[str, Any]:
+        """Each way with its interval and latency, and every difference."""
+        quality, found = self.judged.quality, self.judged.differences
+        pairs = [(i, j) for i in range(len(self.ways)) for j in range(i + 1, len(self.ways))]
+        quantiles = np.quantile(self.seconds, [0.5, 0.95], axis=0) * 1e3
+        return {
+            "metric": "nDCG@10",
+            "queries": len(self.values),
+            "confidence": CONFIDENCE,
+            "ways": [
+                {
+                    "name": way,
+                    "estimate": float(quality.estimate[i]),
+                    "lower": float(quality.lower[i]),
+                    "upper": float(quality.upper[i]),
+                    "p50_ms": float(quantiles[0, i]),
+                    "p95_ms": float(quantiles[1, i]),
+                }
+                for i, way in enumerate(self.ways)
+            ],
+            "differences": [
+                {
+                    "from": self.ways[i],
+                    "to": self.ways[j],
+                    "estimate": float(found.estimate[k]),
+                    "lower": float(found.lower[k]),
+                    "upper": float(found.upper[k]),
+                    "p": float(self.judged.p_adjusted[k]),
+                }
+                for k, (i, j) in enumerate(pairs)
+            ],
+        }
+
+
+def compare_ways(
+    index: Index, data: Labelled, ways: Sequence[Way], *, delta: float = DELTA, seed: int = 0, hear: Hear | None = None
+) -> Compared:
+    """Ask every query in every way, one at a time. `hear` is told how many are done, of how many."""
+    values = np.empty((len(data.queries), len(ways)))
+    seconds = np.empty_like(values)
+    for w, way in enumerate(ways):
+        answers: list[Answer] = []
+        for q, query in enumerate(data.queries):
+            begun = time.perf_counter()
+            answers.append(index.search(replace(way.question, query=query, k=DEPTH, counted=False)))
+            seconds[q, w] = time.perf_counter() - begun
+            if hear:
+                hear(w * len(data.queries) + q + 1, values.size)
+        values[:, w] = _quality(data, answers)
+    return Compared(tuple(w.name for w in ways), values, seconds, judge(Sample(values), delta, seed=seed))
+
+
+def _quality(data: Labelled, answers: Sequence[Answer]) -> NDArray[np.float64]:
+    ids = sorted({id for answer in answers for id in answer.ids})
+    place = {id: p for p, id in enumerate(ids)}
+    ranking = np.full((len(answers), DEPTH), -1, np.int64)
+    for row, answer in enumerate(answers):
+        ranking[row, : len(answer.ids)] = [place[id] for id in answer.ids]
+    found = judge_ranking(ranking, list(data.judgements), ids, data.judgements, {"value": f"nDCG@{DEPTH}"})
+    return np.asarray(found["value"], np.float64)
+
+
+def compare_move(
+    index: Index,
+    queries: Sequence[LabelledQuery],
+    *,
+    delta: float = DELTA,
+    seed: int = 0,
+    hear: Hear | None = None,
+) -> dict[str, Any]:
+    """The verdict on a move, kept with it: `worse` where the new generation is surely below the old."""
+    move = index.state.move
+    if move is None:
+        raise Refused(f"{index.name!r} is not on a move: there are no two generations to compare.")
+    missing = index.documents.missing_count(move.target)
+    if missing:
+        raise Refused(
+            f"{missing:,} documents are still missing in the new generation, and would count against it. Compare when "
+            "the backfill is done."
+        )
+    data = place_labels(index, queries)
+    plain = Question(rerank=False, rescore=False, lane=Lane.BULK, exact=True)
+    ways = [
+        Way(index.state.generation(g).model + f" ({g})", replace(plain, generation=g))
+        for g in (move.source, move.target)
+    ]
+    compared = compare_ways(index, data, ways, delta=delta, seed=seed, hear=hear)
+    found = compared.judged.differences
+    lower, upper = float(found.lower[0]), float(found.upper[0])
+    estimate = number(float(found.estimate[0]))
+    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {len(data.queries):,} queries"
+    decision, reason = _words(ways[1].name, told, lower, upper, delta)
+    size = compared.judged.size
+    verdict = compared.to_json() | {
+        "decision": decision,
+        "worse": upper < 0,
+        "reason": reason,
+        "delta": delta,
+        "queries_needed": size.total if size and decision == "cannot_tell" else None,
+        "notes": list(data.notes),
+    }
+    index.change_move(verdict=verdict)
+    return verdict
+
+
+def _words(name: str, told: str, lower: float, upper: float, delta: float) -> tuple[str, str]:
+    if upper < 0:
+        return "worse", f"{name} is surely worse than what it would replace: {told}."
+    if lower > delta:
+        return "better", f"{name} is surely better than what it would replace: {told}."
+    if lower >= -delta:
+        return "not_worse", f"{name} is not worse than what it would replace by more than {delta:g}: {told}."
+    return "cannot_tell", f"Whether {name} is better or worse than what it would replace cannot be told: {told}."
+
+
+def compare_ladder(
+    index: Index,
+    queries: Sequence[LabelledQuery],
+    *,
+    rerank: Sequence[Rerank] = (),
+    rescore: Sequence[Rescore] = (),
+    hear: Hear | None = None,
+) -> dict[str, Any]:
+    """The rungs on labelled queries: L0, each reranking, each rescoring, and of a move L3."""
+    data = place_labels(index, queries)
+    plain = Question(rerank=False, rescore=False, lane=Lane.INTERACTIVE)
+    ways = [Way("L0", plain)]
+    ways += [Way(f"L1 {r.model}, {r.depth}", replace(plain, rerank=r)) for r in rerank]
+    ways += [
+        Way(f"L2 {index.state.generation(r.generation).model}, {r.depth}", replace(plain, rescore=r)) for r in rescore
+    ]
+    move = index.state.move
+    if move and not index.documents.missing_count(move.target):
+        ways.append(Way(f"L3 {index.state.generation(move.target).model}", replace(plain, generation=move.target)))
+    return compare_ways(index, data, ways, hear=hear).to_json() | {"notes": list(data.notes)}

@@ -1,0 +1,20 @@
+"""Labels: queries, and what was judged for them, as they travel."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A judged document: by its id in the index, by its text, or both."""
+
+    id: str | None = None
+    text: str | None = None
+    grade: int = 1
+
+
+class LabelledQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A query and what was judged for it."""
+
+    query: str
+    relevant: tuple[Relevant, ...]

@@ -1,0 +1,69 @@
+"""The ladder's settings: a reranker, a larger model that rescores, a funnel. Each is one call away, and one back."""
+
+from __future__ import annotations
+
+from upsize.errors import InvalidInput, Refused
+from upsize.evolve.index import Index
+from upsize.evolve.state import Generation, Rerank, Rescore
+
+DEPTHS = range(1, 1001)
+
+
+def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
+    """L1: let a reranker reorder the first `depth`; None leaves it. Loads the reranker, so that what is wrong with it
+    shows now."""
+    if model is None:
+        index.change(rerank=None)
+        return
+    _check_depth(depth)
+    index.models.hold(index.name, index.models.reranker(model))
+    index.change(rerank=Rerank(model, depth))
+
+
+def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
+    """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
+    leaves it, and drops them unless a move is under way to that model."""
+    state = index.state
+    if model is None:
+        if state.rescore:
+            left = state.generation(state.rescore.generation)
+            if state.move and left.id in (state.move.source, state.move.target):
+                index.change(rescore=None)
+            else:
+                index.drop_generation(left, rescore=None)
+        return
+    _check_depth(depth)
+    if keep_bytes < 0:
+        raise InvalidInput(f"keep_bytes is {keep_bytes}; give 0 or more.", param="keep_bytes")
+    generation = _larger(index, model)
+    if state.rescore and state.rescore.generation != generation.id and not state.move:
+        old = state.generation(state.rescore.generation)
+        index.drop_generation(old, rescore=None)
+    index.change(rescore=Rescore(generation.id, depth, keep_bytes))
+
+
+def _larger(index: Index, model: str) -> Generation:
+    for generation in index.state.generations:
+        if generation.model == model:
+            if generation.id == index.state.active:
+                raise Refused(f"{model} is what {index.name!r} searches with already.")
+            return generation
+    return index.add_generation(model)
+
+
+def set_funnel(index: Index, candidates: int | None) -> None:
+    """Search coarse vectors first, and score so many by their whole vectors; None leaves it."""
+    if candidates is not None:
+        _check_depth(candidates)
+        serving = index.state.serving
+        if serving.coarse is None:
+            raise Refused(
+                f"{index.name!r} keeps no coarse vectors: create it, or move it, with --coarse, "
+                f"for example {max(32, serving.dimension // 4)}."
+            )
+    index.change(funnel=candidates)
+
+
+def _check_depth(depth: int) -> None:
+    if depth not in DEPTHS:
+        raise InvalidInput(f"depth is {depth}; give {DEPTHS[0]} to {DEPTHS[-1]}.", param="depth")

@@ -1,0 +1,179 @@
+"""The move of an index from one model to another: start, pause, switch, roll back, finish.
+
+    start → backfill ⇄ paused → switched ⇄ rolled back → finish
+
+From the start on both generations are kept in step: writes and deletes reach both, whichever answers. A switch is one
+replacement of `index.json`; so is the way back. `finish` drops the generation that does not answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from upsize.errors import Refused
+from upsize.evolve.index import Index
+from upsize.evolve.plan import MovePlan
+from upsize.evolve.state import Generation, Move, now
+
+TAIL = 2000
+"""Documents that a switch waits for; with more missing it is refused."""
+
+
+def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float = 0.0, force: bool = False) -> Move:
+    """Begin to fill the generation of the plan's model beside the one that answers, or go on after a pause.
+
+    Refused while another move is under way, or for what the plan found that will not fit, unless `force`.
+    """
+    state = index.state
+    if state.move:
+        target = state.generation(state.move.target)
+        if state.move.phase == "paused" and plan.model == target.model:
+            move = index.change_move(phase="backfill")
+            index.caretaker.wake()
+            return move
+        raise Refused(
+            f"{index.name!r} is on a move already, to {target.model} ({state.move.phase}). Finish that one first: "
+            f"upsize evolve switch {index.name}, then finish; or finish --force to give it up."
+        )
+    if plan.problems and not force:
+        raise Refused(
+            f"The move to {plan.model} will not fit: {' '.join(plan.problems)} (--force starts it all the same.)"
+        )
+    target = _target(index, plan)
+    index.documents.order_by_popularity(target.id)
+    index.shadows.clear()
+    move = Move(state.active, target.id, "backfill", now(), shadow, canary, index.documents.missing_count(target.id))
+    index.change(move=move)
+    index.caretaker.wake()
+    return move
+
+
+def _target(index: Index, plan: MovePlan) -> Generation:
+    """The generation to fill: one that rescoring has begun, with its vectors as a head start, or a new one."""
+    for generation in index.state.generations:
+        if generation.id != index.state.active and generation.fingerprint == plan.fingerprint:
+            return generation
+    return index.add_generation(
+        plan.model, dtype=plan.dtype, dimension=plan.dimension, coarse=plan.coarse, max_length=plan.max_length
+    )
+
+
+def pause(index: Index) -> Move:
+    """Fill no further until it is started again."""
+    move = _under_way(index)
+    if move.phase != "backfill":
+        raise Refused(f"The move of {index.name!r} is {move.phase}; there is no backfill to pause.")
+    return index.change_move(phase="paused")
+
+
+def tune(index: Index, *, shadow: float | None = None, canary: float | None = None) -> Move:
+    """Change the shares of searches that are compared in the shadow, and that the new generation answers."""
+    shares = (("shadow", shadow), ("canary", canary))
+    return index.change_move(**{name: share for name, share in shares if share is not None})
+
+
+def switch(index: Index, *, force: bool = False) -> Move:
+    """Let the new generation answer. Refused while documents are missing in it, or while it was judged worse on
+    labelled queries, unless `force`; one with documents missing is then switched to all the same."""
+    move = _under_way(index)
+    if move.phase == "switched":
+        raise Refused(f"{index.name!r} has been switched already. The way back: upsize evolve rollback {index.name}.")
+    if move.verdict and move.verdict["worse"] and not force:
+        raise Refused(f"The new generation was judged worse: {move.verdict['reason']} (--force switches all the same.)")
+    return _turn(index, move, move.target, "switched", force)
+
+
+def rollback(index: Index) -> Move:
+    """Let the old generation answer again."""
+    move = _under_way(index)
+    if move.phase != "switched":
+        raise Refused(f"{index.name!r} has not been switched; there is nothing to roll back.")
+    return _turn(index, move, move.source, "rolled back", False)
+
+
+def _turn(index: Index, move: Move, to: str, phase: Any, force: bool) -> Move:
+    generation = index.state.generation(to)
+    if not force:
+        _require_complete(index, generation, index.caretaker.bring_in_step(generation, TAIL))
+    with index.paused_writes():  # the last few, with nobody adding more
+        missing = index.caretaker.bring_in_step(generation, TAIL)
+        if not force:
+            _require_complete(index, generation, missing)
+        turned = msgspec.structs.replace(move, phase=phase, canary=0.0)
+        index.change(active=to, move=turned)
+    index.store.point(index.name, generation.table(index.name))
+    return turned
+
+
+def _require_complete(index: Index, generation: Generation, missing: int) -> None:
+    if missing:
+        raise Refused(
+            f"{missing:,} of {index.documents.count():,} documents are still missing in {generation.model}. Wait for "
+            f"the backfill (upsize evolve status {index.name}), or --force, and searches will not find them yet."
+        )
+    refused, examples = index.documents.refused(generation.id, 1)
+    if refused:
+        raise Refused(
+            f"{generation.model} cannot embed {refused:,} of the documents, for example {examples[0]['id']!r}: "
+            f"{examples[0]['reason']} Delete or shorten them, or --force, and searches will not find them."
+        )
+
+
+def finish(index: Index, *, force: bool = False) -> str:
+    """Drop the generation that does not answer; the move is over. Before a switch only by `force`: the move is then
+    given up. Gives the id of what was dropped."""
+    move = _under_way(index)
+    if move.phase in ("backfill", "paused") and not force:
+        raise Refused(
+            f"{index.name!r} has not been switched: finish would drop what was made of the new generation. "
+            "Switch first, or --force to give the move up."
+        )
+    state = index.state
+    other = move.source if state.active == move.target else move.target
+    dropped = state.generation(other)
+    rescore = state.rescore if state.rescore and state.rescore.generation not in (other, state.active) else None
+    index.drop_generation(dropped, move=None, rescore=rescore)
+    return other
+
+
+def status(index: Index) -> dict[str, Any]:
+    """How far it is: documents, rate, time left, what troubles it; how alike the generations answer."""
+    move = index.state.move
+    if move is None:
+        return {"index": index.name, "phase": "none", "active": index.state.active}
+    target = index.state.generation(move.target)
+    missing, total = index.documents.missing_count(target.id), index.documents.count()
+    progress = index.caretaker.progress.get(target.id)
+    rate = progress.per_second if progress else 0.0
+    refused, examples = index.documents.refused(target.id)
+    return {
+        "index": index.name,
+        "phase": move.phase,
+        "ready": not missing and not refused,
+        "active": index.state.active,
+        "source": {"generation": move.source, "model": index.state.generation(move.source).model},
+        "target": {"generation": move.target, "model": target.model, "dimension": target.dimension},
+        "started": move.started,
+        "documents": total,
+        "embedded": total - missing - refused,
+        "missing": missing,
+        "refused": refused,
+        "refused_examples": examples,
+        "documents_per_second": rate,
+        "seconds_left": missing / rate if missing and rate and move.phase == "backfill" else (None if missing else 0.0),
+        "behind": {g.id: index.documents.missing_count(g.id) for g in index.state.filled},
+        "shadow": move.shadow,
+        "canary": move.canary,
+        "agreement": index.shadows.summary(),
+        "verdict": move.verdict,
+        "trouble": index.caretaker.trouble,
+    }
+
+
+def _under_way(index: Index) -> Move:
+    move = index.state.move
+    if move is None:
+        raise Refused(f"{index.name!r} is not on a move. Start one: upsize evolve start {index.name} --to MODEL.")
+    return move

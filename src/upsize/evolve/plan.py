@@ -1,0 +1,153 @@
+"""What a move would take: hours, bytes, money, memory, and what will not fit. Nothing is changed by it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from upsize.compute import plan as compute_plan
+from upsize.compute import this_machine
+from upsize.engine import Lane
+from upsize.errors import InvalidInput, UpsizeError
+from upsize.evolve.index import Index
+from upsize.model import check_dimension, locate, open_checkpoint
+from upsize.space import Fingerprint
+
+SAMPLE = 512
+"""Documents whose tokens are counted and, for SECONDS, embedded."""
+SECONDS = 3.0
+SHARE = 32
+"""Documents of a request while the rate is measured."""
+OVERHEAD = 1.15
+"""Bytes on disk for each of a vector's, ids and metadata included."""
+COMPACTING = 2
+"""Times a table's size that it may take while it is compacted."""
+
+
+@dataclass(frozen=True)
+class MovePlan:
+    """What a move to a model would take."""
+
+    model: str
+    dtype: str
+    dimension: int
+    coarse: int | None
+    max_length: int | None
+    fingerprint: Fingerprint | None
+    """None where the model cannot be loaded here."""
+    documents: int
+    tokens: int
+    """Of all documents, from a sample's mean."""
+    tokens_per_second: float | None
+    """Measured here just now, with whatever else this machine was doing."""
+    hours: float | None
+    vector_bytes: int
+    disk_free: int | None
+    memory_bytes: int
+    """Weights, and activations at the longest text."""
+    memory_free: int
+    money: float | None
+    problems: tuple[str, ...]
+    """What will not fit, each with what to do."""
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"fingerprint": self.fingerprint.id if self.fingerprint else None}
+
+
+def plan_move(
+    index: Index,
+    to: str,
+    *,
+    dtype: str = "auto",
+    dimension: int | None = None,
+    coarse: int | None = None,
+    max_length: int | None = None,
+    price: float | None = None,
+    seconds: float = SECONDS,
+) -> MovePlan:
+    """Look at the model, load it if it fits, and time it on some of the index's own texts.
+
+    `price` is what an hour of this machine costs. Raises CheckpointError and HubError for a model that is not there,
+    InvalidInput for a dimension that it does not have.
+    """
+    checkpoint = open_checkpoint(locate(to), "embedding")
+    machine = this_machine()
+    problems: list[str] = []
+    notes: list[str] = []
+    size = check_dimension(dimension, checkpoint.config.hidden_size)
+    largest = index.store.largest_dimension
+    if largest is not None and size > largest:
+        problems.append(
+            f"{to} gives {size:,} dimensions and {index.store.kind} indexes {largest:,} at most: plan it with "
+            f"--dim {largest}, which keeps nearly all of its quality."
+        )
+    fingerprint, rate, memory = None, None, 0
+    sample = index.documents.some(SAMPLE)
+    total = index.documents.count()
+    encode = [checkpoint.tokenizer.encode(d.text) for d in sample]
+    lengths = [min(len(ids) + 1, max_length or checkpoint.context) for ids in encode]
+    tokens = int(np.mean(lengths) * total) if lengths else 0
+    try:
+        derived = compute_plan(checkpoint, machine, dtype=dtype, max_length=max_length)
+    except InvalidInput:
+        raise
+    except UpsizeError as error:
+        problems.append(str(error))
+    else:
+        memory = derived.weight_bytes + derived.work_bytes
+        notes += derived.notes
+        name = index.models.embedder(to, dtype, max_length)
+        index.models.hold(index.name, name)
+        fingerprint = index.models.loaded(name).fingerprint.at(size)
+        if sample:
+            rate = _rate(index, name, [d.text for d in sample], seconds)
+    stored = int(total * OVERHEAD * 4 * (size + (coarse or 0)))
+    free = shutil.disk_usage(index.folder).free if index.store.kind == "lancedb" else None
+    if free is not None and COMPACTING * stored > free:
+        problems.append(
+            f"Its vectors take {stored:,} bytes, and {COMPACTING} times that while they are compacted; "
+            f"{free:,} are free on the disk of {index.folder}. Free some space, or plan a smaller --dim."
+        )
+    hours = tokens / rate / 3600 if rate else None
+    return MovePlan(
+        model=to,
+        dtype=dtype,
+        dimension=size,
+        coarse=coarse,
+        max_length=max_length,
+        fingerprint=fingerprint,
+        documents=total,
+        tokens=tokens,
+        tokens_per_second=rate,
+        hours=hours,
+        vector_bytes=stored,
+        disk_free=free,
+        memory_bytes=memory,
+        memory_free=machine.available,
+        money=None if price is None or hours is None else price * hours,
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def _rate(index: Index, name: str, texts: list[str], seconds: float) -> float:
+    """Tokens a second of the index's own texts, in the lane of the backfill; one share to warm up."""
+    done, begun = 0, None
+    for first in range(0, len(texts), SHARE):
+        share = texts[first : first + SHARE]
+        result = index.models.start(name, share, 32, lane=Lane.BULK, truncate=True).result()
+        if begun is None:
+            begun = time.monotonic()
+            first_tokens = sum(result.tokens)
+            continue
+        done += sum(result.tokens)
+        if time.monotonic() - begun > seconds:
+            break
+    elapsed = time.monotonic() - (begun or 0.0)
+    return done / elapsed if done else first_tokens / max(result.times.total, 1e-6)

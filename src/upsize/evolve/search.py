@@ -1,0 +1,243 @@
+"""Search: the ladder from a small model's nearest to a large one's judgement, and what each rung costs.
+
+    L0   the nearest by the generation that answers
+    L2   the first of them scored again by a larger model's generation, which keeps the vectors that it makes
+    L1   the first of them scored again by a reranker
+
+Each rung is a setting of the index, and may be asked for or left out by a single question.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.engine import Lane
+from upsize.errors import FingerprintMismatch, InvalidInput
+from upsize.evolve.documents import Document
+from upsize.evolve.state import Generation, Rerank, Rescore
+from upsize.model import probability
+from upsize.store import Filter, Hit
+from upsize.store.base import cut
+
+if TYPE_CHECKING:
+    from upsize.evolve.index import Index
+
+MOST = 1000
+"""Results of one search."""
+SLACK = 16
+"""Hits that are fetched beyond those wanted, in place of documents that were deleted a moment ago."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One search. What is None is the index's own setting."""
+
+    query: str | None = None
+    vector: Sequence[float] | None = None
+    """In place of a query's text: its vector, of the space named by `fingerprint`."""
+    fingerprint: str | None = None
+    k: int = 10
+    where: Filter = ()
+    instruction: str | None = None
+    dimension: int | None = None
+    rerank: Rerank | bool | None = None
+    """False leaves the reranker out."""
+    rescore: Rescore | bool | None = None
+    """False leaves the larger model out."""
+    funnel: int | None = None
+    """Candidates by coarse vectors; 0 for none."""
+    exact: bool = False
+    generation: str | None = None
+    """For comparisons: another than that which answers."""
+    lane: Lane = Lane.INTERACTIVE
+    counted: bool = True
+    """Whether it is a live search: it counts for popularity, and may be compared in the shadow."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One document of an answer."""
+
+    document: Document
+    score: float
+    """Of the last rung: cosine, or a reranker's probability of yes."""
+    scores: Mapping[str, float]
+    """Of each rung that saw it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, best first, and how."""
+
+    found: list[Found]
+    generation: Generation
+    rungs: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each part."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the documents, best first."""
+        return [f.document.id for f in self.found]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
+        self._last = now
+
+
+class Searcher:
+    """Answers questions of one index."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def ask(self, question: Question) -> Answer:
+        """Climb the rungs that are set or asked for."""
+        index, state, clock = self._index, self._index.state, _Clock()
+        if not 1 <= question.k <= MOST:
+            raise InvalidInput(f"k is {question.k}; give 1 to {MOST}.", param="k")
+        generation = state.generation(question.generation) if question.generation else self._answering()
+        rerank = _setting(question.rerank, state.rerank)
+        rescore = _setting(question.rescore, state.rescore)
+        depth = max(question.k, rerank.depth if rerank else 0, rescore.depth if rescore else 0)
+        vector = self._vector(question, generation)
+        clock("embed")
+        funnel = state.funnel if question.funnel is None else question.funnel
+        hits = index.store.search(
+            generation.table(index.name),
+            vector,
+            depth + SLACK,
+            where=question.where,
+            exact=question.exact,
+            coarse=max(funnel, depth) if funnel and generation.coarse else None,
+        )
+        clock("search")
+        documents = index.documents.get([hit.id for hit in hits])
+        found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in _standing(hits, documents)][:depth]
+        clock("texts")
+        rungs = ["L0"]
+        if found and rescore and rescore.generation != generation.id:
+            found = self._rescored(question, found, rescore)
+            rungs.append("L2")
+            clock("rescore")
+        if found and rerank:
+            found = self._reranked(question, found, rerank)
+            rungs.append("L1")
+            clock("rerank")
+        answer = Answer(found[: question.k], generation, tuple(rungs), clock.seconds)
+        if question.counted and not question.generation:
+            index.caretaker.saw(question, answer)
+        return answer
+
+    def _answering(self) -> Generation:
+        """That which answers; of a move with a canary, by chance the new one, once nothing is missing in it."""
+        index, state = self._index, self._index.state
+        move = state.move
+        chosen = move and move.phase == "backfill" and move.canary and random.random() < move.canary
+        if move and chosen and not index.documents.missing_count(move.target):
+            return state.generation(move.target)
+        return state.serving
+
+    def _vector(self, question: Question, generation: Generation) -> NDArray[np.float32]:
+        dimension = question.dimension or generation.dimension
+        if dimension not in (generation.dimension, generation.coarse):
+            there = " or ".join(str(d) for d in (generation.dimension, generation.coarse) if d)
+            raise InvalidInput(f"dimension is {dimension}; this index holds vectors of {there}.", param="dimension")
+        if (question.query is None) == (question.vector is None):
+            raise InvalidInput("Give a query's text, or its vector with its fingerprint.", param="query")
+        if question.vector is not None:
+            return cut(self._given(question, generation), dimension)
+        assert question.query is not None
+        if not question.query.strip():
+            raise InvalidInput("The query is empty.", param="query")
+        index = self._index
+        return index.models.embed_query(
+            index.models.of(generation), question.query, dimension, self._instruction(question), question.lane
+        )
+
+    def _given(self, question: Question, generation: Generation) -> NDArray[np.float32]:
+        """A vector that the client brought: of this generation's space, or refused."""
+        wanted = generation.fingerprint
+        if question.fingerprint != wanted.id:
+            what = f"is of the space {question.fingerprint}" if question.fingerprint else "comes without a fingerprint"
+            raise FingerprintMismatch(
+                f"The query's vector {what}; generation {generation.id} of {self._index.name!r} holds vectors of "
+                f"{wanted.id} ({generation.model}, {generation.dimension} dimensions, {wanted.dtype}). Vectors of two "
+                "spaces cannot be compared: send the text, or a vector of that model with its fingerprint."
+            )
+        vector = np.asarray(question.vector, np.float32)
+        if vector.shape != (generation.dimension,) or not np.isfinite(vector).all() or not vector.any():
+            raise InvalidInput(
+                f"vector: {generation.dimension} finite numbers are wanted, not all zero; these are {vector.size}.",
+                param="vector",
+            )
+        return vector
+
+    def _instruction(self, question: Question) -> str | None:
+        return question.instruction if question.instruction is not None else self._index.state.instruction
+
+    def _text(self, question: Question, rung: str) -> str:
+        if question.query is None:
+            raise InvalidInput(f"{rung} needs the query's text, not its vector.", param="query")
+        return question.query
+
+    def _rescored(self, question: Question, found: list[Found], rescore: Rescore) -> list[Found]:
+        """By the larger model's cosine. Vectors that it has of the texts as they stand are used; the others are made,
+        and kept while there is room."""
+        index = self._index
+        larger = index.state.generation(rescore.generation)
+        name = index.models.of(larger)
+        text = self._text(question, "Rescoring")
+        query = index.models.start(name, [text], larger.dimension, query=True, instruction=self._instruction(question))
+        first = found[: max(rescore.depth, question.k)]
+        kept = index.store.vectors(larger.table(index.name), [f.document.id for f in first])
+        vectors = {id: v for id, (number, v) in kept.items()}
+        new = [f.document for f in first if kept.get(f.document.id, (-1,))[0] != f.document.number]
+        if new:
+            texts = [d.text for d in new]
+            made = index.models.start(name, texts, larger.dimension, truncate=True).result().values
+            vectors |= {d.id: made[i] for i, d in enumerate(new)}
+            index.caretaker.keep(larger, new, made, rescore.keep_bytes)
+        wanted = query.result().values[0]
+        scores = np.array([vectors[f.document.id] @ wanted for f in first])
+        return _by(first, scores, "larger")
+
+    def _reranked(self, question: Question, found: list[Found], rerank: Rerank) -> list[Found]:
+        index = self._index
+        first = found[: max(rerank.depth, question.k)]
+        name = index.models.reranker(rerank.model)
+        index.models.hold(index.name, name)
+        texts = [f.document.text for f in first]
+        odds = index.models.score(name, self._text(question, "Reranking"), texts, self._instruction(question))
+        return _by(first, probability(odds), "reranker")
+
+
+def _setting(asked: Any, own: Any) -> Any:
+    """What a question asks, or else the index's setting; False is none."""
+    if asked is None or asked is True:
+        return own
+    return asked or None
+
+
+def _standing(hits: Sequence[Hit], documents: Mapping[str, Document]) -> list[Hit]:
+    """Without those whose document was deleted."""
+    return [hit for hit in hits if hit.id in documents]
+
+
+def _by(found: Sequence[Found], scores: NDArray[np.floating[Any]], rung: str) -> list[Found]:
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [Found(found[i].document, float(scores[i]), {**found[i].scores, rung: float(scores[i])}) for i in order]

@@ -1,0 +1,83 @@
+"""Shadows: live searches that were asked of the other generation too, and how alike the answers are.
+
+Never called quality: that the larger model ranks otherwise does not say that it ranks better. The searches that differ
+most are the ones to label first.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+from upsize.evolve.agreement import overlap, rank_biased_overlap
+from upsize.evolve.search import Answer
+
+FILE = "shadows.sqlite"
+KEPT = 10_000
+"""Of the latest."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shadows (
+    number INTEGER PRIMARY KEY, pair TEXT NOT NULL, query TEXT NOT NULL, k INTEGER NOT NULL,
+    overlap REAL NOT NULL, rbo REAL NOT NULL, answered TEXT NOT NULL, other TEXT NOT NULL);
+"""
+
+
+class Shadows:
+    """Of one index. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._turn = threading.Lock()
+        self._connection = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = OFF")  # lost, they are collected again
+        self._connection.executescript(_SCHEMA)
+
+    def add(self, query: str, k: int, answered: Answer, other: Answer) -> None:
+        """One search, answered by one generation and asked of another."""
+        pair = "→".join((answered.generation.id, other.generation.id))
+        alike = overlap(answered.ids, other.ids, k), rank_biased_overlap(answered.ids, other.ids)
+        lists = [
+            json.dumps([{"id": f.document.id, "text": f.document.text[:200]} for f in a.found])
+            for a in (answered, other)
+        ]
+        with self._turn:
+            c = self._connection
+            c.execute(
+                "INSERT INTO shadows (pair, query, k, overlap, rbo, answered, other) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (pair, query, k, *alike, *lists),
+            )
+            c.execute("DELETE FROM shadows WHERE number <= (SELECT max(number) FROM shadows) - ?", (KEPT,))
+
+    def clear(self) -> None:
+        """Forget them: another move begins."""
+        with self._turn:
+            self._connection.execute("DELETE FROM shadows")
+
+    def summary(self, examples: int = 5) -> dict[str, Any]:
+        """How many, how alike on the mean, and those that differ most."""
+        with self._turn:
+            c = self._connection
+            number, alike, rbo = c.execute("SELECT count(*), avg(overlap), avg(rbo) FROM shadows").fetchone()
+            rows = c.execute(
+                "SELECT query, overlap, rbo, answered, other FROM shadows GROUP BY query ORDER BY rbo, number LIMIT ?",
+                (examples,),
+            ).fetchall()
+        return {
+            "searches": number,
+            "overlap": alike,
+            "rank_biased_overlap": rbo,
+            "differ_most": [
+                {"query": q, "overlap": o, "rank_biased_overlap": r, "answered": json.loads(a), "other": json.loads(b)}
+                for q, o, r, a, b in rows
+            ],
+            "note": "Agreement of two models, not quality. Label the queries that differ most, then compare.",
+        }
+
+    def close(self) -> None:
+        """Let go."""
+        with self._turn:
+            self._connection.close()

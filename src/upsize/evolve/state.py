@@ -1,0 +1,189 @@
+"""State: what an index is set to, in one file that is replaced as a whole. Its `active` is the pointer.
+
+`index.json` is not derived from anything, unlike all else in an index's folder but the journal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from upsize.errors import Refused, UpsizeError
+from upsize.space import Fingerprint
+from upsize.store import Table
+
+FILE = "index.json"
+
+MIGRATIONS: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = ()
+"""The n-th takes a state of schema n, counted from 1, to schema n + 1."""
+
+Phase = Literal["backfill", "paused", "switched", "rolled back"]
+
+
+def table_name(index: str, generation: str) -> str:
+    """Of a generation's table in the store."""
+    return f"upsize_{index}_{generation}"
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """A set of vectors of one fingerprint: which model makes them, and how."""
+
+    id: str
+    model: str
+    """A folder, a hub id, or a demo name."""
+    dtype: str
+    max_length: int
+    fingerprint: Fingerprint
+    """Of the vectors, at their dimension."""
+    coarse: int | None = None
+    created: str = ""
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return self.fingerprint.dimension
+
+    def table(self, index: str) -> Table:
+        """Its place in the store."""
+        return Table(table_name(index, self.id), self.dimension, self.coarse)
+
+
+class Rerank(msgspec.Struct, frozen=True):
+    """L1: a reranker reorders the first `depth`."""
+
+    model: str
+    depth: int = 20
+
+
+class Rescore(msgspec.Struct, frozen=True):
+    """L2: a generation that is not filled scores the first `depth`, and keeps the vectors that it makes."""
+
+    generation: str
+    depth: int = 50
+    keep_bytes: int = 1 << 30
+
+
+class Move(msgspec.Struct, frozen=True):
+    """The way from one generation to another."""
+
+    source: str
+    target: str
+    phase: Phase
+    started: str
+    shadow: float = 0.05
+    """Share of the searches that are asked of the other generation too, for comparison only."""
+    canary: float = 0.0
+    """Share of the searches that are answered by the target before the switch."""
+    documents: int = 0
+    """That had to be embedded when it began."""
+    verdict: dict[str, Any] | None = None
+    """Of the last comparison on labelled queries."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """An index's settings. A change makes a new one."""
+
+    schema: int
+    name: str
+    created: str
+    store: str
+    generations: tuple[Generation, ...]
+    active: str
+    next_generation: int = 2
+    truncate: bool = False
+    instruction: str | None = None
+    """Of queries, where not the model's own default."""
+    rerank: Rerank | None = None
+    rescore: Rescore | None = None
+    funnel: int | None = None
+    """Candidates by coarse vectors, where the generation has some."""
+    move: Move | None = None
+
+    def generation(self, wanted: str) -> Generation:
+        """By its id; Refused where it is not there."""
+        for generation in self.generations:
+            if generation.id == wanted:
+                return generation
+        raise Refused(
+            f"The index {self.name!r} has no generation {wanted!r}: {', '.join(g.id for g in self.generations)}."
+        )
+
+    @property
+    def serving(self) -> Generation:
+        """That which answers searches."""
+        return self.generation(self.active)
+
+    @property
+    def filled(self) -> tuple[Generation, ...]:
+        """Those that shall hold every document: the one that serves, and the other end of a move."""
+        ids = {self.active}
+        if self.move and self.move.phase != "paused":
+            ids |= {self.move.source, self.move.target}
+        return tuple(g for g in self.generations if g.id in ids)
+
+    def replace(self, **changes: Any) -> State:
+        """With changes."""
+        return msgspec.structs.replace(self, **changes)
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def current_schema(migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = MIGRATIONS) -> int:
+    """What is written today."""
+    return len(migrations) + 1
+
+
+def read_state(folder: Path, migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = MIGRATIONS) -> State:
+    """The state of an index's folder. One of an older schema is brought up to date in memory; UpsizeError for one that
+    a newer version wrote, or that is not readable."""
+    path = folder / FILE
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+        for migrate in migrations[raw["schema"] - 1 :]:
+            raw = migrate(raw)
+            raw["schema"] += 1
+        if raw["schema"] != current_schema(migrations):
+            raise UpsizeError(
+                f"{path} has schema {raw['schema']}, and this version knows {current_schema(migrations)}. "
+                "Use the version of upsize that wrote it, or a later one."
+            )
+        return msgspec.convert(raw, State)
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise UpsizeError(f"{path} is not an index's state: {error}. Restore it from a backup.") from None
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Replace the file: on return it is on disk, and at no moment is there anything but the old one or the new one."""
+    path, coming = folder / FILE, folder / f"{FILE}.coming"
+    with coming.open("wb") as file:
+        coming.chmod(0o600)  # a store's address may hold a password
+        file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    coming.replace(path)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def describe(generation: Generation) -> Mapping[str, Any]:
+    """For people and programs that ask for an index's status."""
+    return {
+        "id": generation.id,
+        "model": generation.model,
+        "dtype": generation.dtype,
+        "dimension": generation.dimension,
+        "coarse": generation.coarse,
+        "fingerprint": generation.fingerprint.id,
+        "created": generation.created,
+    }

@@ -1,0 +1,52 @@
+"""Presence: where the service that has this machine's indexes open can be reached, for commands to find it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+from upsize.evolve import home
+
+FILE = "service.json"
+
+
+@contextlib.contextmanager
+def announced(folder: Path, url: str) -> Iterator[None]:
+    """While this holds, commands find the service. A second service of the same folder leaves the first one's note."""
+    path = folder / FILE
+    with contextlib.suppress(OSError):
+        if running_service(folder) is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        if _read(path).get("pid") == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def running_service(folder: Path | None = None) -> str | None:
+    """The URL of the service of a folder of indexes (default: the user's), if it runs."""
+    told = _read((folder or home()) / FILE)
+    pid, url = told.get("pid"), told.get("url")
+    if not isinstance(pid, int) or not isinstance(url, str) or not psutil.pid_exists(pid):
+        return None
+    try:
+        httpx.get(f"{url}/health", timeout=5)
+    except httpx.HTTPError:
+        return None
+    return url
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

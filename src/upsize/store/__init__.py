@@ -1,0 +1,11 @@
+"""Where vectors live: one table a generation, behind one protocol.
+
+`open_store` gives LanceDB (a folder, nothing to start), PostgreSQL with pgvector, or Qdrant. A store keeps vectors and
+what they are filtered by; the texts are the index's. It knows nothing of models.
+"""
+
+from upsize.store.base import Hit, Rows, Store, Table
+from upsize.store.filters import Condition, Filter, parse_filter
+from upsize.store.opening import open_store
+
+__all__ = ["Condition", "Filter", "Hit", "Rows", "Store", "Table", "open_store", "parse_filter"]

@@ -1,0 +1,132 @@
+"""Store: what an index asks of the place where its vectors lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.store.filters import Filter
+
+Vectors = NDArray[np.float32]
+
+EXACT_BELOW = 200_000
+"""Vectors of a table up to which every search looks at all of them: an index would cost more than it saves."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One generation's table."""
+
+    name: str
+    """Letters, digits and underscores."""
+    dimension: int
+    coarse: int | None = None
+    """Where a funnel is wanted: the first so many values, normalised, are kept as well and searched first."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is put into a table. Unit vectors (rows, dimension)."""
+
+    ids: Sequence[str]
+    numbers: Sequence[int]
+    """Of each the journal's number of the text that was embedded."""
+    vectors: Vectors
+    metadata: Sequence[Mapping[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Hit(NamedTuple):
+    """One document found."""
+
+    id: str
+    number: int
+    score: float
+    """Cosine, −1 to 1."""
+
+
+class Store(Protocol):
+    """One place with tables. Thread-safe; every write is there, or not, as a whole, and may be repeated.
+
+    Raises StoreUnavailable where it cannot be reached (try again), StoreFull where it takes no more, StoreDamaged where
+    a table cannot be read.
+    """
+
+    @property
+    def kind(self) -> str:
+        """`lancedb`, `pgvector`, `qdrant`."""
+
+    @property
+    def largest_dimension(self) -> int | None:
+        """Of vectors that it can index; None for any."""
+
+    def create(self, table: Table) -> None:
+        """Make the table, unless it is there."""
+
+    def upsert(self, table: Table, rows: Rows) -> None:
+        """Put rows in, in place of those of the same ids. No id twice."""
+
+    def delete(self, table: Table, ids: Sequence[str]) -> None:
+        """Take rows out; ids that are not there do not matter."""
+
+    def search(
+        self,
+        table: Table,
+        query: Vectors,
+        k: int,
+        *,
+        where: Filter = (),
+        exact: bool = False,
+        coarse: int | None = None,
+    ) -> list[Hit]:
+        """The `k` rows nearest to the unit vector `query`, best first, of those that meet `where`. A query of the
+        coarse dimension is held against the coarse vectors alone.
+
+        `exact` looks at every row; otherwise an index may be used where there is one. `coarse` takes the so many
+        nearest by the table's coarse vectors first, and of them the `k` nearest.
+        """
+
+    def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:
+        """Id → (number, vector) of those that are there."""
+
+    def placed(self, table: Table) -> Iterator[tuple[str, int]]:
+        """(id, number) of every row, in any order."""
+
+    def count(self, table: Table) -> int:
+        """Rows."""
+
+    def bytes(self, table: Table) -> int:
+        """On disk."""
+
+    def tend(self, table: Table) -> None:
+        """Compact, drop old versions, build or extend the index where the table has grown for one. May take long."""
+
+    def indexed(self, table: Table) -> bool:
+        """Whether searches use an approximate index."""
+
+    def drop(self, table: Table) -> None:
+        """Remove the table, if it is there."""
+
+    def point(self, name: str, table: Table) -> None:
+        """Let `name` mean this table to others who read the store."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+def cut(vectors: Vectors, dimension: int) -> Vectors:
+    """The first `dimension` values (…, dimension), normalised."""
+    part = vectors[..., :dimension]
+    result: Vectors = part / np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
+    return result
+
+
+def column_of(table: Table, query: Vectors) -> str:
+    """Which of a table's vectors a query is held against, by its length."""
+    return "coarse" if len(query) == table.coarse else "vector"

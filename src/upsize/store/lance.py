@@ -1,0 +1,285 @@
+"""LanceDB: a folder, nothing to start. One process writes, which the index's journal sees to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.index import BTree, IvfPq
+
+from upsize.errors import StoreDamaged, StoreFull, UpsizeError
+from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.filters import Condition, Filter, scalars
+
+log = logging.getLogger("upsize.store")
+
+T = TypeVar("T")
+
+ID_INDEX_FROM = 20_000
+"""Rows from which ids are indexed, so that an upsert does not read them all."""
+KEPT = timedelta(minutes=2)
+"""Old versions stay this long: a search under way may read one."""
+SPARE_BYTES = 256 << 20
+"""Of the disk, left free: what a compaction of a part needs, and what keeps the rest of the machine alive."""
+REFINE = 20
+"""An approximate search takes so many times k by short codes, and ranks them by their whole vectors."""
+PROBES = 0.08
+"""Of the partitions, those that a search looks into."""
+FETCH = 1000
+"""Ids of one request."""
+
+
+class LanceStore:
+    """Tables in one folder. See Store."""
+
+    kind = "lancedb"
+    largest_dimension = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = lancedb.connect(folder)
+        self._tables: dict[str, Any] = {}
+        self._opening = threading.Lock()
+        self._writing: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._indexed: dict[str, bool] = {}
+
+    def create(self, table: Table) -> None:  # noqa: D102 (Store's)
+        def make() -> None:
+            if not (self.folder / f"{table.name}.lance").exists():
+                self._database.create_table(table.name, schema=_schema(table))
+
+        self._guarded(table, make)
+
+    def upsert(self, table: Table, rows: Rows) -> None:  # noqa: D102
+        if not len(rows):
+            return
+        free = shutil.disk_usage(self.folder).free
+        wanted = 2 * rows.vectors.nbytes + SPARE_BYTES
+        if free < wanted:
+            raise StoreFull(
+                str(self.folder), f"{free:,} bytes free, {wanted:,} wanted for {len(rows)} rows and to spare"
+            )
+        data = _arrow(table, rows)
+
+        def put() -> None:
+            merge = self._table(table).merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(data)
+
+        with self._writing[table.name]:
+            self._guarded(table, put)
+
+    def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
+        for first in range(0, len(ids), FETCH):
+            where = _one_of("id", ids[first : first + FETCH])
+            with self._writing[table.name]:
+                self._guarded(table, lambda where=where: self._table(table).delete(where))  # type: ignore[misc]
+
+    def search(  # noqa: D102
+        self,
+        table: Table,
+        query: Vectors,
+        k: int,
+        *,
+        where: Filter = (),
+        exact: bool = False,
+        coarse: int | None = None,
+    ) -> list[Hit]:
+        if coarse is not None and table.coarse:
+            found = self._nearest(table, "coarse", cut(query, table.coarse), max(coarse, k), where, exact, ["vector"])
+            vectors = _matrix(found["vector"], table.dimension)
+            scores = vectors @ query
+            order = np.argsort(-scores, kind="stable")[:k].tolist()
+            ids, numbers = found["id"].to_pylist(), found["number"].to_pylist()
+            return [Hit(ids[i], numbers[i], float(scores[i])) for i in order]
+        found = self._nearest(table, column_of(table, query), query, k, where, exact, [])
+        columns = (found[name].to_pylist() for name in ("id", "number", "_distance"))
+        return [Hit(i, n, 1 - d) for i, n, d in zip(*columns, strict=True)]
+
+    def _nearest(
+        self, table: Table, column: str, query: Vectors, k: int, where: Filter, exact: bool, also: list[str]
+    ) -> Any:
+        def ask() -> Any:
+            search = self._table(table).search(query, vector_column_name=column).distance_type("dot").limit(k)
+            if where:
+                search = search.where(" AND ".join(map(_sql, where)), prefilter=True)
+            if exact:
+                search = search.bypass_vector_index()
+            elif self.indexed(table):
+                search = search.nprobes(self._probes(table)).refine_factor(REFINE)
+            return search.select(["id", "number", "_distance", *also]).to_arrow()
+
+        return self._guarded(table, ask)
+
+    def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
+        result: dict[str, tuple[int, Vectors]] = {}
+        for first in range(0, len(ids), FETCH):
+            where = _one_of("id", ids[first : first + FETCH])
+
+            def ask(where: str = where) -> Any:
+                columns = ["id", "number", "vector"]
+                return self._table(table).search().where(where).select(columns).limit(FETCH).to_arrow()
+
+            found = self._guarded(table, ask)
+            rows = zip(found["id"].to_pylist(), found["number"].to_pylist(), strict=True)
+            matrix = _matrix(found["vector"], table.dimension)
+            result |= {id: (number, matrix[i]) for i, (id, number) in enumerate(rows)}
+        return result
+
+    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+        def ask() -> Any:
+            opened = self._table(table)
+            return opened.search().select(["id", "number"]).limit(max(opened.count_rows(), 1)).to_arrow()
+
+        found = self._guarded(table, ask)
+        yield from zip(found["id"].to_pylist(), found["number"].to_pylist(), strict=True)
+
+    def count(self, table: Table) -> int:  # noqa: D102
+        return int(self._guarded(table, lambda: self._table(table).count_rows()))
+
+    def bytes(self, table: Table) -> int:  # noqa: D102
+        return sum(p.stat().st_size for p in (self.folder / f"{table.name}.lance").rglob("*") if p.is_file())
+
+    def tend(self, table: Table) -> None:  # noqa: D102
+        self._guarded(table, lambda: self._tend(table))
+
+    def _tend(self, table: Table) -> None:
+        opened = self._table(table)
+        rows = opened.count_rows()
+        names = {index.name for index in opened.list_indices()}
+        if rows >= ID_INDEX_FROM and "id_idx" not in names:
+            opened.create_index("id", config=BTree(), name="id_idx")
+        if rows >= EXACT_BELOW:
+            for column, width in (("vector", table.dimension), ("coarse", table.coarse)):
+                if width and f"{column}_idx" not in names:
+                    opened.create_index(column, config=_index(rows, width), name=f"{column}_idx")
+        with warnings.catch_warnings(), self._writing[table.name]:  # a write meanwhile would undo the compaction
+            warnings.simplefilter("ignore", UserWarning)  # that readers elsewhere may lose a version older than KEPT
+            opened.optimize(cleanup_older_than=KEPT)
+        self._indexed.pop(table.name, None)
+
+    def indexed(self, table: Table) -> bool:  # noqa: D102
+        if table.name not in self._indexed:
+            names = self._guarded(table, lambda: {i.name for i in self._table(table).list_indices()})
+            self._indexed[table.name] = "vector_idx" in names
+        return self._indexed[table.name]
+
+    def _probes(self, table: Table) -> int:
+        return max(int(PROBES * _partitions(self._table(table).count_rows())), 20)
+
+    def drop(self, table: Table) -> None:  # noqa: D102
+        with self._opening:
+            self._tables.pop(table.name, None)
+            self._indexed.pop(table.name, None)
+        # Not by the library: it must do for a table that cannot be read.
+        shutil.rmtree(self.folder / f"{table.name}.lance", ignore_errors=True)
+
+    def point(self, name: str, table: Table) -> None:
+        """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
+
+    def close(self) -> None:  # noqa: D102
+        self._tables.clear()
+
+    def _table(self, table: Table) -> Any:
+        with self._opening:
+            if table.name not in self._tables:
+                self._tables[table.name] = self._database.open_table(table.name)
+            return self._tables[table.name]
+
+    def _guarded(self, table: Table, work: Callable[[], T]) -> T:
+        """What LanceDB raises, as what an index can act on."""
+        try:
+            return work()
+        except UpsizeError:
+            raise
+        except Exception as error:
+            told = str(error)
+            if "No space left" in told or "os error 28" in told:
+                raise StoreFull(str(self.folder), "no space left on the device") from error
+            raise StoreDamaged(str(self.folder / f"{table.name}.lance"), told) from error
+
+
+def _schema(table: Table) -> pa.Schema:
+    fields = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("number", pa.int64()),
+        pa.field("vector", pa.list_(pa.float32(), table.dimension)),
+        pa.field("metadata", pa.json_()),
+    ]
+    if table.coarse:
+        fields.append(pa.field("coarse", pa.list_(pa.float32(), table.coarse)))
+    return pa.schema(fields)
+
+
+def _arrow(table: Table, rows: Rows) -> pa.Table:
+    columns = {
+        "id": pa.array(list(rows.ids), pa.string()),
+        "number": pa.array(list(rows.numbers), pa.int64()),
+        "vector": _vectors(rows.vectors),
+        "metadata": pa.ExtensionArray.from_storage(
+            pa.json_(), pa.array([json.dumps(_typed(m)) for m in rows.metadata], pa.string())
+        ),
+    }
+    if table.coarse:
+        columns["coarse"] = _vectors(cut(rows.vectors, table.coarse))
+    return pa.Table.from_arrays(list(columns.values()), schema=_schema(table))
+
+
+def _vectors(vectors: Vectors) -> pa.Array:
+    flat = np.ascontiguousarray(vectors, np.float32).ravel()
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray, dimension: int) -> Vectors:
+    if not len(column):
+        return np.empty((0, dimension), np.float32)
+    joined = column.combine_chunks()
+    values: Vectors = joined.flatten().to_numpy(zero_copy_only=False).reshape(len(column), dimension)
+    return values
+
+
+_PREFIX = {str: "s.", float: "n.", bool: "b."}
+_READ = {str: "json_get_string", float: "json_get_float", bool: "json_get_bool"}
+_SQL = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _typed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Each field under a name that tells its type: reading a string as a number would be an error, not no match."""
+    return {_PREFIX[type(value)] + name: value for name, value in scalars(metadata).items()}
+
+
+def _sql(condition: Condition) -> str:
+    read = f"{_READ[condition.type]}(metadata, {_quoted(_PREFIX[condition.type] + condition.field)})"
+    values = [_quoted(v) if isinstance(v, str) else str(v).lower() for v in condition.values]
+    if condition.operator == "in":
+        return f"{read} IN ({', '.join(values)})"
+    return f"{read} {_SQL[condition.operator]} {values[0]}"
+
+
+def _one_of(column: str, ids: Sequence[str]) -> str:
+    return f"{column} IN ({', '.join(map(_quoted, ids))})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _partitions(rows: int) -> int:
+    return max(int(rows**0.5), 1)
+
+
+def _index(rows: int, dimension: int) -> IvfPq:
+    """Product quantisation (Jégou et al. 2011) of 8 values a byte or finer, behind an inverted file of √rows lists."""
+    codes = max(d for d in range(1, dimension // 4 + 1) if dimension % d == 0)
+    return IvfPq(distance_type="dot", num_partitions=_partitions(rows), num_sub_vectors=codes)

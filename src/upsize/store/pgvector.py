@@ -1,0 +1,283 @@
+"""PostgreSQL with pgvector: a table a generation, and a view of the index's name on the one in use."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from upsize.errors import InvalidInput, StoreDamaged, StoreFull, StoreUnavailable, UpsizeError
+from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.filters import ORDERED, Condition, Filter, scalars
+
+log = logging.getLogger("upsize.store")
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Any]
+
+HALF_FROM, LARGEST = 2000, 4000
+"""pgvector's HNSW takes up to 2,000 dimensions of `vector` and 4,000 of `halfvec`."""
+PATIENCE = 30.0
+"""Seconds for which a statement is tried again while the server is away."""
+TIMEOUT = 120_000
+"""Milliseconds that a statement may take; building an index may take longer."""
+EF_SEARCH = 200
+
+
+class PgvectorStore:
+    """Tables in one database. See Store."""
+
+    kind = "pgvector"
+    largest_dimension = LARGEST
+
+    def __init__(self, dsn: str, patience: float = PATIENCE) -> None:
+        self._dsn, self._patience = dsn, patience
+        self._local = threading.local()
+        self._connections: list[Connection] = []
+        self._indexed: dict[str, bool] = {}
+        self._run(lambda c: c.execute("SELECT 1"))
+
+    def create(self, table: Table) -> None:  # noqa: D102 (Store's)
+        if table.dimension > LARGEST:
+            raise InvalidInput(
+                f"PostgreSQL indexes vectors of up to {HALF_FROM:,} dimensions (vector) or {LARGEST:,} (halfvec), and "
+                f"these have {table.dimension:,}. Use --dim {LARGEST} or less.",
+                param="dimensions",
+            )
+        coarse = sql.SQL(", coarse vector({})").format(sql.Literal(table.coarse)) if table.coarse else sql.SQL("")
+        make = sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (id text PRIMARY KEY, number bigint NOT NULL, vector vector({}) NOT NULL, "
+            "metadata jsonb NOT NULL{})"
+        ).format(_name(table), sql.Literal(table.dimension), coarse)
+        self._run(lambda c: c.execute(make))
+
+    def upsert(self, table: Table, rows: Rows) -> None:
+        """One transaction: COPY into a temporary table, and from there into place."""
+        if not len(rows):
+            return
+        columns = ["id", "number", "vector", "metadata", *(["coarse"] if table.coarse else [])]
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        replace = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in columns[1:])
+        coarse = cut(rows.vectors, table.coarse) if table.coarse else None
+
+        def put(c: Connection) -> None:
+            with c.transaction():
+                c.execute(sql.SQL("CREATE TEMP TABLE coming (LIKE {}) ON COMMIT DROP").format(_name(table)))
+                with c.cursor().copy(sql.SQL("COPY coming ({}) FROM STDIN WITH (FORMAT BINARY)").format(names)) as copy:
+                    copy.set_types(["text", "int8", "vector", "jsonb", *(["vector"] if coarse is not None else [])])
+                    for i, id in enumerate(rows.ids):
+                        row = [id, rows.numbers[i], rows.vectors[i], Jsonb(scalars(rows.metadata[i]))]
+                        copy.write_row(row if coarse is None else [*row, coarse[i]])
+                c.execute(
+                    sql.SQL("INSERT INTO {} ({}) SELECT {} FROM coming ON CONFLICT (id) DO UPDATE SET {}").format(
+                        _name(table), names, names, replace
+                    )
+                )
+
+        self._run(put)
+
+    def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
+        remove = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(_name(table))
+        self._run(lambda c: c.execute(remove, [list(ids)]))
+
+    def search(  # noqa: D102
+        self,
+        table: Table,
+        query: Vectors,
+        k: int,
+        *,
+        where: Filter = (),
+        exact: bool = False,
+        coarse: int | None = None,
+    ) -> list[Hit]:
+        conditions, values = _where(where)
+        column = column_of(table, query)
+        if coarse is not None and table.coarse:
+            ask = sql.SQL(
+                "SELECT id, number, -(vector <#> %s) AS score FROM "
+                "(SELECT * FROM {} {} ORDER BY coarse <#> %s LIMIT %s) AS candidates ORDER BY score DESC LIMIT %s"
+            ).format(_name(table), conditions)
+            arguments = [query, *values, cut(query, table.coarse), max(coarse, k), k]
+        else:
+            ask = sql.SQL("SELECT id, number, -({} <#> %s) FROM {} {} ORDER BY {} LIMIT %s").format(
+                sql.Identifier(column), _name(table), conditions, _nearness(table, column)
+            )
+            arguments = [query, *values, query, k]
+
+        def find(c: Connection) -> list[Hit]:
+            with c.transaction():
+                if exact:
+                    c.execute("SET LOCAL enable_indexscan = off")
+                else:
+                    c.execute(
+                        sql.SQL("SET LOCAL hnsw.ef_search = {}").format(sql.Literal(min(max(EF_SEARCH, k), 1000)))
+                    )
+                    c.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+                return [Hit(*row) for row in c.execute(ask, arguments)]
+
+        return self._run(find)
+
+    def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
+        ask = sql.SQL("SELECT id, number, vector FROM {} WHERE id = ANY(%s)").format(_name(table))
+        rows = self._run(lambda c: c.execute(ask, [list(ids)]).fetchall())
+        return {id: (number, _array(vector)) for id, number, vector in rows}
+
+    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+        ask = sql.SQL("SELECT id, number FROM {}").format(_name(table))
+        yield from self._run(lambda c: c.execute(ask).fetchall())
+
+    def count(self, table: Table) -> int:  # noqa: D102
+        return int(self._one(sql.SQL("SELECT count(*) FROM {}").format(_name(table))))
+
+    def bytes(self, table: Table) -> int:  # noqa: D102
+        return int(self._one(sql.SQL("SELECT pg_total_relation_size({})").format(sql.Literal(table.name))))
+
+    def tend(self, table: Table) -> None:  # noqa: D102
+        if self.count(table) >= EXACT_BELOW and not self.indexed(table):
+            kind = "halfvec" if table.dimension > HALF_FROM else "vector"
+            column = sql.SQL("(vector::halfvec({}))" if kind == "halfvec" else "vector").format(
+                sql.Literal(table.dimension)
+            )
+            build = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw ({} {})").format(
+                sql.Identifier(f"{table.name}_near"), _name(table), column, sql.SQL(f"{kind}_ip_ops")
+            )
+            self._run(lambda c: c.execute(build), timeout=0)
+        self._run(lambda c: c.execute(sql.SQL("VACUUM (ANALYZE) {}").format(_name(table))), timeout=0)
+        self._indexed.pop(table.name, None)
+
+    def indexed(self, table: Table) -> bool:  # noqa: D102
+        if table.name not in self._indexed:
+            ask = sql.SQL("SELECT count(*) FROM pg_indexes WHERE indexname = {}").format(
+                sql.Literal(f"{table.name}_near")
+            )
+            self._indexed[table.name] = bool(self._one(ask))
+        return self._indexed[table.name]
+
+    def drop(self, table: Table) -> None:  # noqa: D102
+        self._indexed.pop(table.name, None)
+        self._run(lambda c: c.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(_name(table))))
+
+    def point(self, name: str, table: Table) -> None:
+        """A view of that name: other programs that read the database follow a switch without a change."""
+        view = sql.Identifier(name)
+
+        def replace(c: Connection) -> None:
+            with c.transaction():
+                c.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+                c.execute(sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(view, _name(table)))
+
+        self._run(replace)
+
+    def close(self) -> None:  # noqa: D102
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def _one(self, ask: sql.Composed) -> Any:
+        row = self._run(lambda c: c.execute(ask).fetchone())
+        assert row is not None
+        return row[0]
+
+    def _run(self, work: Callable[[Connection], T], timeout: int = TIMEOUT) -> T:
+        """Do it on this thread's connection. A server that went away is waited for; all work may be done twice."""
+        until, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            try:
+                connection = self._connection()
+                connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(timeout)))
+                return work(connection)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self._forget()
+                if isinstance(error, psycopg.errors.DiskFull):
+                    raise StoreFull("PostgreSQL", str(error).strip()) from error
+                if time.monotonic() + pause > until:
+                    raise StoreUnavailable(f"PostgreSQL ({self._where})", str(error).strip()) from error
+                log.warning("PostgreSQL does not answer (%s); trying again", str(error).strip().splitlines()[0])
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+            except UpsizeError:
+                raise
+            except psycopg.Error as error:
+                raise StoreDamaged(f"PostgreSQL ({self._where})", str(error).strip()) from error
+
+    @property
+    def _where(self) -> str:
+        told = psycopg.conninfo.conninfo_to_dict(self._dsn)
+        return f"{told.get('host', 'localhost')}, database {told.get('dbname', 'default')}"
+
+    def _connection(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed:
+            connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=5)
+            if not connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
+                try:
+                    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+                except psycopg.Error as error:
+                    raise InvalidInput(
+                        f"The database has no extension `vector` and it cannot be made: {str(error).strip()}. "
+                        "Install pgvector on the server, or ask its owner for CREATE EXTENSION vector.",
+                        param="store",
+                    ) from None
+            register_vector(connection)
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    def _forget(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+            if connection in self._connections:
+                self._connections.remove(connection)
+
+
+def _name(table: Table) -> sql.Identifier:
+    return sql.Identifier(table.name)
+
+
+def _nearness(table: Table, column: str) -> sql.Composed:
+    """As the index has it, so that it is used."""
+    if column == "coarse" or table.dimension <= HALF_FROM:
+        return sql.SQL("{} <#> {}").format(sql.Identifier(column), sql.Placeholder())
+    width = sql.Literal(table.dimension)
+    return sql.SQL("vector::halfvec({}) <#> {}::halfvec({})").format(width, sql.Placeholder(), width)
+
+
+_JSON_TYPE = {str: "string", float: "number", bool: "boolean"}
+_SQL = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_READ = {str: "metadata->>%s", float: "(metadata->%s)::float8", bool: "(metadata->%s)::bool"}
+
+
+def _where(conditions: Filter) -> tuple[sql.Composed, list[Any]]:
+    """The clause and its values. CASE, since AND may look at its right side first."""
+    parts, values = [], []
+    for condition in conditions:
+        part, more = _condition(condition)
+        parts.append(part)
+        values += more
+    if not parts:
+        return sql.SQL("{}").format(sql.SQL("")), []
+    return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(parts)), values
+
+
+def _condition(condition: Condition) -> tuple[sql.SQL, list[Any]]:
+    compare = "= ANY(%s)" if condition.operator == "in" else f"{_SQL[condition.operator]} %s"
+    value = list(condition.values) if condition.operator == "in" else condition.values[0]
+    kind, read = _JSON_TYPE[condition.type], _READ[condition.type]
+    if condition.operator in ORDERED and kind == "string":
+        read = f'({read}) COLLATE "C"'
+    text = f"CASE WHEN jsonb_typeof(metadata->%s) = '{kind}' THEN {read} {compare} ELSE false END"
+    return sql.SQL(text), [condition.field, condition.field, value]
+
+
+def _array(vector: Any) -> Vectors:
+    return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, np.float32)

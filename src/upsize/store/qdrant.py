@@ -1,0 +1,177 @@
+"""Qdrant by its own client: a server, or the client's local mode, which the tests run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from upsize.errors import InvalidInput, StoreDamaged, StoreUnavailable
+from upsize.store.base import Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.filters import Condition, Filter, scalars
+
+log = logging.getLogger("upsize.store")
+
+T = TypeVar("T")
+
+LARGEST = 65_536
+PAGE = 1000
+TIMEOUT = 60
+"""Seconds that a request may take."""
+
+
+class QdrantStore:
+    """Collections of one server or folder. See Store. Its own HNSW begins where its settings say."""
+
+    kind = "qdrant"
+    largest_dimension = LARGEST
+
+    def __init__(self, **where: Any) -> None:
+        """`url` of a server, or `path` of a folder."""
+        self._local = "path" in where
+        self._where = str(where.get("url") or where.get("path"))
+        # The local mode is one SQLite connection, and not made for several threads.
+        self._one = threading.RLock()
+        more = {"force_disable_check_same_thread": True} if self._local else {"timeout": TIMEOUT}
+        self._client = QdrantClient(**where, **more)
+
+    def create(self, table: Table) -> None:  # noqa: D102 (Store's)
+        sizes = {"vector": table.dimension, **({"coarse": table.coarse} if table.coarse else {})}
+        config = {n: models.VectorParams(size=s, distance=models.Distance.DOT) for n, s in sizes.items()}
+
+        def make() -> None:
+            if not self._client.collection_exists(table.name):
+                self._client.create_collection(table.name, vectors_config=config)
+
+        self._guarded(make)
+
+    def upsert(self, table: Table, rows: Rows) -> None:  # noqa: D102
+        coarse = cut(rows.vectors, table.coarse) if table.coarse else None
+        points = [
+            models.PointStruct(
+                id=_point(id),
+                vector={
+                    "vector": rows.vectors[i].tolist(),
+                    **({"coarse": coarse[i].tolist()} if coarse is not None else {}),
+                },
+                payload={"id": id, "number": rows.numbers[i], "metadata": scalars(rows.metadata[i])},
+            )
+            for i, id in enumerate(rows.ids)
+        ]
+        for first in range(0, len(points), PAGE):
+            self._guarded(lambda f=first: self._client.upsert(table.name, points[f : f + PAGE], wait=True))  # type: ignore[misc]
+
+    def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
+        chosen = models.PointIdsList(points=[_point(id) for id in ids])
+        self._guarded(lambda: self._client.delete(table.name, chosen, wait=True))
+
+    def search(  # noqa: D102
+        self,
+        table: Table,
+        query: Vectors,
+        k: int,
+        *,
+        where: Filter = (),
+        exact: bool = False,
+        coarse: int | None = None,
+    ) -> list[Hit]:
+        conditions = models.Filter(must=[_condition(c) for c in where]) if where else None
+        arguments: dict[str, Any] = {"query": query.tolist(), "using": column_of(table, query), "limit": k}
+        if coarse is not None and table.coarse:
+            arguments["prefetch"] = models.Prefetch(
+                query=cut(query, table.coarse).tolist(), using="coarse", limit=max(coarse, k), filter=conditions
+            )
+        else:
+            arguments["query_filter"] = conditions
+        if not self._local:  # which is always exact, and warns of it
+            arguments["search_params"] = models.SearchParams(exact=exact)
+        found = self._guarded(lambda: self._client.query_points(table.name, with_payload=["id", "number"], **arguments))
+        return [Hit(p.payload["id"], p.payload["number"], p.score) for p in found.points if p.payload]
+
+    def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
+        points = self._guarded(
+            lambda: self._client.retrieve(table.name, [_point(i) for i in ids], with_vectors=["vector"])
+        )
+        return {p.payload["id"]: (p.payload["number"], np.asarray(p.vector["vector"], np.float32)) for p in points}  # type: ignore[index,call-overload]
+
+    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+        offset: Any = None
+        while True:
+
+            def ask(offset: Any = offset) -> Any:
+                return self._client.scroll(table.name, limit=PAGE, offset=offset, with_payload=["id", "number"])
+
+            points, offset = self._guarded(ask)
+            yield from ((p.payload["id"], p.payload["number"]) for p in points)
+            if offset is None:
+                return
+
+    def count(self, table: Table) -> int:  # noqa: D102
+        return self._guarded(lambda: self._client.count(table.name, exact=True)).count
+
+    def bytes(self, table: Table) -> int:
+        """Of the vectors alone: Qdrant does not tell its files' size."""
+        return self.count(table) * 4 * (table.dimension + (table.coarse or 0))
+
+    def tend(self, table: Table) -> None:
+        """Nothing to do: the server optimises by itself."""
+
+    def indexed(self, table: Table) -> bool:  # noqa: D102
+        return bool(self._guarded(lambda: self._client.get_collection(table.name)).indexed_vectors_count)
+
+    def drop(self, table: Table) -> None:  # noqa: D102
+        self._guarded(lambda: self._client.delete_collection(table.name))
+
+    def point(self, name: str, table: Table) -> None:
+        """An alias, changed in one operation."""
+        there = {a.alias_name for a in self._guarded(self._client.get_aliases).aliases}
+        alias = models.CreateAlias(collection_name=table.name, alias_name=name)
+        actions: list[Any] = [models.CreateAliasOperation(create_alias=alias)]
+        if name in there:
+            actions.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)))
+        self._guarded(lambda: self._client.update_collection_aliases(actions))
+
+    def close(self) -> None:  # noqa: D102
+        self._client.close()
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            if self._local:
+                with self._one:
+                    return work()
+            return work()
+        except ResponseHandlingException as error:
+            raise StoreUnavailable(f"Qdrant ({self._where})", str(error)) from error
+        except (UnexpectedResponse, ApiException, ValueError) as error:
+            raise StoreDamaged(f"Qdrant ({self._where})", str(error)) from error
+
+
+def _point(id: str) -> str:
+    """Qdrant's ids are numbers or UUIDs."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, id))
+
+
+def _condition(condition: Condition) -> Any:
+    key, operator, values = f'metadata."{condition.field}"', condition.operator, condition.values
+    if operator == "in":
+        return models.Filter(should=[_condition(Condition(condition.field, "eq", (value,))) for value in values])
+    (value,) = values
+    if isinstance(value, float):
+        if operator == "ne":
+            ranges = [models.Range(lt=value), models.Range(gt=value)]
+            return models.Filter(should=[models.FieldCondition(key=key, range=r) for r in ranges])
+        bounds: dict[str, float] = {"gte": value, "lte": value} if operator == "eq" else {operator: value}
+        return models.FieldCondition(key=key, range=models.Range(**bounds))
+    if operator == "eq":
+        return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+    if operator != "ne":
+        raise InvalidInput(f"filter.{condition.field}.{operator}: Qdrant orders numbers only.", param="filter")
+    if isinstance(value, bool):
+        return models.FieldCondition(key=key, match=models.MatchValue(value=not value))
+    return models.FieldCondition(key=key, match=models.MatchExcept(**{"except": [value]}))

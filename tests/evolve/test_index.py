@@ -1,0 +1,299 @@
+"""An index: what is written is found, what is deleted is not, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evolve.conftest import QUERIES, TEXTS, Make
+from tests.evolve.tools import ids, require_in_step, settle, stored, write
+from upsize.errors import (
+    FingerprintMismatch,
+    InvalidInput,
+    JournalLocked,
+    Refused,
+    StoreDamaged,
+    TextTooLong,
+    UnknownIndex,
+    UpsizeError,
+)
+from upsize.evolve import Incoming, Index, Indexes, Models, Question, Setup
+from upsize.evolve.index import create_index
+from upsize.store import parse_filter
+
+
+def test_what_is_written_is_found_by_meaning(make: Make, store_address: str) -> None:
+    index = make(store=store_address)
+    write(index, TEXTS)
+    right = sum(ids(index, query, 1) == [expected] for query, expected in QUERIES.items())
+    assert right >= 5
+    answer = index.search(Question(next(iter(QUERIES)), k=3))
+    assert [f.document.text for f in answer.found] == [TEXTS[i] for i in answer.ids]
+    scores = [f.score for f in answer.found]
+    assert scores == sorted(scores, reverse=True)
+    require_in_step(index)
+
+
+def test_the_score_is_the_cosine_of_the_models_own_vectors(make: Make, models: Models) -> None:
+    index = make()
+    write(index, TEXTS)
+    name = models.embedder("demo-xs")
+    query = models.embed_query(name, "onions", 64)
+    documents = models.start(name, list(TEXTS.values()), 64).result().values
+    expected = dict(zip(TEXTS, documents @ query, strict=True))
+    found = index.search(Question("onions")).found
+    assert len(found) == len(TEXTS)
+    for one in found:
+        assert one.score == pytest.approx(expected[one.document.id], abs=1e-3)  # a batch of other mates, in bfloat16
+
+
+def test_writing_again_adds_updates_or_leaves_alone(make: Make, store_address: str) -> None:
+    index = make(store=store_address)
+    first = index.add([Incoming("a", "about cats"), Incoming("b", "about dogs", {"n": 1})])
+    assert (first.added, first.updated, first.unchanged) == (2, 0, 0)
+    end = index.journal.end
+    same = index.add([Incoming("a", "about cats"), Incoming("b", "about dogs", {"n": 1})])
+    assert (same.added, same.updated, same.unchanged) == (0, 0, 2)
+    assert index.journal.end == end
+    changed = index.add([Incoming("a", "about the stock market"), Incoming("b", "about dogs", {"n": 2})])
+    assert (changed.added, changed.updated, changed.unchanged) == (0, 2, 0)
+    assert ids(index, "shares and bonds", 1) == ["a"]
+    assert index.get(["b"])["b"].metadata == {"n": 2}
+    assert index.search(Question("dogs", where=parse_filter({"n": 1}))).ids == []
+    require_in_step(index)
+
+
+def test_what_is_deleted_is_found_no_more(make: Make, store_address: str) -> None:
+    index = make(store=store_address)
+    write(index, TEXTS)
+    assert index.delete(["moon", "nobody", "moon"]) == ["moon"]
+    assert index.delete(["moon"]) == []
+    assert "moon" not in ids(index, "the moon")
+    assert index.get(["moon"]) == {}
+    write(index, {"moon": "It is there again: the moon."})
+    assert ids(index, "the moon", 1) == ["moon"]
+    require_in_step(index)
+
+
+def test_everything_is_there_after_opening_again(make: Make, store_address: str) -> None:
+    index = make("again", store=store_address)
+    write(index, TEXTS)
+    index.delete(["rain"])
+    before = [(f.document.id, f.score) for f in index.search(Question("soup")).found]
+    index.close()
+    index = make("again")
+    assert [(f.document.id, f.score) for f in index.search(Question("soup")).found] == before
+    assert index.documents.missing_count("g1") == 0
+
+
+def test_the_documents_are_made_again_from_the_journal_and_no_vector_is(make: Make) -> None:
+    index = make("lost")
+    write(index, TEXTS)
+    index.delete(["rain"])
+    numbers = stored(index, "g1")
+    index.close()
+    for path in index.folder.glob("documents.sqlite*"):
+        path.unlink()
+    index = make("lost")
+    assert stored(index, "g1") == numbers
+    assert index.documents.missing_count("g1") == 0
+    assert index.documents.count() == len(TEXTS) - 1
+
+
+def test_documents_that_cannot_be_read_are_made_again_too(make: Make) -> None:
+    index = make("garbled")
+    write(index, TEXTS)
+    index.close()
+    (index.folder / "documents.sqlite").write_bytes(b"not a database at all, but long enough to be looked at" * 100)
+    for suffix in ("-wal", "-shm"):
+        (index.folder / f"documents.sqlite{suffix}").unlink(missing_ok=True)
+    index = make("garbled")
+    assert index.documents.count() == len(TEXTS)
+    assert index.documents.missing_count("g1") == 0
+
+
+def test_vectors_that_cannot_be_read_are_made_again_on_demand(make: Make) -> None:
+    index = make("damaged")
+    write(index, TEXTS)
+    index.close()
+    for path in (index.folder / "vectors").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    index = make("damaged")
+    with pytest.raises(StoreDamaged, match="upsize index rebuild"):
+        index.search(Question("soup"))
+    assert "error" in index.status()["generations"][0]
+    write(index, {"later": "A text that came while the table was damaged, about volcanoes."})
+    index.rebuild()
+    settle(index)
+    assert ids(index, "recipe for onion soup", 1) == ["soup"]
+    assert ids(index, "volcanoes", 1) == ["later"]
+    require_in_step(index)
+
+
+def test_vectors_that_are_gone_are_made_again_by_themselves(make: Make) -> None:
+    index = make("gone")
+    write(index, TEXTS)
+    index.documents.mark(closed_well=False)
+    folder = index.folder
+    index._closed = True
+    index.caretaker.stop()
+    for part in (index.documents, index.shadows, index.store, index.journal):
+        part.close()  # as a crash leaves it: not marked as closed well
+    shutil.rmtree(folder / "vectors")
+    index = make("gone")
+    assert index.documents.missing_count("g1") == len(TEXTS)
+    settle(index)
+    assert ids(index, "recipe for onion soup", 1) == ["soup"]
+
+
+def test_two_processes_may_not_write_one_index(make: Make, models: Models) -> None:
+    index = make()
+    with pytest.raises(JournalLocked, match="being written by another process"):
+        Index(index.folder, models)
+
+
+@pytest.mark.parametrize(
+    ("documents", "told", "place"),
+    [
+        ([Incoming("a", "x"), Incoming("", "y")], "documents[1].id is an empty string", 1),
+        ([Incoming("a", " \n")], "documents[0].text is empty", 0),
+        ([Incoming("a", "x"), Incoming("b", "y"), Incoming("a", "z")], "the id 'a' is that of documents[0] too", 2),
+    ],
+)
+def test_a_document_that_cannot_be_written_is_named_and_none_is(
+    make: Make, documents: list[Incoming], told: str, place: int
+) -> None:
+    index = make()
+    with pytest.raises(InvalidInput) as caught:
+        index.add(documents)
+    assert told in str(caught.value)
+    assert caught.value.index == place
+    assert index.documents.count() == index.journal.end == 0
+
+
+def test_a_text_that_is_too_long_is_named_by_its_place_among_all(make: Make) -> None:
+    index = make(max_length=40)
+    write(index, {"short": "a short one"})
+    long = "word " * 50
+    with pytest.raises(TextTooLong) as caught:
+        index.add([Incoming("short", "a short one"), Incoming("fine", "fine"), Incoming("long", long)])
+    assert caught.value.index == 2
+    assert index.documents.count() == 1
+    cutting = make(max_length=40, truncate=True)
+    write(cutting, {"long": long})
+    assert ids(cutting, "word") == ["long"]
+
+
+def test_a_vector_comes_with_its_fingerprint_or_not_at_all(make: Make, models: Models) -> None:
+    index = make()
+    write(index, TEXTS)
+    own = index.state.serving.fingerprint
+    vector = models.embed_query(models.embedder("demo-xs"), "recipe for onion soup", 64).tolist()
+    given = Question(vector=vector, fingerprint=own.id, k=1)
+    assert index.search(given).ids == ids(index, "recipe for onion soup", 1) == ["soup"]
+    with pytest.raises(FingerprintMismatch, match=f"comes without a fingerprint.*{own.id} .demo-xs, 64 dimensions"):
+        index.search(replace(given, fingerprint=None))
+    with pytest.raises(FingerprintMismatch, match="is of the space 0123456789ab"):
+        index.search(replace(given, fingerprint="0123456789ab"))
+    for wrong in ([], [0.0] * 64, [float("nan")] * 64, vector[:32]):
+        with pytest.raises(InvalidInput, match="64 finite numbers"):
+            index.search(replace(given, vector=wrong))
+
+
+def test_a_model_whose_files_changed_is_refused_by_name(
+    make: Make, models: Models, embedder_folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(embedder_folder, copy)
+    index = make("changed", str(copy))
+    write(index, {"a": "a text"})
+    index.close()
+    from tests.checkpoints import EMBEDDER, write_checkpoint
+
+    shutil.rmtree(copy)
+    write_checkpoint(copy, replace(EMBEDDER, seed=EMBEDDER.seed + 1))
+    index = make("changed")
+    with pytest.raises(FingerprintMismatch, match="differ in weights"):
+        index.search(Question("a text"))
+
+
+def test_coarse_vectors_are_searched_alone_or_as_a_funnel(make: Make, store_address: str) -> None:
+    index = make(store=store_address, coarse=32)
+    write(index, TEXTS)
+    whole = ids(index, "recipe for onion soup", 3)
+    assert index.search(Question("recipe for onion soup", k=3, funnel=6)).ids == whole
+    assert index.search(Question("recipe for onion soup", k=1, dimension=32)).ids == ["soup"]
+    with pytest.raises(InvalidInput, match="holds vectors of 64 or 32"):
+        index.search(Question("x", dimension=48))
+
+
+def test_questions_that_make_no_sense_are_told(make: Make) -> None:
+    index = make()
+    for question, told in (
+        (Question(), "Give a query's text"),
+        (Question("a", vector=[1.0]), "Give a query's text"),
+        (Question("  "), "The query is empty"),
+        (Question("a", k=0), "k is 0"),
+        (Question("a", k=5000), "k is 5000"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            index.search(question)
+    assert index.search(Question("an empty index")).ids == []
+
+
+def test_popular_documents_are_known(make: Make) -> None:
+    index = make()
+    write(index, TEXTS)
+    for _ in range(3):
+        index.search(Question("recipe for onion soup", k=1))
+    index.search(Question("the moon", k=1, counted=False))
+    index.caretaker._flush()
+    index.documents.add_generation("g9")
+    assert [d.id for d in index.documents.missing("g9", 1)] == ["soup"]
+
+
+def test_a_folder_of_indexes(tmp_path: Path, models: Models) -> None:
+    indexes = Indexes(tmp_path, models)
+    assert indexes.names() == []
+    with pytest.raises(UnknownIndex, match="upsize index create news"):
+        indexes.get("news")
+    write(indexes.create(Setup("news", "demo-xs")), TEXTS)
+    with pytest.raises(Refused, match="already"):
+        indexes.create(Setup("news", "demo-s"))
+    for name in ("", "9lives", "a/b", "upsize_x", "x" * 41, ".."):
+        with pytest.raises(InvalidInput, match="cannot name an index"):
+            indexes.create(Setup(name, "demo-xs"))
+    assert indexes.get("news") is indexes.get("news")
+    with pytest.raises(UnknownIndex, match="There: news"):
+        indexes.get("olds")
+    indexes.drop("news")
+    assert indexes.names() == []
+    assert not (tmp_path / "news").exists()
+    indexes.close()
+
+
+def test_what_does_not_exist_makes_no_index(tmp_path: Path, models: Models) -> None:
+    for setup, told in (
+        (Setup("a", "no-such-model"), "no-such-model"),
+        (Setup("a", "demo-rerank"), "reranker"),
+        (Setup("a", "demo-xs", dimension=65), "from 32 to 64"),
+        (Setup("a", "demo-xs", coarse=64), "less than 64"),
+        (Setup("a", "demo-xs", store="oracle"), "is not known"),
+    ):
+        with pytest.raises(UpsizeError, match=told):
+            create_index(tmp_path / "a", models, setup)
+    assert Indexes(tmp_path, models).names() == []
+
+
+def test_vectors_rest_as_they_were_made(make: Make, store_address: str, models: Models) -> None:
+    index = make(store=store_address)
+    write(index, TEXTS)
+    table = index.state.serving.table(index.name)
+    made = models.start(models.embedder("demo-xs"), list(TEXTS.values()), 64).result().values
+    kept = index.store.vectors(table, list(TEXTS))
+    np.testing.assert_allclose(np.stack([kept[id][1] for id in TEXTS]), made, atol=2e-3)

