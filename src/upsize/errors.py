@@ -17,6 +17,7 @@
     ├── JournalFailed            the disk did not take an entry
     ├── JournalLocked            another process has the index open for writing
     ├── UnknownIndex             no index of that name is here
+    ├── UnknownDocument          an index holds no document of that id
     ├── Refused                  not now: an index is not in the state that this needs
     ├── StoreUnavailable         where vectors lie does not answer
     ├── StoreFull                where vectors lie takes no more
@@ -49,6 +50,7 @@ __all__ = [
     "StoreUnavailable",
     "TextTooLong",
     "Unavailable",
+    "UnknownDocument",
     "UnknownIndex",
     "UnknownModel",
     "UnsupportedModel",
@@ -191,6 +193,14 @@ class UnknownIndex(UpsizeError):
         self.name, self.param = name, "name"
         there = f"There: {', '.join(known)}." if known else f"Make it: upsize index create {name} --model demo-m."
         super().__init__(f"No index {name!r} in {where}. {there}")
+
+
+class UnknownDocument(UpsizeError):
+    """An index holds no document of that id."""
+
+    def __init__(self, id: str, index: str) -> None:
+        self.id, self.param = id, "id"
+        super().__init__(f"No document {id!r} in the index {index!r}.")
 
 
 class Refused(UpsizeError):

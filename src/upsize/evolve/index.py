@@ -366,15 +366,9 @@ def new_generation(
         )
     if coarse is not None and not LEAST_COARSE <= coarse < size:
         raise InvalidInput(f"coarse is {coarse}; give {LEAST_COARSE} or more, and less than {size}.", param="coarse")
-    return Generation(
-        id,
-        model,
-        loaded.plan.precision if loaded.fingerprint.quantization == "none" else dtype,
-        loaded.plan.max_length,
-        loaded.fingerprint.at(size),
-        coarse,
-        now(),
-    )
+    fingerprint = loaded.fingerprint.at(size)
+    precision, longest = loaded.plan.precision, loaded.plan.max_length
+    return Generation(id, models.path(model), precision, longest, fingerprint, coarse, now())
 
 
 def create_index(folder: Path, models: Models, setup: Setup) -> None:

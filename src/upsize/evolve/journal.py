@@ -73,7 +73,7 @@ class Journal:
         self.folder = folder
         self._segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / "lock", timeout=0)
+        self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)  # opened and closed by any thread
         try:
             self._lock.acquire()
         except Timeout:

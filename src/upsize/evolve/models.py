@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.catalog import Kind
 from upsize.compute import LoadedModel, load_model
 from upsize.engine import EmbedRequest, Engine, Lane, RerankRequest, Result
 from upsize.errors import FingerprintMismatch
@@ -23,14 +25,13 @@ from upsize.model import Truncation
 
 log = logging.getLogger("upsize.evolve")
 
-Load = Callable[..., LoadedModel]
-
 
 class Models:
     """The engine's models, by what an index wants of them. Thread-safe."""
 
-    def __init__(self, engine: Engine, load: Load = load_model) -> None:
-        self.engine, self._load = engine, load
+    def __init__(self, engine: Engine, served: Mapping[str, tuple[str, str]] | None = None) -> None:
+        """`served`: what clients call the models that the engine has already → its name there, and where it lies."""
+        self.engine, self._served = engine, dict(served or {})
         self._loading = threading.Lock()
         self._names: dict[tuple[str, str, str, int | None], str] = {}
         """(kind, model, dtype, longest text) → name in the engine, of what was asked for before."""
@@ -44,6 +45,12 @@ class Models:
     def reranker(self, model: str) -> str:
         """Name in the engine of this reranker, which is loaded if it is not there."""
         return self._name("reranker", model, "auto", None)
+
+    def path(self, model: str) -> str:
+        """What finds the model again, from wherever: the folder of one that clients of this service call so, or that
+        they named; a hub id and a demo's name as they are."""
+        path = self._served[model][1] if model in self._served else model
+        return str(Path(path).resolve()) if Path(path).is_dir() else path
 
     def loaded(self, name: str) -> LoadedModel:
         """The model itself."""
@@ -113,12 +120,16 @@ class Models:
         values: NDArray[np.float32] = self.engine.submit(name, request).result().values
         return values
 
-    def _name(self, kind: str, model: str, dtype: str, max_length: int | None) -> str:
+    def _name(self, kind: Kind, model: str, dtype: str, max_length: int | None) -> str:
+        if model in self._served and (dtype, max_length) == ("auto", None):
+            name = self._served[model][0]
+            if self.loaded(name).checkpoint.kind == kind:
+                return name
         wanted = (kind, model, dtype, max_length)
         with self._loading:
             if self._names.get(wanted) in self.engine.models:
                 return self._names[wanted]
-            loaded = self._load(model, kind=kind, dtype=dtype, max_length=max_length)
+            loaded = load_model(self.path(model), kind=kind, dtype=dtype, max_length=max_length)
             for name, other in self.engine.models.items():
                 if other.fingerprint == loaded.fingerprint and other.checkpoint.kind == kind:
                     self._names[wanted] = name

@@ -63,7 +63,8 @@ class Service:
     def start(self, models: tuple[ServedModel, ...]) -> None:
         """Serve these models from now on."""
         self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
-        self._indexes = Indexes(self.indexes_folder, Models(self._engine))
+        served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
+        self._indexes = Indexes(self.indexes_folder, Models(self._engine, served))
         self.models = models
         self.metrics.watch(self._engine, {m.name: m.loaded for m in models})
         if self.state == "starting":

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upsize.errors import InvalidInput
+from upsize.errors import InvalidInput, UnknownDocument
 from upsize.evolve import (
     Answer,
     Incoming,
@@ -232,7 +232,7 @@ async def document(service: Service, request: Request) -> Response:
     wanted = request.path_params["id"]
     found = await _do(service, "search", lambda: _index(service, request).get([wanted]).get(wanted))
     if found is None:
-        raise InvalidInput(f"No document {wanted!r} in this index.", param="id")
+        raise UnknownDocument(wanted, request.path_params["name"])
     return _reply({"id": found.id, "text": found.text, "metadata": found.metadata})
 
 

@@ -1,0 +1,149 @@
+"""`upsize index` and `upsize evolve`: in a process of their own, and through a service that runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.evolve.conftest import QUERIES, TEXTS
+from tests.server.live import live
+from upsize import demo
+from upsize.cli.app import app
+from upsize.errors import InvalidInput, UpsizeError
+from upsize.server.presence import announced, running_service
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UPSIZE_INDEXES", str(tmp_path / "indexes"))
+    return tmp_path / "indexes"
+
+
+@pytest.fixture
+def run(home: Path) -> Run:
+    def command(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, arguments)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    assert not home.exists()
+    return command
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    rows = [{"_id": id, "title": id.title(), "text": text, "n": i} for i, (id, text) in enumerate(TEXTS.items())]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    path = tmp_path / "labelled.jsonl"
+    rows = [{"query": query, "positive": f"{id.title()} {TEXTS[id]}"} for query, id in QUERIES.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_whole_road(run: Run, corpus: Path, labelled: Path) -> None:
+    assert "demo-xs, 64 dimensions, lancedb" in run("index", "create", "docs", "-m", "demo-xs")
+    assert run("index", "add", "docs", str(corpus)) == "6 added, 0 updated, 0 unchanged\n"
+    assert run("index", "add", "docs", str(corpus)) == "0 added, 0 updated, 6 unchanged\n"
+    found = json.loads(run("index", "search", "docs", "recipe for onion soup", "-k", "2", "--json"))
+    assert found["results"][0]["id"] == "soup"
+    assert found["results"][0]["text"] == f"Soup {TEXTS['soup']}"
+    assert found["results"][0]["metadata"] == {"title": "Soup", "n": 1}
+    assert "soup" in run("index", "search", "docs", "soup", "--filter", '{"n": {"lte": 1}}', "--explain")
+    assert run("index", "delete", "docs", "rain", "nobody") == "1 deleted\n"
+    plan = json.loads(run("evolve", "plan", "docs", "--to", "demo-s", "--price", "2", "--json"))
+    assert plan["documents"] == 5
+    assert "backfill, ready to switch" in run("evolve", "start", "docs", "--to", "demo-s")
+    assert "nDCG@10" in run("evolve", "compare", "docs", str(labelled))
+    assert "switched" in run("evolve", "switch", "docs")
+    assert "rolled back" in run("evolve", "rollback", "docs")
+    assert json.loads(run("evolve", "switch", "docs", "--json"))["active"] == "g2"
+    assert "demo-s (g2)" in run("evolve", "status", "docs")
+    assert "g2 answers" in run("evolve", "finish", "docs")
+    assert "g2 answers" in run("index", "status")
+    run("index", "drop", "docs", "--yes")
+    assert "No index yet" in run("index", "status")
+
+
+def test_the_ladder_from_the_command_line(run: Run, corpus: Path, labelled: Path) -> None:
+    run("index", "create", "docs", "-m", "demo-xs", "--coarse", "32")
+    run("index", "add", "docs", str(corpus))
+    told = run("index", "ladder", "docs", "--rerank", "demo-rerank", "--depth", "4")
+    assert "L1 rerank: demo-rerank, the first 4" in told
+    assert "funnel: 5" in run("index", "ladder", "docs", "--rescore", "demo-s", "--funnel", "5")
+    table = run("index", "ladder", "docs", "--measure", str(labelled), "--depths", "2,3")
+    assert all(way in table for way in ("L0", "L1 demo-rerank, 3", "L2 demo-s, 2"))
+    told = run("index", "ladder", "docs", "--rerank", "none", "--rescore", "none", "--funnel", "0")
+    assert told == "L1 rerank: none\nL2 rescore: none\nfunnel: none\n"
+
+
+def test_a_file_without_ids_is_called_by_its_texts(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("one line\nanother line\none line\n")
+    run("index", "create", "docs", "-m", "demo-xs")
+    assert run("index", "add", "docs", str(path)) == "2 added, 0 updated, 1 unchanged\n"
+    assert run("index", "add", "docs", str(path)) == "0 added, 0 updated, 3 unchanged\n"
+
+
+def test_an_id_that_comes_twice_is_written_in_order(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("id,text\na,the first\nb,other\na,the second\n")
+    run("index", "create", "docs", "-m", "demo-xs")
+    assert run("index", "add", "docs", str(path)) == "2 added, 1 updated, 0 unchanged\n"
+    found = json.loads(run("index", "search", "docs", "first or second", "--json"))
+    assert {r["text"] for r in found["results"]} == {"the second", "other"}
+
+
+def test_bad_rows_are_listed_and_nothing_is_written(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"id": 1, "text": "fine"}\n{"id": 2, "text": ""}\n{"text": "no id"}\nnot json\n')
+    run("index", "create", "docs", "-m", "demo-xs")
+    with pytest.raises(InvalidInput) as caught:
+        run("index", "add", "docs", str(path))
+    assert all(
+        told in str(caught.value) for told in ("3 of 4 rows", "line 2: an empty text", "line 3: no 'id'", "line 4")
+    )
+    assert run("index", "add", "docs", str(path), "--skip-bad") == "1 added, 0 updated, 0 unchanged\n"
+
+
+def test_mistakes_are_told_in_the_services_words(run: Run, corpus: Path) -> None:
+    run("index", "create", "docs", "-m", "demo-xs")
+    for arguments, told in (
+        (("index", "create", "docs", "-m", "demo-xs"), "There is an index 'docs'"),
+        (("index", "create", "9", "-m", "demo-xs"), "cannot name an index"),
+        (("index", "search", "nope", "x"), "No index 'nope'"),
+        (("index", "search", "docs", "x", "--filter", "{"), "--filter is not JSON"),
+        (("evolve", "switch", "docs"), "is not on a move"),
+        (("evolve", "start", "docs", "--to", "no-such-model"), "no-such-model"),
+        (("index", "status", "--base-url", "http://127.0.0.1:9"), "does not answer"),
+    ):
+        with pytest.raises(UpsizeError, match=told):
+            run(*arguments)
+    assert corpus.exists()
+
+
+def test_commands_find_the_service_that_runs(run: Run, home: Path, corpus: Path) -> None:
+    models: dict[str, Path | str] = {"demo-xs": demo.folder("demo-xs")}
+    with live(models) as client, announced(home, str(client.base_url)):
+        assert running_service(home) == str(client.base_url)
+        run("index", "create", "docs", "-m", "demo-xs")
+        run("index", "add", "docs", str(corpus))
+        reply: Any = client.post("/v1/indexes/docs/search", json={"query": "recipe for onion soup"}).json()
+        assert reply["results"][0]["id"] == "soup"
+        assert "ready to switch" in run("evolve", "start", "docs", "--to", "demo-s", "--wait")
+    assert running_service(home) is None
+    assert "ready to switch" in run("evolve", "status", "docs")

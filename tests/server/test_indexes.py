@@ -1,0 +1,175 @@
+"""Indexes over HTTP: a real server, a client that knows nothing of the code behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.evolve.conftest import QUERIES, TEXTS
+from tests.server.live import live
+from upsize import demo
+
+DOCUMENTS = [{"id": id, "text": text, "metadata": {"length": len(text)}} for id, text in TEXTS.items()]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPSIZE_INDEXES", str(tmp_path_factory.mktemp("indexes")))
+        with live({"demo-xs": demo.folder("demo-xs")}) as served:
+            yield served
+
+
+@pytest.fixture
+def index(client: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"i{abs(hash(request.node.name)) % 10**6}"
+    post(client, "/v1/indexes", {"name": name, "model": "demo-xs"})
+    post(client, f"/v1/indexes/{name}/documents", {"documents": DOCUMENTS})
+    yield f"/v1/indexes/{name}"
+    client.delete(f"/v1/indexes/{name}")
+
+
+def post(client: httpx.Client, path: str, body: Any = None) -> Any:
+    reply = client.post(path, json=body)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def error(reply: httpx.Response) -> tuple[int, str, str]:
+    told = reply.json()["error"]
+    return reply.status_code, told["code"], told["message"]
+
+
+def test_documents_are_written_found_read_and_deleted(client: httpx.Client, index: str) -> None:
+    reply = client.post(f"{index}/search", json={"query": "recipe for onion soup", "k": 2})
+    results = reply.json()["results"]
+    assert results[0] == {
+        "id": "soup",
+        "score": results[0]["score"],
+        "text": TEXTS["soup"],
+        "metadata": {"length": len(TEXTS["soup"])},
+    }
+    assert len(results) == 2
+    told = client.get(index).json()
+    assert reply.headers["x-upsize-fingerprint"] == told["generations"][0]["fingerprint"]
+    assert (told["documents"], told["active"], told["generations"][0]["vectors"]) == (6, "g1", 6)
+    assert client.get(f"{index}/documents/soup").json()["text"] == TEXTS["soup"]
+    assert post(client, f"{index}/delete", {"ids": ["soup", "x"]}) == {"deleted": ["soup"], "not_found": ["x"]}
+    assert "soup" not in [r["id"] for r in post(client, f"{index}/search", {"query": "soup"})["results"]]
+    assert error(client.get(f"{index}/documents/soup"))[0] == 404
+    assert index.rsplit("/", 1)[1] in client.get("/v1/indexes").json()["indexes"]
+
+
+def test_the_model_that_is_served_is_used_and_not_loaded_again(client: httpx.Client, index: str) -> None:
+    metrics = client.get("/metrics").text
+    assert 'upsize_tokens_total{model="demo-xs"}' in metrics
+    assert 'model="demo-xs#2"' not in metrics
+    assert index
+
+
+def test_explain_says_which_rungs_answered_and_how_long_each_took(client: httpx.Client, index: str) -> None:
+    body = {"query": "recipe for onion soup", "explain": True, "rerank": {"model": "demo-rerank", "depth": 3}, "k": 3}
+    told = post(client, f"{index}/search", body)
+    assert told["explain"]["rungs"] == ["L0", "L1"]
+    assert told["explain"]["model"] == str(demo.folder("demo-xs"))
+    assert told["explain"]["milliseconds"].keys() == {"embed", "search", "texts", "rerank"}
+    assert all(r["scores"].keys() == {"cosine", "reranker"} for r in told["results"])
+
+
+def test_a_move_over_http(client: httpx.Client, index: str) -> None:
+    plan = post(client, f"{index}/move/plan", {"to": "demo-s", "price": 1.5})
+    assert plan["documents"] == 6
+    assert plan["money"] > 0
+    assert plan["problems"] == []
+    started = post(client, f"{index}/move/start", {"to": "demo-s", "shadow": 1.0})
+    assert (started["phase"], started["source"]["model"], started["target"]["model"]) == (
+        "backfill",
+        str(demo.folder("demo-xs")),
+        "demo-s",
+    )
+    end = time.monotonic() + 20
+    while not (told := client.get(f"{index}/move").json())["ready"]:
+        assert time.monotonic() < end, told
+        time.sleep(0.02)
+    labelled = [{"query": query, "relevant": [{"id": id}]} for query, id in QUERIES.items()]
+    verdict = post(client, f"{index}/move/compare", {"queries": labelled})
+    assert verdict["queries"] == 6
+    assert post(client, f"{index}/move/tune", {"canary": 0.5})["canary"] == 0.5
+    switched = post(client, f"{index}/move/switch")
+    assert (switched["phase"], switched["active"]) == ("switched", "g2")
+    assert post(client, f"{index}/search", {"query": "soup", "explain": True})["explain"]["model"] == "demo-s"
+    assert post(client, f"{index}/move/rollback")["active"] == "g1"
+    assert post(client, f"{index}/move/switch", {"force": False})["active"] == "g2"
+    assert post(client, f"{index}/move/finish") == {"index": index.rsplit("/", 1)[1], "phase": "none", "active": "g2"}
+
+
+def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> None:
+    told = post(
+        client,
+        f"{index}/ladder",
+        {"rerank": {"model": "demo-rerank", "depth": 3}, "rescore": {"model": "demo-s", "depth": 4}},
+    )
+    assert told["rerank"] == {"model": "demo-rerank", "depth": 3}
+    assert told["rescore"]["depth"] == 4
+    labelled = [{"query": query, "relevant": [{"id": id}]} for query, id in QUERIES.items()]
+    body = {"queries": labelled, "rerank": [{"model": "demo-rerank", "depth": 3}], "rescore": [2]}
+    assert len(post(client, f"{index}/ladder/measure", body)["ways"]) == 3
+    assert post(client, f"{index}/ladder", {"rerank": None})["rerank"] is None
+    told = post(client, f"{index}/ladder", {"rescore": None})
+    assert told["rescore"] is None
+    assert len(told["generations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code", "told"),
+    [
+        ("/search", {"query": "x", "fliter": {"lang": "en"}}, 400, "invalid_value", "fliter"),
+        ("/search", {"query": ""}, 400, "invalid_value", "The query is empty"),
+        ("/search", {"query": "x", "k": 0}, 400, "invalid_value", "k"),
+        ("/search", {"query": "x", "filter": {"a": [1]}}, 400, "invalid_value", "filter.a"),
+        ("/search", {"query": "x", "rerank": {"model": "demo-xs"}}, 400, "invalid_model", "reranker"),
+        ("/search", {"vector": [1.0], "fingerprint": "abc"}, 409, "fingerprint_mismatch", "is of the space abc"),
+        ("/documents", {"documents": [{"id": "a", "text": ""}]}, 400, "invalid_value", "documents[0].text"),
+        ("/documents", {"documents": [{"id": 7, "text": "x"}]}, 400, "invalid_value", "id"),
+        ("/documents", {"documents": [{"id": "a", "text": "w " * 9000}]}, 400, "context_length_exceeded", "tokens"),
+        ("/documents", {"documents": [{"id": "a", "text": "x"}] * 2049}, 400, "invalid_value", "2048"),
+        ("/move/switch", {}, 409, "refused", "not on a move"),
+        ("/move/start", {"to": "demo-xs"}, 409, "refused", "already"),
+        ("/move/compare", {"queries": []}, 409, "refused", "not on a move"),
+        ("/ladder/measure", {"queries": [], "rescore": [5]}, 400, "invalid_value", "no larger model"),
+    ],
+)
+def test_mistakes_are_told(
+    client: httpx.Client, index: str, path: str, body: Any, status: int, code: str, told: str
+) -> None:
+    found = error(client.post(f"{index}{path}", json=body))
+    assert told in found[2]
+    assert found[:2] == (status, code)
+    assert client.get(index).json()["documents"] == 6
+
+
+def test_an_index_that_is_not_there(client: httpx.Client) -> None:
+    for reply in (
+        client.get("/v1/indexes/nope"),
+        client.post("/v1/indexes/nope/search", json={"query": "x"}),
+        client.delete("/v1/indexes/..%2f.."),
+    ):
+        assert reply.status_code == 404
+    found = error(client.get("/v1/indexes/nope"))
+    assert found[1] == "index_not_found"
+    assert "upsize index create nope" in found[2]
+
+
+def test_indexes_outlive_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSIZE_INDEXES", str(tmp_path))
+    models: dict[str, Path | str] = {"demo-xs": demo.folder("demo-xs")}
+    with live(models) as client:
+        post(client, "/v1/indexes", {"name": "kept", "model": "demo-xs"})
+        post(client, "/v1/indexes/kept/documents", {"documents": DOCUMENTS})
+    with live(models) as client:
+        assert post(client, "/v1/indexes/kept/search", {"query": "recipe for onion soup"})["results"][0]["id"] == "soup"
