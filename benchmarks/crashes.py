@@ -75,7 +75,7 @@ class Worker:
         engine = Engine({})
         models = Models(engine)
         for size in SIZES:
-            models.embedder(size)
+            models.embedder(size, "worker")
         self.say("begin open")
         index = Index(self._folder, models)
         self.say("ack")
@@ -151,7 +151,7 @@ class Expected:
 def _after(texts: dict[str, str], begun: tuple[str, Any]) -> dict[str, str]:
     work, value = begun
     if work == "add":
-        return texts | value
+        return {**texts, **value}
     if work == "delete":
         return {id: text for id, text in texts.items() if id not in value}
     return texts
@@ -173,7 +173,7 @@ def verify(folder: Path) -> dict[str, Any]:
         documents = index.documents.get([id for id, _ in index.documents.all_numbers()])
         numbers = dict(index.documents.all_numbers())
         for generation in index.state.generations:
-            table = generation.table(index.name)
+            table = index.state.table(generation)
             rows = list(index.store.placed(table))
             if len(rows) != len({id for id, _ in rows}) or len(rows) != index.store.count(table):
                 faults.append(f"{generation.id} holds a document twice")
@@ -185,7 +185,9 @@ def verify(folder: Path) -> dict[str, Any]:
                 faults.append(f"{generation.id} is not in step with the documents")
             ids = list(documents)
             kept = index.store.vectors(table, ids)
-            made = models.start(models.of(generation), [documents[i].text for i in ids], generation.dimension).result()
+            made = models.start(
+                models.of(generation, index.name), [documents[i].text for i in ids], generation.dimension
+            ).result()
             worst = min(
                 (float(kept[id][1] @ v) for id, v in zip(ids, made.values, strict=True) if id in kept), default=1
             )

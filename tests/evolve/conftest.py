@@ -38,7 +38,7 @@ def models() -> Iterator[Models]:
     engine = Engine({})
     shared = Models(engine)
     for size in ("demo-xs", "demo-s"):
-        shared.embedder(size)  # held by nobody, so never let go
+        shared.embedder(size, "session")
     yield shared
     engine.close()
 

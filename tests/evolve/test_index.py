@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from tests.evolve.conftest import QUERIES, TEXTS, Make
@@ -41,7 +45,7 @@ def test_what_is_written_is_found_by_meaning(make: Make, store_address: str) -> 
 def test_the_score_is_the_cosine_of_the_models_own_vectors(make: Make, models: Models) -> None:
     index = make()
     write(index, TEXTS)
-    name = models.embedder("demo-xs")
+    name = models.embedder("demo-xs", "test")
     query = models.embed_query(name, "onions", 64)
     documents = models.start(name, list(TEXTS.values()), 64).result().values
     expected = dict(zip(TEXTS, documents @ query, strict=True))
@@ -162,6 +166,11 @@ def test_two_processes_may_not_write_one_index(make: Make, models: Models) -> No
     [
         ([Incoming("a", "x"), Incoming("", "y")], "documents[1].id is an empty string", 1),
         ([Incoming("a", " \n")], "documents[0].text is empty", 0),
+        ([Incoming("a" * 600, "x")], "documents[0].id is longer than 512 bytes", 0),
+        ([Incoming("a\0", "x")], "holds a NUL", 0),
+        ([Incoming("a", "x", {"b": "c\0"})], "documents[0].metadata.'b' holds a NUL", 0),
+        ([Incoming("a", "x", {"b": float("inf")})], "documents[0].metadata.b is inf", 0),
+        ([Incoming("a", "x", {"b": [1 << 70]})], "more than 64 bits", 0),
         ([Incoming("a", "x"), Incoming("b", "y"), Incoming("a", "z")], "the id 'a' is that of documents[0] too", 2),
     ],
 )
@@ -193,7 +202,7 @@ def test_a_vector_comes_with_its_fingerprint_or_not_at_all(make: Make, models: M
     index = make()
     write(index, TEXTS)
     own = index.state.serving.fingerprint
-    vector = models.embed_query(models.embedder("demo-xs"), "recipe for onion soup", 64).tolist()
+    vector = models.embed_query(models.embedder("demo-xs", "test"), "recipe for onion soup", 64).tolist()
     given = Question(vector=vector, fingerprint=own.id, k=1)
     assert index.search(given).ids == ids(index, "recipe for onion soup", 1) == ["soup"]
     with pytest.raises(FingerprintMismatch, match=f"comes without a fingerprint.*{own.id} .demo-xs, 64 dimensions"):
@@ -293,7 +302,142 @@ def test_what_does_not_exist_makes_no_index(tmp_path: Path, models: Models) -> N
 def test_vectors_rest_as_they_were_made(make: Make, store_address: str, models: Models) -> None:
     index = make(store=store_address)
     write(index, TEXTS)
-    table = index.state.serving.table(index.name)
-    made = models.start(models.embedder("demo-xs"), list(TEXTS.values()), 64).result().values
+    table = index.state.table(index.state.serving)
+    made = models.start(models.embedder("demo-xs", "test"), list(TEXTS.values()), 64).result().values
     kept = index.store.vectors(table, list(TEXTS))
     np.testing.assert_allclose(np.stack([kept[id][1] for id in TEXTS]), made, atol=2e-3)
+
+
+def test_a_write_whose_documents_could_not_be_kept_comes_in_with_the_next(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal took it, then the disk was full for the documents: it is acknowledged to nobody, and not lost."""
+    index = make()
+    write(index, TEXTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(index.documents, "apply", _full)
+        with pytest.raises(sqlite3.OperationalError):
+            index.delete(["soup"])
+    write(index, {"late": "About volcanoes."})
+    settle(index)
+    assert index.documents.applied == index.journal.end
+    assert "soup" not in ids(index, "recipe for onion soup")
+    require_in_step(index)
+
+
+def _full(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_vector_that_the_disk_lost_after_an_orderly_close_is_noticed(make: Make) -> None:
+    index = make("lost")
+    write(index, TEXTS)
+    table, store = index.state.table(index.state.serving), index.store
+    index.close()
+    other = type(store)(index.folder / "vectors")  # type: ignore[call-arg]
+    other.delete(table, ["soup"])
+    other.close()
+    index = make("lost")
+    settle(index)
+    assert ids(index, "recipe for onion soup", 1) == ["soup"]
+
+
+def test_rebuilding_while_others_write_loses_nothing(make: Make) -> None:
+    index = make(background=True)
+    write(index, TEXTS)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def writing(seed: int) -> None:
+        count = 0
+        while not stop.is_set():
+            count += 1
+            try:
+                index.add([Incoming(f"w{seed}.{count % 9}", f"Text {count} of {seed}.")])
+                index.delete([f"w{seed}.{(count + 4) % 9}"])
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=writing, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        index.rebuild()
+        time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    end = time.monotonic() + 20
+    while index.documents.missing_count("g1") or index.documents.doomed("g1", 1):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    require_in_step(index)
+
+
+def test_what_is_not_ours_in_the_database_is_left_alone(tmp_path: Path, models: Models, postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute('CREATE VIEW "orders" AS SELECT 1 AS one')
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="'orders' that is not an index's"):
+                create_index(tmp_path / "orders", models, Setup("orders", "demo-xs", store=postgres))
+        assert connection.execute("SELECT one FROM orders").fetchone() == (1,)
+    assert not (tmp_path / "orders").exists()
+
+
+def test_two_indexes_of_one_name_in_one_database_do_not_meet(
+    make: Make, models: Models, tmp_path: Path, postgres: str
+) -> None:
+    first = make("twin", store=postgres)
+    write(first, TEXTS)
+    create_index(tmp_path / "elsewhere", models, Setup("twin", "demo-s", store=postgres))
+    with Index(tmp_path / "elsewhere", models, background=False) as second:
+        write(second, {"only": "one"})
+        assert ids(second, "soup") == ["only"]
+    assert len(ids(first, "soup")) == 6
+
+
+def test_a_model_that_another_index_uses_stays(tmp_path: Path, models: Models, embedder_folder: Path) -> None:
+    indexes = Indexes(tmp_path, models)
+    for name in ("one", "other"):
+        write(indexes.create(Setup(name, str(embedder_folder))), {"a": "a text"})
+    indexes.close()
+    assert str(embedder_folder) not in models.engine.models
+    indexes = Indexes(tmp_path, models)
+    for name in ("one", "other"):
+        indexes.get(name).search(Question("a text"))
+    indexes.drop("one")
+    assert str(embedder_folder) in models.engine.models
+    assert indexes.get("other").search(Question("a text")).ids == ["a"]
+    indexes.drop("other")
+    assert str(embedder_folder) not in models.engine.models
+
+
+def test_a_dropped_index_does_not_come_back_with_the_next_of_its_name(tmp_path: Path, models: Models) -> None:
+    indexes = Indexes(tmp_path, models)
+    write(indexes.create(Setup("news", "demo-xs")), TEXTS)
+    indexes.close()
+    (tmp_path / "news" / "index.json").unlink()  # as far as a drop that was cut short may have come
+    again = indexes.create(Setup("news", "demo-xs"))
+    assert again.documents.count() == again.journal.end == 0
+    indexes.close()
+    # One that cannot be opened can be dropped.
+    (tmp_path / "news" / "journal" / "0000000000000000.log").write_bytes(b"garbage that is long enough to be looked at")
+    with pytest.raises(UpsizeError):
+        indexes.get("news")
+    indexes.drop("news")
+    assert indexes.names() == []
+
+
+def test_indexes_that_cannot_be_opened_keep_nobody_from_the_others(tmp_path: Path, models: Models) -> None:
+    indexes = Indexes(tmp_path, models)
+    write(indexes.create(Setup("good", "demo-xs")), TEXTS)
+    indexes.create(Setup("bad", "demo-xs"))
+    indexes.close()
+    (tmp_path / "bad" / "index.json").write_text("{")
+    indexes.open_all()
+    assert indexes.get("good").documents.count() == 6
+    with pytest.raises(UpsizeError, match="is not an index's state"):
+        indexes.get("bad")
+    indexes.close()

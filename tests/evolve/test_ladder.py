@@ -29,7 +29,7 @@ def test_a_reranker_orders_the_first_by_its_own_scores(make: Make) -> None:
     assert answer.rungs == ("L0", "L1")
     assert set(answer.ids) == set(plain.ids[:4])
     models = index.models
-    odds = models.score(models.reranker("demo-rerank"), "recipe for onion soup", [TEXTS[i] for i in answer.ids])
+    odds = models.score(models.reranker("demo-rerank", "test"), "recipe for onion soup", [TEXTS[i] for i in answer.ids])
     assert odds.tolist() == sorted(odds.tolist(), reverse=True)
     assert all(0 <= f.score <= 1 and f.scores.keys() == {"cosine", "reranker"} for f in answer.found)
     assert index.search(Question("recipe for onion soup", rerank=False)).rungs == ("L0",)
@@ -127,7 +127,7 @@ def test_a_vector_alone_cannot_be_rescored(make: Make) -> None:
     index = make()
     write(index, TEXTS)
     ladder.set_rerank(index, "demo-rerank")
-    vector = index.models.embed_query(index.models.embedder("demo-xs"), "soup", 64).tolist()
+    vector = index.models.embed_query(index.models.embedder("demo-xs", "test"), "soup", 64).tolist()
     question = Question(vector=vector, fingerprint=index.state.serving.fingerprint.id)
     with pytest.raises(InvalidInput, match="needs the query's text"):
         index.search(question)

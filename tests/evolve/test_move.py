@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.evolve.conftest import QUERIES, TEXTS, Make
 from tests.evolve.tools import ids, require_in_step, settle, stored, write
 from upsize.errors import InvalidInput, Refused
-from upsize.evolve import Incoming, Index, LabelledQuery, Question, Relevant, move, plan_move
+from upsize.evolve import Incoming, Index, LabelledQuery, Question, Relevant, ladder, move, plan_move
 from upsize.evolve.compare import compare_move, place_labels, read_labelled
 from upsize.evolve.plan import MovePlan
 
@@ -65,8 +66,8 @@ def test_the_new_generation_holds_the_new_models_vectors(make: Make) -> None:
     write(straight, TEXTS)
     begin(index)
     settle(index)
-    new = index.store.vectors(index.state.generation("g2").table(index.name), list(TEXTS))
-    own = straight.store.vectors(straight.state.serving.table(straight.name), list(TEXTS))
+    new = index.store.vectors(index.state.table(index.state.generation("g2")), list(TEXTS))
+    own = straight.store.vectors(straight.state.table(straight.state.serving), list(TEXTS))
     assert all(float(new[id][1] @ own[id][1]) > 0.9999 for id in TEXTS)
 
 
@@ -125,8 +126,9 @@ def test_steps_out_of_order_are_refused(make: Make) -> None:
         with pytest.raises(Refused, match="not on a move"):
             step(index)
     plan = begin(index)
+    assert move.start(index, plan).phase == "backfill"  # which it is already
     with pytest.raises(Refused, match="on a move already, to demo-s"):
-        move.start(index, plan)
+        move.start(index, plan_move(index, "demo-s", dimension=100, seconds=0.05))
     with pytest.raises(Refused, match="has not been switched; there is nothing to roll back"):
         move.rollback(index)
     with pytest.raises(Refused, match="finish would drop what was made"):
@@ -351,3 +353,93 @@ def test_a_dimension_that_the_store_cannot_index_leads_to_one_that_it_can(
     plan = plan_move(index, "demo-s", seconds=0.05)
     assert "128 dimensions and pgvector indexes 100 at most: plan it with --dim 100" in plan.problems[0]
     assert plan_move(index, "demo-s", dimension=100, seconds=0.05).problems == ()
+
+
+def test_steps_that_come_at_once_come_one_after_the_other(make: Make) -> None:
+    """A rollback and a finish, and what is left is whole whichever was first."""
+    for _ in range(5):
+        index = make()
+        write(index, TEXTS)
+        begin(index)
+        move.switch(index)
+        refused: list[BaseException] = []
+
+        def step(act: Callable[[Index], object], index: Index = index, refused: list[BaseException] = refused) -> None:
+            try:
+                act(index)
+            except Refused as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=step, args=(act,)) for act in (move.rollback, move.finish)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert index.state.active in {g.id for g in index.state.generations}
+        assert len(ids(index, "soup")) == 6
+        assert len(refused) <= 1
+        index.close()
+
+
+def test_a_text_that_only_the_new_model_takes_does_not_keep_the_way_back(make: Make) -> None:
+    index = make(max_length=36)
+    write(index, TEXTS)
+    begin(index)
+    move.switch(index)
+    write(index, {"long": "word " * 40})
+    settle(index)
+    assert index.documents.refused("g1")[0] == 1
+    move.rollback(index)
+    assert index.state.active == "g1"
+    with pytest.raises(Refused, match="cannot embed 1 of the documents"):
+        move.finish(index)
+
+
+def test_a_generation_that_nothing_uses_is_dropped_when_the_index_is_opened(make: Make) -> None:
+    index = make("orphan")
+    write(index, TEXTS)
+    orphan = index.add_generation("demo-s")
+    table = index.state.table(orphan)
+    index.close()
+    index = make("orphan")
+    assert [g.id for g in index.state.generations] == ["g1"]
+    assert index.documents.generations() == {"g1"}
+    assert not (index.folder / "vectors" / f"{table.name}.lance").exists()
+
+
+def test_shadows_compare_the_models_and_not_the_reranker_with_itself(make: Make) -> None:
+    index = make(background=True)
+    write(index, TEXTS)
+    ladder.set_rerank(index, "demo-rerank", 3)
+    begin(index, shadow=1.0)
+    until(lambda: move.status(index)["ready"])
+    index.search(Question("recipe for onion soup", k=3))
+    until(lambda: move.status(index)["agreement"]["searches"] == 1)
+    shown = move.status(index)["agreement"]["differ_most"][0]
+    plain = index.search(Question("recipe for onion soup", k=3, rerank=False, counted=False)).ids
+    assert [one["id"] for one in shown["answered"]] == plain
+
+
+def test_others_who_read_the_database_follow_a_switch(make: Make, postgres: str) -> None:
+    import psycopg
+
+    index = make("Followed", store=postgres)
+    write(index, TEXTS)
+
+    def width() -> int:
+        with psycopg.connect(postgres) as connection:
+            row = connection.execute('SELECT vector_dims(vector), count(*) OVER () FROM "Followed" LIMIT 1').fetchone()
+        assert row is not None
+        assert row[1] == 6
+        return int(row[0])
+
+    assert width() == 64
+    begin(index)
+    move.switch(index)
+    assert width() == 128
+    move.rollback(index)
+    assert width() == 64
+    move.switch(index)
+    move.finish(index)
+    assert width() == 128
+    assert index.status()["generations"][0]["bytes"] > 0

@@ -17,6 +17,7 @@ FINGERPRINT = Fingerprint("w", "t", "last-token", "p", 512, 64, True, "bfloat16"
 STATE = State(
     schema=1,
     name="a",
+    key="0123ab",
     created="2026-01-01T00:00:00Z",
     store="lancedb",
     generations=(Generation("g1", "demo-xs", "bfloat16", 512, FINGERPRINT),),
@@ -27,8 +28,8 @@ STATE = State(
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_state(tmp_path, STATE)
     assert read_state(tmp_path) == STATE
-    write_state(tmp_path, STATE.replace(active="g2"))
-    assert read_state(tmp_path).active == "g2"
+    write_state(tmp_path, STATE.replace(truncate=True))
+    assert read_state(tmp_path).truncate
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
@@ -39,7 +40,7 @@ def test_a_write_that_fails_leaves_the_old_state(tmp_path: Path, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr(where, broken, _fail)
             with pytest.raises(OSError, match="no more"):
-                write_state(tmp_path, STATE.replace(active="g2"))
+                write_state(tmp_path, STATE.replace(truncate=True))
         assert read_state(tmp_path) == STATE
 
 
@@ -81,3 +82,10 @@ def test_a_state_that_cannot_be_read_is_told(tmp_path: Path, text: str, told: st
 def test_a_generation_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="has no generation 'g7': g1"):
         STATE.generation("g7")
+
+
+def test_a_pointer_to_nothing_is_never_written(tmp_path: Path) -> None:
+    write_state(tmp_path, STATE)
+    with pytest.raises(AssertionError):
+        write_state(tmp_path, STATE.replace(active="g2"))
+    assert read_state(tmp_path) == STATE

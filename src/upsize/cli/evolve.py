@@ -121,9 +121,7 @@ def start(
         "force": force,
     }
     with calls(base_url, api_key) as call:
-        told = call("GET", f"/v1/indexes/{name}/move")
-        if told["phase"] != "backfill" or told["target"]["model"] != to:
-            told = call("POST", f"/v1/indexes/{name}/move/start", body)
+        told = call("POST", f"/v1/indexes/{name}/move/start", body)
         if wait or call.local:
             told = _wait(call, name)
     _tell(told, json)
@@ -133,6 +131,8 @@ def _wait(call: Calls, name: str) -> dict[str, Any]:
     with tqdm(unit="text", disable=None, desc="backfill") as bar:
         while True:
             told: dict[str, Any] = call("GET", f"/v1/indexes/{name}/move")
+            if told["phase"] == "none":  # given up meanwhile
+                return told
             bar.total, bar.n = told["documents"] - told["refused"], told["embedded"]
             bar.set_postfix_str(told["trouble"] or "")
             bar.refresh()
@@ -227,14 +227,16 @@ def switch(
 
 
 @app.command()
-def rollback(name: Name, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None) -> None:
+def rollback(
+    name: Name, force: Force = False, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None
+) -> None:
     """Let the old generation answer again.
 
     ```
     upsize evolve rollback docs
     ```
     """
-    _step(name, "rollback", json, base_url, api_key)
+    _step(name, "rollback", json, base_url, api_key, force)
 
 
 @app.command()

@@ -381,7 +381,7 @@ def wait_for(call: Any, name: str) -> None:
     with tqdm(unit="text", disable=None) as bar:
         while True:
             told = call("GET", f"/v1/indexes/{name}")
-            missing = sum(g["missing"] for g in told["generations"])
+            missing = sum(g["missing"] for g in told["generations"] if g["filled"])
             bar.total = max(bar.total or 0, missing)
             bar.n = bar.total - missing
             bar.set_postfix_str(told["trouble"] or "")

@@ -34,6 +34,8 @@ RETRY = 2.0
 """Seconds until work that failed is tried again; twice as long each time, up to a minute."""
 QUEUED = 64
 """Searches, and vectors to keep, that wait for the second thread; what is beyond is let go of."""
+PATIENCE = 10.0
+"""Seconds that the end waits for work under way."""
 FLUSH = 5.0
 """Seconds after which popularity is written down."""
 MEMORY = 0.9
@@ -70,6 +72,8 @@ class Caretaker:
             threading.Thread(target=self._beside_forever, name=f"upsize-beside-{index.name}", daemon=True),
         ]
         self._filling = threading.Lock()
+        self._pointed: str | None = None
+        """The generation that the store was last told to be the one in use."""
 
     def start(self) -> None:
         """Begin."""
@@ -77,12 +81,15 @@ class Caretaker:
             thread.start()
 
     def stop(self) -> None:
-        """End, after the shard under way."""
+        """End, after the shard under way. What an unfinished index of the store would keep waiting is cancelled."""
         self._stopped.set()
         self._awake.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join()
+                thread.join(PATIENCE)
+                if thread.is_alive():
+                    self._index.store.close()
+                    thread.join()
         self._flush()
 
     def wake(self) -> None:
@@ -116,6 +123,7 @@ class Caretaker:
         busy = False
         failed: Exception | None = None
         with self._filling:
+            self.point()
             for generation in self._index.state.generations:
                 if self._stopped.is_set():
                     break
@@ -126,6 +134,14 @@ class Caretaker:
         if failed:
             raise failed
         return busy
+
+    def point(self) -> None:
+        """Tell the store which generation is in use, for others who read it."""
+        index = self._index
+        serving = index.state.serving
+        if self._pointed != serving.id:
+            index.store.point(index.name, index.state.table(serving))
+            self._pointed = serving.id
 
     def _step(self, generation: Generation) -> bool:
         index = self._index
@@ -146,7 +162,10 @@ class Caretaker:
         return not self._stopped.is_set() and generation in self._index.state.filled
 
     def bring_in_step(self, generation: Generation, most: int) -> int:
-        """Fill a generation now, in this thread, if no more than `most` documents are missing; how many still are."""
+        """Fill a generation now, in this thread, while no more than `most` documents are missing; how many still are.
+
+        The caretaker's own thread fills it too; what both embed is the same.
+        """
         index = self._index
         index.generations.remove(generation)
         while 0 < (missing := index.documents.missing_count(generation.id)) <= most:
@@ -194,12 +213,15 @@ class Caretaker:
         index = self._index
         if index.state.move is None or self._stopped.is_set():
             return
-        asked = replace(question, generation=other, lane=Lane.SHADOW, counted=False)
-        index.shadows.add(question.query or "", question.k, answer, index.search(asked))
+        # The two models alone: with the ladder's rungs above them, the same reranker would agree with itself.
+        plain = replace(question, lane=Lane.SHADOW, counted=False, rerank=False, rescore=False, dimension=None)
+        if answer.rungs != ("L0",):
+            answer = index.search(replace(plain, generation=answer.generation.id))
+        index.shadows.add(question.query or "", question.k, answer, index.search(replace(plain, generation=other)))
 
     def _keep(self, generation: Generation, documents: Sequence[Document], vectors: Any, most: int) -> None:
         index = self._index
-        room = most // (4 * generation.dimension) - index.store.count(generation.table(index.name))
+        room = most // (4 * generation.dimension) - index.store.count(index.state.table(generation))
         if room > 0:
             index.generations.place(generation, documents[:room], vectors[:room])
 

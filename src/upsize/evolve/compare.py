@@ -218,7 +218,11 @@ def compare_move(
         "queries_needed": size.total if size and decision == "cannot_tell" else None,
         "notes": list(data.notes),
     }
-    index.change_move(verdict=verdict)
+    with index.moving:
+        now = index.state.move
+        if now is None or (now.source, now.target, now.started) != (move.source, move.target, move.started):
+            raise Refused(f"The move of {index.name!r} was ended while it was compared; the verdict was: {reason}")
+        index.change_move(verdict=verdict)
     return verdict
 
 

@@ -94,7 +94,8 @@ class Documents:
             try:
                 yield self._writer
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:  # of a full disk SQLite rolls back by itself
+                    self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
 
@@ -132,8 +133,10 @@ class Documents:
         return journal.end - start
 
     def apply(self, first: int, entries: Sequence[Entry]) -> None:
-        """Entries `first`, first + 1, … of the journal."""
+        """Entries `first`, first + 1, … of the journal: those that follow what was applied."""
         with self._transaction() as c:
+            applied = c.execute("SELECT value FROM facts WHERE name = 'applied'").fetchone()
+            assert first == (applied[0] if applied else 0), f"{first} does not follow {applied}"
             self._apply(c, first, entries)
 
     def _apply(self, c: sqlite3.Connection, first: int, entries: Sequence[Entry]) -> None:
@@ -250,6 +253,14 @@ class Documents:
         )
         return [Document(i, n, t, json.loads(m)) for i, n, t, m in self._reader.execute(ask, (generation, number))]
 
+    def lacks(self, generation: str) -> bool:
+        """Whether any is missing in it, or was refused."""
+        ask = (
+            "SELECT EXISTS (SELECT 1 FROM missing WHERE generation = ?) "
+            "OR EXISTS (SELECT 1 FROM refused WHERE generation = ?)"
+        )
+        return bool(self._reader.execute(ask, (generation, generation)).fetchone()[0])
+
     def missing_count(self, generation: str) -> int:
         """How many it lacks."""
         ask = "SELECT count(*) FROM missing WHERE generation = ?"
@@ -344,19 +355,32 @@ class Documents:
 
 
 def open_documents(folder: Path) -> tuple[Documents, bool]:
-    """The index's documents, and whether they are begun anew: there were none, or none that can be read."""
-    anew = not (folder / FILE).exists()
+    """The index's documents, and whether they are begun anew: there were none, or none that can be read. What cannot
+    be read is moved aside."""
+    path = folder / FILE
+    anew = not path.exists()
     try:
-        documents = Documents(folder)
+        return _opened(folder), anew
+    except sqlite3.OperationalError:  # busy, not allowed, no space: not the file's fault
+        raise
+    except sqlite3.DatabaseError as error:
+        log.warning("%s cannot be read (%s); it is moved aside and made again from the journal", path, error)
+        for suffix in ("", "-wal", "-shm"):
+            part = folder / f"{FILE}{suffix}"
+            if part.exists():
+                part.replace(folder / f"unreadable-{part.name}")
+        return _opened(folder), True
+
+
+def _opened(folder: Path) -> Documents:
+    documents = Documents(folder)
+    try:
         documents.count()
         _ = documents.applied
-        return documents, anew
-    except sqlite3.DatabaseError as error:
-        path = folder / FILE
-        log.warning("%s cannot be read (%s); it is made again from the journal", path, error)
-        for suffix in ("", "-wal", "-shm"):
-            (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
-        return Documents(folder), True
+    except BaseException:
+        documents.close()
+        raise
+    return documents
 
 
 def _set(c: sqlite3.Connection, name: str, value: int) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.engine import Lane
+from upsize.engine import Lane, Result
 from upsize.errors import InvalidInput, NonFiniteVector
 from upsize.evolve.documents import Document, Documents
 from upsize.evolve.models import Models
-from upsize.evolve.state import Generation
-from upsize.store import Rows, Store
+from upsize.evolve.state import Generation, State
+from upsize.store import Rows, Store, Table
 
 log = logging.getLogger("upsize.evolve")
 
@@ -33,23 +35,33 @@ DELETES = 2000
 class Generations:
     """The generations of one index."""
 
-    def __init__(self, name: str, documents: Documents, store: Store, models: Models, truncate: bool) -> None:
-        self._name, self._documents, self._store, self._models = name, documents, store, models
-        self._truncate = truncate
-        self._placing: dict[str, threading.Lock] = defaultdict(threading.Lock)
+    def __init__(self, state: Callable[[], State], documents: Documents, store: Store, models: Models) -> None:
+        self._state, self._documents, self._store, self._models = state, documents, store, models
+        self._writing: dict[str, threading.RLock] = defaultdict(threading.RLock)
         self.written: dict[str, int] = defaultdict(int)
         """Generation → writes since it was last tended."""
 
+    @contextmanager
+    def alone(self, generation: Generation) -> Iterator[bool]:
+        """While this holds, nobody else writes to the generation's table. Whether the generation is (still) there."""
+        with self._writing[generation.id]:
+            yield generation in self._state().generations
+
+    def _table(self, generation: Generation) -> Table:
+        return self._state().table(generation)
+
     def place(self, generation: Generation, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
         """Put the vectors (documents, dimension) in, of those texts that still stand; how many that were."""
-        with self._placing[generation.id]:
+        with self.alone(generation) as there:
+            if not there:
+                return 0
             standing = self._documents.numbers([d.id for d in documents])
             keep = [i for i, d in enumerate(documents) if standing.get(d.id) == d.number]
             if keep:
                 chosen = [documents[i] for i in keep]
                 ids, numbers = [d.id for d in chosen], [d.number for d in chosen]
                 rows = Rows(ids, numbers, vectors[keep], [d.metadata for d in chosen])
-                self._store.upsert(generation.table(self._name), rows)
+                self._store.upsert(self._table(generation), rows)
                 self._documents.placed(generation.id, dict(zip(ids, numbers, strict=True)))
                 self.written[generation.id] += 1
             return len(keep)
@@ -58,11 +70,11 @@ class Generations:
         """Take out what was deleted; how many that were."""
         removed = 0
         while True:
-            with self._placing[generation.id]:
-                ids = self._documents.doomed(generation.id, DELETES)
+            with self.alone(generation) as there:
+                ids = self._documents.doomed(generation.id, DELETES) if there else []
                 if not ids:
                     return removed
-                self._store.delete(generation.table(self._name), ids)
+                self._store.delete(self._table(generation), ids)
                 self._documents.removed(generation.id, ids)
                 self.written[generation.id] += 1
                 removed += len(ids)
@@ -75,7 +87,7 @@ class Generations:
         waiting = self._documents.missing(generation.id, AHEAD * SHARD)
         if not waiting:
             return 0
-        name = self._models.of(generation)
+        name = self._models.of(generation, self._state().name)
         shards = _shards(waiting)
         done, started = 0, self._start(name, generation, shards[0], lane)
         for place, shard in enumerate(shards):
@@ -97,9 +109,9 @@ class Generations:
             started = upcoming
         return done
 
-    def _start(self, name: str, generation: Generation, shard: Sequence[Document], lane: Lane):  # type: ignore[no-untyped-def]
+    def _start(self, name: str, generation: Generation, shard: Sequence[Document], lane: Lane) -> Future[Result]:
         return self._models.start(
-            name, [d.text for d in shard], generation.dimension, lane=lane, truncate=self._truncate
+            name, [d.text for d in shard], generation.dimension, lane=lane, truncate=self._state().truncate
         )
 
     def _one_by_one(
@@ -117,9 +129,10 @@ class Generations:
         return len(shard)
 
     def tend(self, generation: Generation) -> None:
-        """Compact the table and build its index, if it has grown for one."""
+        """Compact the table and build its index, if it has grown for one. Writes go on meanwhile."""
         self.written[generation.id] = 0
-        self._store.tend(generation.table(self._name))
+        if generation in self._state().generations:
+            self._store.tend(self._table(generation))
 
 
 def _shards(documents: Sequence[Document]) -> list[list[Document]]:

@@ -12,9 +12,13 @@ answers. Other generations follow by themselves (`Caretaker`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import secrets
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +30,7 @@ from upsize.errors import InvalidInput, Refused, UpsizeError
 from upsize.evolve.caretaker import Caretaker
 from upsize.evolve.documents import Document, open_documents
 from upsize.evolve.generations import Generations
-from upsize.evolve.journal import Delete, Journal, Upsert
+from upsize.evolve.journal import Delete, Entry, Journal, Upsert
 from upsize.evolve.models import Models
 from upsize.evolve.search import Answer, Question, Searcher
 from upsize.evolve.shadows import Shadows
@@ -38,7 +42,6 @@ from upsize.evolve.state import (
     describe,
     now,
     read_state,
-    table_name,
     write_state,
 )
 from upsize.model import check_dimension
@@ -48,6 +51,10 @@ log = logging.getLogger("upsize.evolve")
 
 JOURNAL, VECTORS = "journal", "vectors"
 LEAST_COARSE = 32
+LONGEST_ID = 512
+"""Bytes: what every store takes as a key."""
+NUL = "\0"
+"""Which PostgreSQL has no place for."""
 
 
 class Incoming(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,22 +98,23 @@ class Index:
     def __init__(self, folder: Path, models: Models, *, background: bool = True) -> None:
         self.folder, self.models = folder, models
         self._state = read_state(folder)
-        self._writing, self._changing = threading.RLock(), threading.RLock()
+        self._writing, self._changing, self.moving = threading.RLock(), threading.RLock(), threading.RLock()
         self._closed = False
-        self.journal = Journal(folder / JOURNAL)
-        try:
+        with contextlib.ExitStack() as opened:
+            self.journal = opened.enter_context(Journal(folder / JOURNAL))
             self.documents, self._anew = open_documents(folder)
+            opened.callback(self.documents.close)
             self.store = open_store(self._state.store, folder / VECTORS)
-            self.generations = Generations(self.name, self.documents, self.store, models, self._state.truncate)
+            opened.callback(self.store.close)
             self.shadows = Shadows(folder)
+            opened.callback(self.shadows.close)
+            self.generations = Generations(lambda: self._state, self.documents, self.store, models)
             self.searcher = Searcher(self)
             self._recover()
             self.caretaker = Caretaker(self)
             if background:
                 self.caretaker.start()
-        except BaseException:
-            self.journal.close()
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -132,14 +140,14 @@ class Index:
             self._state = state
             return state
 
-    def change_move(self, **changes: Any) -> Move:
-        """Change the move that is under way; Refused where there is none."""
+    def change_move(self, active: str | None = None, **changes: Any) -> Move:
+        """Change the move that is under way, and with it which generation is active; Refused where there is none."""
         with self._changing:
             move = self._state.move
             if move is None:
                 raise Refused(f"{self.name!r} is not on a move. Start one: upsize evolve start {self.name} --to MODEL.")
             changed = msgspec.structs.replace(move, **changes)
-            self.change(move=changed)
+            self.change(move=changed, active=active or self._state.active)
             return changed
 
     def paused_writes(self) -> threading.RLock:
@@ -151,43 +159,55 @@ class Index:
         if self._closed:
             return
         self._closed = True
-        self.caretaker.stop()
-        self.models.release(self.name)
-        with self._writing:
-            self.documents.mark(closed_well=True)
-            self.documents.close()
-            self.shadows.close()
-            self.store.close()
-            self.journal.close()
+        with self._opened:
+            self.caretaker.stop()
+            self.models.release(self.name)
+            with self._writing:
+                for generation in self._state.generations:
+                    self.store.flush(self._state.table(generation))
+                self.documents.mark(closed_well=self._sound)
 
     def _recover(self) -> None:
         """Bring what is derived in step with the journal and the state."""
         behind = self.documents.catch_up(self.journal)
         if behind:
             log.info("%s: %d entries of the journal were not in the documents yet", self.name, behind)
-        known = {g.id for g in self._state.generations}
-        for stray in self.documents.generations() - known:  # a crash came between the state and what follows from it
-            self.store.drop(replace(self._state.serving.table(self.name), name=table_name(self.name, stray)))
+        state = self._state
+        if spare := [g for g in state.generations if g.id not in state.used]:
+            # A crash came between the making of a generation and its use.
+            state = self.change(generations=tuple(g for g in state.generations if g.id in state.used))
+            log.info("%s: generations that nothing uses are dropped: %s", self.name, ", ".join(g.id for g in spare))
+        for stray in self.documents.generations() - {g.id for g in state.generations}:
+            self.store.drop(replace(state.table(state.serving), name=state.table_name(stray)))
             self.documents.drop_generation(stray)
-        for generation in self._state.generations:
+        for generation in state.generations:
             self.documents.add_generation(generation.id)
-        if self._anew or not self.documents.closed_well:
-            for generation in self._state.generations:
-                self.audit(generation)
+        unsure = self._anew or not self.documents.closed_well
+        self._sound = not [g for g in state.generations if (unsure or self._differs(g)) and not self.audit(g)]
         self.documents.mark(closed_well=False)
 
-    def audit(self, generation: Generation) -> tuple[int, int]:
-        """Hold a generation's rows against the documents; (vectors it lacks, rows too many). Both are put right by and
-        by. A table that cannot be read is said, and lacks everything once it is rebuilt."""
+    def _differs(self, generation: Generation) -> bool:
+        """Whether the store does not hold as many rows as it should: the cheap look after an orderly close."""
+        if self.documents.lacks(generation.id) or self.documents.doomed(generation.id, 1):
+            return False  # what is to be done there is known
         try:
-            self.store.create(generation.table(self.name))
-            lacking, spare = self.documents.audit(generation.id, self.store.placed(generation.table(self.name)))
+            return self.store.count(self._state.table(generation)) != self.documents.count()
+        except UpsizeError:
+            return True
+
+    def audit(self, generation: Generation) -> bool:
+        """Hold a generation's rows against the documents; what differs is put right by and by. False where the table
+        cannot be read, which is said: it is looked at again when the index is opened again."""
+        table = self._state.table(generation)
+        try:
+            self.store.create(table)
+            lacking, spare = self.documents.audit(generation.id, self.store.placed(table))
         except UpsizeError as error:
             log.error("%s, generation %s: %s", self.name, generation.id, error)
-            return 0, 0
+            return False
         if lacking or spare:
             log.info("%s, generation %s: %d vectors to make, %d to remove", self.name, generation.id, lacking, spare)
-        return lacking, spare
+        return True
 
     # writing
 
@@ -202,13 +222,9 @@ class Index:
         if not changed:
             return Written(0, 0, len(documents))
         serving = self._state.serving
-        future = self.models.start(
-            self.models.of(serving),
-            [d.text for d in changed],
-            serving.dimension,
-            lane=lane,
-            truncate=self._state.truncate,
-        )
+        name = self.models.of(serving, self.name)
+        texts = [d.text for d in changed]
+        future = self.models.start(name, texts, serving.dimension, lane=lane, truncate=self._state.truncate)
         try:
             vectors = future.result().values
         except InvalidInput as error:
@@ -216,33 +232,37 @@ class Index:
                 error.index = next(i for i, d in enumerate(documents) if d is changed[error.index])
             raise
         with self._writing:
-            entries = [Upsert(d.id, d.text, d.metadata) for d in changed]
-            first = self.journal.append(entries)
-            self.documents.apply(first, entries)
-            # The pointer may have moved while the texts were embedded; then the caretaker brings them in.
-            still = self._state.active == serving.id
+            first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
         standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
-        if still:
-            self._beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
+        self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
+        if self._state.active != serving.id:  # the pointer has moved while the texts were embedded
+            self.beside_the_answer(lambda: self.caretaker.bring_in_step(self._state.serving, len(documents)))
         self.caretaker.wake()
         updated = sum(d.id in known for d in changed)
         return Written(len(changed) - updated, updated, len(documents) - len(changed))
+
+    def _append(self, entries: Sequence[Entry]) -> int:
+        """To the journal, and to the documents. Needs the writing."""
+        if self.documents.applied != self.journal.end:  # a disk that was full for the documents alone
+            self.documents.catch_up(self.journal)
+        first = self.journal.append(entries)
+        self.documents.apply(first, entries)
+        return first
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Delete documents; those of the ids that were there. On return it is on disk, and no search finds them."""
         with self._writing:
             there = sorted(self.documents.numbers(list(dict.fromkeys(ids))))
             if there:
-                entries = [Delete(id) for id in there]
-                self.documents.apply(self.journal.append(entries), entries)
+                self._append([Delete(id) for id in there])
         if there:
-            self._beside_the_answer(lambda: self.generations.remove(self._state.serving))
+            self.beside_the_answer(lambda: self.generations.remove(self._state.serving))
             self.caretaker.wake()
         return there
 
-    def _beside_the_answer(self, work: Any) -> None:
-        """What follows from an acknowledged write. Where the store fails now, the caretaker does it later, and says
-        so: the write itself is safe."""
+    def beside_the_answer(self, work: Callable[[], object]) -> None:
+        """What follows from an acknowledged write, or from a switch. Where the store fails now, the caretaker does it
+        later, and says so: what was acknowledged is safe."""
         try:
             work()
         except UpsizeError as error:
@@ -275,9 +295,10 @@ class Index:
             "trouble": self.caretaker.trouble,
         }
         for generation in state.generations:
-            table = generation.table(state.name)
+            table = state.table(generation)
             refused, examples = self.documents.refused(generation.id)
             told = dict(describe(generation)) | {
+                "filled": generation in state.filled,
                 "missing": self.documents.missing_count(generation.id),
                 "refused": refused,
                 "refused_examples": examples,
@@ -301,45 +322,64 @@ class Index:
         coarse: int | None = None,
         max_length: int | None = None,
     ) -> Generation:
-        """A new generation, with nothing in it; Refused where one of the same vectors is there."""
-        generation = self._new(f"g{self._state.next_generation}", model, dtype, dimension, coarse, max_length)
-        if twin := next((g for g in self._state.generations if g.fingerprint == generation.fingerprint), None):
-            raise Refused(
-                f"{model} at {generation.dimension} dimensions is what generation {twin.id} of {self.name!r} holds "
-                "already."
+        """A new generation with nothing in it, which the caller puts to use; Refused where one of the same vectors is
+        there."""
+        with self.moving:
+            state = self._state
+            generation = new_generation(
+                self.models,
+                self.store,
+                f"g{state.next_generation}",
+                model,
+                dtype,
+                dimension,
+                coarse,
+                max_length,
+                self.name,
             )
-        table = generation.table(self.name)
-        self.store.drop(table)  # of an attempt that a crash cut short
-        self.store.create(table)
-        self.change(generations=(*self._state.generations, generation), next_generation=self._state.next_generation + 1)
-        self.documents.add_generation(generation.id)
-        return generation
+            if twin := next((g for g in state.generations if g.fingerprint == generation.fingerprint), None):
+                raise Refused(
+                    f"{model} at {generation.dimension} dimensions is what generation {twin.id} of {self.name!r} holds "
+                    "already."
+                )
+            table = state.table(generation)
+            self.store.drop(table)  # of an attempt that a crash cut short
+            self.store.create(table)
+            self.change(generations=(*state.generations, generation), next_generation=state.next_generation + 1)
+            self.documents.add_generation(generation.id)
+            return generation
 
     def drop_generation(self, generation: Generation, **changes: Any) -> None:
         """Remove a generation, and make the changes after which nobody uses it."""
-        keep = tuple(g for g in self._state.generations if g.id != generation.id)
-        self.change(generations=keep, **changes)
-        self.store.drop(generation.table(self.name))
-        self.documents.drop_generation(generation.id)
-        self.models.release(self.name, keep=[*map(self.models.of, keep), *self._reranker()])
+        with self.generations.alone(generation):
+            table = self._state.table(generation)
+            self.change(generations=tuple(g for g in self._state.generations if g.id != generation.id), **changes)
+        # From here on it is gone; what is left of it and cannot be removed now is removed when the index is opened.
+        self.release_models()
 
-    def _reranker(self) -> list[str]:
-        return [self.models.reranker(self._state.rerank.model)] if self._state.rerank else []
+        def drop() -> None:
+            self.caretaker.point()
+            self.store.drop(table)
+            self.documents.drop_generation(generation.id)
+
+        self.beside_the_answer(drop)
+
+    def release_models(self) -> None:
+        """Let go of models that were looked at only."""
+        state = self._state
+        self.models.release(self.name, state.generations, [state.rerank.model] if state.rerank else [])
 
     def rebuild(self, wanted: str | None = None) -> Generation:
         """Make a generation's vectors again from the texts: the one that answers, unless another is wanted."""
         generation = self._state.generation(wanted or self._state.active)
-        table = generation.table(self.name)
-        self.store.drop(table)
-        self.store.create(table)
-        self.documents.remake(generation.id)
+        table = self._state.table(generation)
+        with self.generations.alone(generation):
+            self.store.drop(table)
+            self.store.create(table)
+            self.documents.remake(generation.id)
+            self._sound = True
         self.caretaker.wake()
         return generation
-
-    def _new(
-        self, id: str, model: str, dtype: str, dimension: int | None, coarse: int | None, max_length: int | None
-    ) -> Generation:
-        return new_generation(self.models, self.store, id, model, dtype, dimension, coarse, max_length, self.name)
 
 
 def new_generation(
@@ -354,9 +394,7 @@ def new_generation(
     user: str,
 ) -> Generation:
     """What vectors a model would make, checked against what the store takes."""
-    name = models.embedder(model, dtype, max_length)
-    models.hold(user, name)
-    loaded = models.loaded(name)
+    loaded = models.loaded(models.embedder(model, user, dtype, max_length))
     size = check_dimension(dimension, loaded.checkpoint.config.hidden_size)
     if store.largest_dimension is not None and size > store.largest_dimension:
         raise InvalidInput(
@@ -373,46 +411,68 @@ def new_generation(
 
 def create_index(folder: Path, models: Models, setup: Setup) -> None:
     """Make an index's folder. It is there as a whole, once its state is."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():  # what a crash left of one that was made or dropped; not looked into, and not thrown away
+        folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
+    folder.mkdir(parents=True)
     store = open_store(setup.store, folder / VECTORS)
     try:
         first = new_generation(
             models, store, "g1", setup.model, setup.dtype, setup.dimension, setup.coarse, setup.max_length, setup.name
         )
-        table = first.table(setup.name)
-        store.drop(table)
-        store.create(table)
-        store.point(setup.name, table)
+        state = State(
+            schema=current_schema(),
+            name=setup.name,
+            key=secrets.token_hex(3),
+            created=now(),
+            store=setup.store,
+            generations=(first,),
+            active=first.id,
+            truncate=setup.truncate,
+            instruction=setup.instruction,
+        )
+        store.create(state.table(first))
+        store.point(setup.name, state.table(first))
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     finally:
         store.close()
-    state = State(
-        schema=current_schema(),
-        name=setup.name,
-        created=now(),
-        store=setup.store,
-        generations=(first,),
-        active=first.id,
-        truncate=setup.truncate,
-        instruction=setup.instruction,
-    )
     write_state(folder, state)
 
 
 def _check(documents: Sequence[Incoming]) -> None:
     seen: dict[str, int] = {}
     for place, document in enumerate(documents):
-        where = f"documents[{place}]"
-        if not document.id:
-            raise InvalidInput(f"{where}.id is an empty string.", param="documents", index=place)
-        if not document.text.strip():
-            raise InvalidInput(f"{where}.text is empty.", param="documents", index=place)
+        if told := _fault(document):
+            raise InvalidInput(f"documents[{place}].{told}", param="documents", index=place)
         if document.id in seen:
             raise InvalidInput(
-                f"{where}: the id {document.id!r} is that of documents[{seen[document.id]}] too. Send one of them.",
+                f"documents[{place}]: the id {document.id!r} is that of documents[{seen[document.id]}] too. Send one "
+                "of them.",
                 param="documents",
                 index=place,
             )
         seen[document.id] = place
+
+
+def _fault(document: Incoming) -> str | None:
+    """What is wrong with a document alone: what the journal or a store could not keep."""
+    if not document.id:
+        return "id is an empty string."
+    if len(document.id.encode()) > LONGEST_ID or NUL in document.id:
+        return f"id is longer than {LONGEST_ID} bytes, or holds a NUL."
+    if not document.text.strip():
+        return "text is empty."
+    for name, value in document.metadata.items():
+        if NUL in name or (isinstance(value, str) and NUL in value):
+            return f"metadata.{name!r} holds a NUL."
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"metadata.{name} is {value}; give a finite number."
+    try:
+        msgspec.msgpack.encode(document.metadata)
+    except OverflowError:
+        return "metadata holds a whole number of more than 64 bits. Send it as a string."
+    return None
 
 
 def _same(known: Document | None, coming: Incoming) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import secrets
 import shutil
 import threading
+from collections import defaultdict
 from pathlib import Path
 
-from upsize.errors import InvalidInput, Refused, UnknownIndex
+from upsize.errors import InvalidInput, JournalLocked, Refused, UnknownIndex, UpsizeError
 from upsize.evolve.index import Index, Setup, create_index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE
+
+log = logging.getLogger("upsize.evolve")
 
 VARIABLE = "UPSIZE_INDEXES"
 """Names another folder for indexes."""
@@ -26,57 +31,97 @@ def home() -> Path:
 
 
 class Indexes:
-    """The indexes of a folder. Thread-safe."""
+    """The indexes of a folder. Thread-safe; opening one keeps nobody from another."""
 
     def __init__(self, folder: Path, models: Models) -> None:
-        self.folder, self._models = folder, models
+        self.folder, self.models = folder, models
         self._open: dict[str, Index] = {}
-        self._turn = threading.RLock()
+        self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
 
     def names(self) -> list[str]:
         """Of those that are there."""
-        return sorted(p.parent.name for p in self.folder.glob(f"*/{FILE}"))
+        return sorted(p.parent.name for p in self.folder.glob(f"[A-Za-z]*/{FILE}"))
 
     def get(self, name: str) -> Index:
         """The index; UnknownIndex, or what opening it raises."""
-        with self._turn:
+        index = self._open.get(name)
+        if index is not None and not index.journal.failed:
+            return index
+        if not self._there(name):
+            raise UnknownIndex(name, self.names(), self.folder)
+        with self._turns[name]:
+            index = self._open.get(name)
+            if index is not None and index.journal.failed:
+                log.warning("%s: the journal failed; the index is opened again", name)
+                self._open.pop(name).close()
             if name not in self._open:
-                if not _NAME.fullmatch(name) or not (self.folder / name / FILE).is_file():
+                if not self._there(name):  # dropped meanwhile
                     raise UnknownIndex(name, self.names(), self.folder)
-                self._open[name] = Index(self.folder / name, self._models)
+                self._open[name] = Index(self.folder / name, self.models)
             return self._open[name]
 
     def create(self, setup: Setup) -> Index:
         """A new index; Refused where there is one of that name, InvalidInput for a name that cannot be one."""
-        if not _NAME.fullmatch(setup.name) or setup.name.startswith("upsize_"):  # as the tables' names do
+        name = setup.name
+        if not _NAME.fullmatch(name) or name.startswith("upsize_"):  # as the tables' names do
             raise InvalidInput(
-                f"{setup.name!r} cannot name an index: a letter, then letters, digits, - and _, 40 at most, and not "
-                "upsize_ in front.",
+                f"{name!r} cannot name an index: a letter, then letters, digits, - and _, 40 at most, and not upsize_ "
+                "in front.",
                 param="name",
             )
-        with self._turn:
-            if (self.folder / setup.name / FILE).is_file():
+        with self._turns[name]:
+            if self._there(name):
                 raise Refused(
-                    f"There is an index {setup.name!r} in {self.folder} already. Choose another name, or drop it: "
-                    f"upsize index drop {setup.name}."
+                    f"There is an index {name!r} in {self.folder} already. Choose another name, or drop it: "
+                    f"upsize index drop {name}."
                 )
-            create_index(self.folder / setup.name, self._models, setup)
-            return self.get(setup.name)
+            create_index(self.folder / name, self.models, setup)
+            return self.get(name)
 
     def drop(self, name: str) -> None:
-        """Remove an index, its texts included."""
-        with self._turn:
-            index = self.get(name)
-            for generation in index.state.generations:
-                index.store.drop(generation.table(name))
-            index.close()
-            del self._open[name]
-            (self.folder / name / FILE).unlink()  # from here on it is not there
-            shutil.rmtree(self.folder / name)
+        """Remove an index, its texts included; one that cannot be opened too, unless another process has it."""
+        if not self._there(name):
+            raise UnknownIndex(name, self.names(), self.folder)
+        with self._turns[name]:
+            try:
+                index = self.get(name)
+            except JournalLocked:
+                raise
+            except UpsizeError as error:
+                log.warning("%s is dropped without being opened: %s", name, error)
+            else:
+                _drop_tables(index)
+                index.close()
+                self._open.pop(name, None)
+            gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
+        shutil.rmtree(gone)
+
+    def open_all(self) -> None:
+        """Open every index, so that what was left undone in them goes on. What cannot be opened is said."""
+        for name in self.names():
+            try:
+                self.get(name)
+            except Exception as error:
+                log.error("%s: %s", name, error, exc_info=not isinstance(error, UpsizeError))
 
     def close(self) -> None:
         """Close those that are open."""
-        with self._turn:
-            for index in self._open.values():
-                index.close()
-            self._open.clear()
+        for name in list(self._open):
+            with self._turns[name]:
+                try:
+                    self._open.pop(name).close()
+                except Exception:  # the others are to be closed all the same
+                    log.exception("%s was not closed in order", name)
+
+    def _there(self, name: str) -> bool:
+        return bool(_NAME.fullmatch(name)) and (self.folder / name / FILE).is_file()
+
+
+def _drop_tables(index: Index) -> None:
+    index.caretaker.stop()
+    try:
+        index.store.point(index.name, None)
+        for generation in index.state.generations:
+            index.store.drop(index.state.table(generation))
+    except UpsizeError as error:
+        log.warning("%s: its tables were left where they are: %s", index.name, error)

@@ -94,6 +94,11 @@ class Journal:
         self.close()
 
     @property
+    def failed(self) -> bool:
+        """Whether it takes nothing more until it is opened again."""
+        return self._failed is not None
+
+    @property
     def end(self) -> int:
         """The number that the next entry gets; as many have been appended since the index was made."""
         return self._end

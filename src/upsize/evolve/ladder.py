@@ -16,13 +16,19 @@ def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
         index.change(rerank=None)
         return
     _check_depth(depth)
-    index.models.hold(index.name, index.models.reranker(model))
-    index.change(rerank=Rerank(model, depth))
+    path = index.models.path(model)
+    index.models.reranker(path, index.name)
+    index.change(rerank=Rerank(path, depth))
 
 
 def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
     """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
     leaves it, and drops them unless a move is under way to that model."""
+    with index.moving:
+        _set_rescore(index, model, depth, keep_bytes)
+
+
+def _set_rescore(index: Index, model: str | None, depth: int, keep_bytes: int) -> None:
     state = index.state
     if model is None:
         if state.rescore:
@@ -35,11 +41,11 @@ def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: in
     _check_depth(depth)
     if keep_bytes < 0:
         raise InvalidInput(f"keep_bytes is {keep_bytes}; give 0 or more.", param="keep_bytes")
-    generation = _larger(index, model)
-    if state.rescore and state.rescore.generation != generation.id and not state.move:
-        old = state.generation(state.rescore.generation)
-        index.drop_generation(old, rescore=None)
+    generation = _larger(index, index.models.path(model))
     index.change(rescore=Rescore(generation.id, depth, keep_bytes))
+    for left in index.state.generations:
+        if left.id not in index.state.used:
+            index.drop_generation(left)
 
 
 def _larger(index: Index, model: str) -> Generation:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize import demo
 from upsize.catalog import Kind
 from upsize.compute import LoadedModel, load_model
 from upsize.engine import EmbedRequest, Engine, Lane, RerankRequest, Result
@@ -26,25 +28,38 @@ from upsize.model import Truncation
 log = logging.getLogger("upsize.evolve")
 
 
+class _Wanted(NamedTuple):
+    """What was asked for."""
+
+    kind: Kind
+    model: str
+    dtype: str
+    max_length: int | None
+
+
 class Models:
-    """The engine's models, by what an index wants of them. Thread-safe."""
+    """The engine's models, by what an index wants of them. Thread-safe.
+
+    Whoever asks for a model says for whom (`user`); it stays while anybody has it.
+    """
 
     def __init__(self, engine: Engine, served: Mapping[str, tuple[str, str]] | None = None) -> None:
         """`served`: what clients call the models that the engine has already → its name there, and where it lies."""
         self.engine, self._served = engine, dict(served or {})
-        self._loading = threading.Lock()
-        self._names: dict[tuple[str, str, str, int | None], str] = {}
-        """(kind, model, dtype, longest text) → name in the engine, of what was asked for before."""
+        self._turn = threading.Lock()
+        self._loading: dict[_Wanted, threading.Lock] = defaultdict(threading.Lock)
+        self._names: dict[_Wanted, str] = {}
+        """What was asked for before → its name in the engine."""
         self._users: dict[str, set[str]] = {}
         """Name in the engine → who uses a model that was loaded for an index."""
 
-    def embedder(self, model: str, dtype: str = "auto", max_length: int | None = None) -> str:
+    def embedder(self, model: str, user: str, dtype: str = "auto", max_length: int | None = None) -> str:
         """Name in the engine of this embedder, which is loaded if it is not there."""
-        return self._name("embedding", model, dtype, max_length)
+        return self._name(_Wanted("embedding", model, dtype, max_length), user)
 
-    def reranker(self, model: str) -> str:
+    def reranker(self, model: str, user: str) -> str:
         """Name in the engine of this reranker, which is loaded if it is not there."""
-        return self._name("reranker", model, "auto", None)
+        return self._name(_Wanted("reranker", model, "auto", None), user)
 
     def path(self, model: str) -> str:
         """What finds the model again, from wherever: the folder of one that clients of this service call so, or that
@@ -52,16 +67,22 @@ class Models:
         path = self._served[model][1] if model in self._served else model
         return str(Path(path).resolve()) if Path(path).is_dir() else path
 
+    def at_hand(self, model: str) -> bool:
+        """Whether a client may have it without more ado: it is served, or one of the demo models."""
+        return model in self._served or model in demo.NAMES
+
     def loaded(self, name: str) -> LoadedModel:
         """The model itself."""
         return self.engine.models[name]
 
-    def of(self, generation: Generation) -> str:
+    def of(self, generation: Generation, user: str) -> str:
         """The generation's model; FingerprintMismatch where the files at its path are not those any more."""
-        for name, loaded in self.engine.models.items():
-            if loaded.fingerprint.at(generation.dimension) == generation.fingerprint:
-                return name
-        name = self.embedder(generation.model, generation.dtype, generation.max_length)
+        if name := self._same(generation):
+            with self._turn:
+                if name in self.engine.models:
+                    self._use(name, user)
+                    return name
+        name = self.embedder(generation.model, user, generation.dtype, generation.max_length)
         try:
             generation.fingerprint.require(self.loaded(name).fingerprint.at(generation.dimension))
         except FingerprintMismatch as mismatch:
@@ -70,18 +91,16 @@ class Models:
             ) from None
         return name
 
-    def hold(self, user: str, name: str) -> None:
-        """Keep the model until `user` lets go."""
-        with self._loading:
-            if name in self._users:
-                self._users[name].add(user)
-
-    def release(self, user: str, keep: Sequence[str] = ()) -> None:
-        """`user` needs no more than `keep`. What was loaded for indexes alone, and nobody needs, goes."""
-        with self._loading:
+    def release(self, user: str, keep: Sequence[Generation] = (), rerankers: Sequence[str] = ()) -> None:
+        """`user` needs no more than the models of these generations, and these rerankers. What was loaded for indexes
+        alone, and nobody else needs, goes."""
+        needed = {self._same(generation) for generation in keep}
+        needed |= {self._names.get(_Wanted("reranker", model, "auto", None)) for model in rerankers}
+        with self._turn:
             for name, users in list(self._users.items()):
-                if name not in keep:
-                    users.discard(user)
+                if user not in users or name in needed:
+                    continue
+                users.discard(user)
                 if not users:
                     del self._users[name]
                     self._names = {key: n for key, n in self._names.items() if n != name}
@@ -113,31 +132,58 @@ class Models:
         return vector
 
     def score(
-        self, name: str, query: str, documents: Sequence[str], instruction: str | None = None
+        self,
+        name: str,
+        query: str,
+        documents: Sequence[str],
+        instruction: str | None = None,
+        lane: Lane = Lane.INTERACTIVE,
     ) -> NDArray[np.float32]:
         """Log-odds (documents,) of a reranker; documents that are too long are cut."""
-        request = RerankRequest(query, documents, instruction, Truncation(True))
+        request = RerankRequest(query, documents, instruction, Truncation(True), lane=lane)
         values: NDArray[np.float32] = self.engine.submit(name, request).result().values
         return values
 
-    def _name(self, kind: Kind, model: str, dtype: str, max_length: int | None) -> str:
-        if model in self._served and (dtype, max_length) == ("auto", None):
-            name = self._served[model][0]
-            if self.loaded(name).checkpoint.kind == kind:
+    def _same(self, generation: Generation) -> str | None:
+        """Name of a model in the engine that makes the generation's vectors."""
+        wanted = generation.fingerprint
+        found = (n for n, m in self.engine.models.items() if m.fingerprint.at(wanted.dimension) == wanted)
+        return next(found, None)
+
+    def _use(self, name: str, user: str) -> None:
+        """Note who uses it, if it was loaded for an index. Needs the turn."""
+        if name in self._users:
+            self._users[name].add(user)
+
+    def _name(self, wanted: _Wanted, user: str) -> str:
+        if wanted.model in self._served and wanted[2:] == ("auto", None):
+            name = self._served[wanted.model][0]
+            if self.loaded(name).checkpoint.kind == wanted.kind:
                 return name
-        wanted = (kind, model, dtype, max_length)
-        with self._loading:
-            if self._names.get(wanted) in self.engine.models:
-                return self._names[wanted]
-            loaded = load_model(self.path(model), kind=kind, dtype=dtype, max_length=max_length)
-            for name, other in self.engine.models.items():
-                if other.fingerprint == loaded.fingerprint and other.checkpoint.kind == kind:
-                    self._names[wanted] = name
-                    return name
-            taken = self.engine.models
-            name = next(n for n in (model, *(f"{model}#{i}" for i in range(2, 1 << 20))) if n not in taken)
+        with self._turn:
+            lock = self._loading[wanted]
+        with lock:  # one load of it; others of other models go on meanwhile
+            with self._turn:
+                known = self._names.get(wanted)
+                if known in self.engine.models:
+                    self._use(known, user)
+                    return known
+            loaded = load_model(
+                self.path(wanted.model), kind=wanted.kind, dtype=wanted.dtype, max_length=wanted.max_length
+            )
+            with self._turn:
+                return self._admit(wanted, loaded, user)
+
+    def _admit(self, wanted: _Wanted, loaded: LoadedModel, user: str) -> str:
+        """Put it into the engine, unless one of the same fingerprint is there. Needs the turn."""
+        there = self.engine.models
+        name = next((n for n, m in there.items() if m.fingerprint == loaded.fingerprint), None)
+        if name is None:
+            names = (wanted.model, *(f"{wanted.model}#{i}" for i in range(2, 1 << 20)))
+            name = next(n for n in names if n not in there)
             self.engine.add(name, loaded)
             self._users[name] = set()
-            self._names[wanted] = name
-            log.info("%s was loaded in %s for an index", model, loaded.plan.precision)
-            return name
+            log.info("%s was loaded in %s for an index", wanted.model, loaded.plan.precision)
+        self._names[wanted] = name
+        self._use(name, user)
+        return name

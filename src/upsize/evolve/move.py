@@ -8,19 +8,34 @@ replacement of `index.json`; so is the way back. `finish` drops the generation t
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from upsize.errors import Refused
 from upsize.evolve.index import Index
 from upsize.evolve.plan import MovePlan
-from upsize.evolve.state import Generation, Move, now
+from upsize.evolve.state import Generation, Move, Phase, now
 
-TAIL = 2000
-"""Documents that a switch waits for; with more missing it is refused."""
+TAIL, LAST = 2000, 64
+"""Documents that a switch waits for, with more missing it is refused; and those that writes are held up for."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
+def _alone(step: Callable[Concatenate[Index, P], R]) -> Callable[Concatenate[Index, P], R]:
+    """One step of an index at a time: each looks at the state that the one before left."""
+
+    def alone(index: Index, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with index.moving:
+            return step(index, *args, **kwargs)
+
+    functools.update_wrapper(alone, step)
+    return alone
+
+
+@_alone
 def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float = 0.0, force: bool = False) -> Move:
     """Begin to fill the generation of the plan's model beside the one that answers, or go on after a pause.
 
@@ -29,7 +44,7 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
     state = index.state
     if state.move:
         target = state.generation(state.move.target)
-        if state.move.phase == "paused" and plan.model == target.model:
+        if target.fingerprint == plan.fingerprint and state.move.phase in ("backfill", "paused"):
             move = index.change_move(phase="backfill")
             index.caretaker.wake()
             return move
@@ -60,6 +75,7 @@ def _target(index: Index, plan: MovePlan) -> Generation:
     )
 
 
+@_alone
 def pause(index: Index) -> Move:
     """Fill no further until it is started again."""
     move = _under_way(index)
@@ -68,12 +84,16 @@ def pause(index: Index) -> Move:
     return index.change_move(phase="paused")
 
 
+@_alone
 def tune(index: Index, *, shadow: float | None = None, canary: float | None = None) -> Move:
     """Change the shares of searches that are compared in the shadow, and that the new generation answers."""
-    shares = (("shadow", shadow), ("canary", canary))
-    return index.change_move(**{name: share for name, share in shares if share is not None})
+    move = _under_way(index)
+    return index.change_move(
+        shadow=move.shadow if shadow is None else shadow, canary=move.canary if canary is None else canary
+    )
 
 
+@_alone
 def switch(index: Index, *, force: bool = False) -> Move:
     """Let the new generation answer. Refused while documents are missing in it, or while it was judged worse on
     labelled queries, unless `force`; one with documents missing is then switched to all the same."""
@@ -82,45 +102,49 @@ def switch(index: Index, *, force: bool = False) -> Move:
         raise Refused(f"{index.name!r} has been switched already. The way back: upsize evolve rollback {index.name}.")
     if move.verdict and move.verdict["worse"] and not force:
         raise Refused(f"The new generation was judged worse: {move.verdict['reason']} (--force switches all the same.)")
-    return _turn(index, move, move.target, "switched", force)
+    return _turn(index, move.target, "switched", force)
 
 
-def rollback(index: Index) -> Move:
-    """Let the old generation answer again."""
+@_alone
+def rollback(index: Index, *, force: bool = False) -> Move:
+    """Let the old generation answer again. Texts that came since and that the old model cannot embed do not keep it."""
     move = _under_way(index)
     if move.phase != "switched":
         raise Refused(f"{index.name!r} has not been switched; there is nothing to roll back.")
-    return _turn(index, move, move.source, "rolled back", False)
+    return _turn(index, move.source, "rolled back", force)
 
 
-def _turn(index: Index, move: Move, to: str, phase: Any, force: bool) -> Move:
+def _turn(index: Index, to: str, phase: Phase, force: bool) -> Move:
     generation = index.state.generation(to)
+    bring = index.caretaker.bring_in_step
     if not force:
-        _require_complete(index, generation, index.caretaker.bring_in_step(generation, TAIL))
+        missing = bring(generation, TAIL)
+        while LAST < missing <= TAIL:  # writes come as fast as they are brought in
+            missing = bring(generation, TAIL)
+        _require_complete(index, generation, missing, also_refused=phase == "switched")
     with index.paused_writes():  # the last few, with nobody adding more
-        missing = index.caretaker.bring_in_step(generation, TAIL)
         if not force:
-            _require_complete(index, generation, missing)
-        turned = msgspec.structs.replace(move, phase=phase, canary=0.0)
-        index.change(active=to, move=turned)
-    index.store.point(index.name, generation.table(index.name))
+            _require_complete(index, generation, bring(generation, LAST), also_refused=phase == "switched")
+        turned = index.change_move(phase=phase, canary=0.0, active=to)
+    index.beside_the_answer(index.caretaker.point)
     return turned
 
 
-def _require_complete(index: Index, generation: Generation, missing: int) -> None:
+def _require_complete(index: Index, generation: Generation, missing: int, *, also_refused: bool = True) -> None:
     if missing:
         raise Refused(
             f"{missing:,} of {index.documents.count():,} documents are still missing in {generation.model}. Wait for "
             f"the backfill (upsize evolve status {index.name}), or --force, and searches will not find them yet."
         )
     refused, examples = index.documents.refused(generation.id, 1)
-    if refused:
+    if refused and also_refused:
         raise Refused(
             f"{generation.model} cannot embed {refused:,} of the documents, for example {examples[0]['id']!r}: "
             f"{examples[0]['reason']} Delete or shorten them, or --force, and searches will not find them."
         )
 
 
+@_alone
 def finish(index: Index, *, force: bool = False) -> str:
     """Drop the generation that does not answer; the move is over. Before a switch only by `force`: the move is then
     given up. Gives the id of what was dropped."""
@@ -131,6 +155,8 @@ def finish(index: Index, *, force: bool = False) -> str:
             "Switch first, or --force to give the move up."
         )
     state = index.state
+    if not force:
+        _require_complete(index, state.serving, index.caretaker.bring_in_step(state.serving, TAIL))
     other = move.source if state.active == move.target else move.target
     dropped = state.generation(other)
     rescore = state.rescore if state.rescore and state.rescore.generation not in (other, state.active) else None

@@ -71,11 +71,13 @@ def plan_move(
     price: float | None = None,
     seconds: float = SECONDS,
 ) -> MovePlan:
-    """Look at the model, load it if it fits, and time it on some of the index's own texts.
+    """Look at the model, load it if it fits, and time it on some of the index's own texts. It stays loaded for a move
+    that is to begin; `index.release_models` lets go of it.
 
     `price` is what an hour of this machine costs. Raises CheckpointError and HubError for a model that is not there,
     InvalidInput for a dimension that it does not have.
     """
+    to = index.models.path(to)
     checkpoint = open_checkpoint(locate(to), "embedding")
     machine = this_machine()
     problems: list[str] = []
@@ -87,12 +89,12 @@ def plan_move(
             f"{to} gives {size:,} dimensions and {index.store.kind} indexes {largest:,} at most: plan it with "
             f"--dim {largest}, which keeps nearly all of its quality."
         )
-    fingerprint, rate, memory = None, None, 0
     sample = index.documents.some(SAMPLE)
     total = index.documents.count()
-    encode = [checkpoint.tokenizer.encode(d.text) for d in sample]
-    lengths = [min(len(ids) + 1, max_length or checkpoint.context) for ids in encode]
+    encoded = [checkpoint.tokenizer.encode(d.text) for d in sample]
+    lengths = [min(len(ids) + 1, max_length or checkpoint.context) for ids in encoded]
     tokens = int(np.mean(lengths) * total) if lengths else 0
+    memory = 0
     try:
         derived = compute_plan(checkpoint, machine, dtype=dtype, max_length=max_length)
     except InvalidInput:
@@ -102,11 +104,6 @@ def plan_move(
     else:
         memory = derived.weight_bytes + derived.work_bytes
         notes += derived.notes
-        name = index.models.embedder(to, dtype, max_length)
-        index.models.hold(index.name, name)
-        fingerprint = index.models.loaded(name).fingerprint.at(size)
-        if sample:
-            rate = _rate(index, name, [d.text for d in sample], seconds)
     stored = int(total * OVERHEAD * 4 * (size + (coarse or 0)))
     free = shutil.disk_usage(index.folder).free if index.store.kind == "lancedb" else None
     if free is not None and COMPACTING * stored > free:
@@ -114,6 +111,14 @@ def plan_move(
             f"Its vectors take {stored:,} bytes, and {COMPACTING} times that while they are compacted; "
             f"{free:,} are free on the disk of {index.folder}. Free some space, or plan a smaller --dim."
         )
+    fingerprint = rate = None
+    if problems:
+        notes.append("The model was not loaded and timed, since the move will not fit.")
+    else:
+        name = index.models.embedder(to, index.name, dtype, max_length)
+        fingerprint = index.models.loaded(name).fingerprint.at(size)
+        if sample:
+            rate = _rate(index, name, [d.text for d in sample], seconds)
     hours = tokens / rate / 3600 if rate else None
     return MovePlan(
         model=to,

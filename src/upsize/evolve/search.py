@@ -110,15 +110,17 @@ class Searcher:
         index, state, clock = self._index, self._index.state, _Clock()
         if not 1 <= question.k <= MOST:
             raise InvalidInput(f"k is {question.k}; give 1 to {MOST}.", param="k")
-        generation = state.generation(question.generation) if question.generation else self._answering()
+        generation = state.generation(question.generation) if question.generation else self._answering(question)
         rerank = _setting(question.rerank, state.rerank)
+        if rerank and rerank.depth > MOST:
+            raise InvalidInput(f"depth is {rerank.depth}; give 1 to {MOST}.", param="rerank")
         rescore = _setting(question.rescore, state.rescore)
         depth = max(question.k, rerank.depth if rerank else 0, rescore.depth if rescore else 0)
         vector = self._vector(question, generation)
         clock("embed")
-        funnel = state.funnel if question.funnel is None else question.funnel
+        funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
         hits = index.store.search(
-            generation.table(index.name),
+            index.state.table(generation),
             vector,
             depth + SLACK,
             where=question.where,
@@ -143,12 +145,14 @@ class Searcher:
             index.caretaker.saw(question, answer)
         return answer
 
-    def _answering(self) -> Generation:
-        """That which answers; of a move with a canary, by chance the new one, once nothing is missing in it."""
+    def _answering(self, question: Question) -> Generation:
+        """That which answers; of a move with a canary, by chance the new one, once it is complete. A question of one
+        space, by its vector or dimension, is for the generation that answers."""
         index, state = self._index, self._index.state
         move = state.move
-        chosen = move and move.phase == "backfill" and move.canary and random.random() < move.canary
-        if move and chosen and not index.documents.missing_count(move.target):
+        free = question.query is not None and question.dimension is None
+        chosen = move and free and move.phase == "backfill" and random.random() < move.canary
+        if move and chosen and not index.documents.lacks(move.target):
             return state.generation(move.target)
         return state.serving
 
@@ -166,7 +170,11 @@ class Searcher:
             raise InvalidInput("The query is empty.", param="query")
         index = self._index
         return index.models.embed_query(
-            index.models.of(generation), question.query, dimension, self._instruction(question), question.lane
+            index.models.of(generation, index.name),
+            question.query,
+            dimension,
+            self._instruction(question),
+            question.lane,
         )
 
     def _given(self, question: Question, generation: Generation) -> NDArray[np.float32]:
@@ -200,18 +208,20 @@ class Searcher:
         and kept while there is room."""
         index = self._index
         larger = index.state.generation(rescore.generation)
-        name = index.models.of(larger)
+        name, lane, size = index.models.of(larger, index.name), question.lane, larger.dimension
         text = self._text(question, "Rescoring")
-        query = index.models.start(name, [text], larger.dimension, query=True, instruction=self._instruction(question))
+        query = index.models.start(name, [text], size, query=True, instruction=self._instruction(question), lane=lane)
         first = found[: max(rescore.depth, question.k)]
-        kept = index.store.vectors(larger.table(index.name), [f.document.id for f in first])
+        kept = index.store.vectors(index.state.table(larger), [f.document.id for f in first])
         vectors = {id: v for id, (number, v) in kept.items()}
         new = [f.document for f in first if kept.get(f.document.id, (-1,))[0] != f.document.number]
         if new:
             texts = [d.text for d in new]
-            made = index.models.start(name, texts, larger.dimension, truncate=True).result().values
-            vectors |= {d.id: made[i] for i, d in enumerate(new)}
-            index.caretaker.keep(larger, new, made, rescore.keep_bytes)
+            result = index.models.start(name, texts, size, lane=lane, truncate=True).result()
+            vectors |= {d.id: result.values[i] for i, d in enumerate(new)}
+            # Of a text that was cut the backfill has to say that it is too long, unless the index cuts texts anyway.
+            whole = [i for i, lost in enumerate(result.lost) if index.state.truncate or not lost]
+            index.caretaker.keep(larger, [new[i] for i in whole], result.values[whole], rescore.keep_bytes)
         wanted = query.result().values[0]
         scores = np.array([vectors[f.document.id] @ wanted for f in first])
         return _by(first, scores, "larger")
@@ -219,10 +229,9 @@ class Searcher:
     def _reranked(self, question: Question, found: list[Found], rerank: Rerank) -> list[Found]:
         index = self._index
         first = found[: max(rerank.depth, question.k)]
-        name = index.models.reranker(rerank.model)
-        index.models.hold(index.name, name)
-        texts = [f.document.text for f in first]
-        odds = index.models.score(name, self._text(question, "Reranking"), texts, self._instruction(question))
+        name = index.models.reranker(rerank.model, index.name)
+        texts, query = [f.document.text for f in first], self._text(question, "Reranking")
+        odds = index.models.score(name, query, texts, self._instruction(question), question.lane)
         return _by(first, probability(odds), "reranker")
 
 

@@ -25,11 +25,6 @@ MIGRATIONS: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = ()
 Phase = Literal["backfill", "paused", "switched", "rolled back"]
 
 
-def table_name(index: str, generation: str) -> str:
-    """Of a generation's table in the store."""
-    return f"upsize_{index}_{generation}"
-
-
 class Generation(msgspec.Struct, frozen=True):
     """A set of vectors of one fingerprint: which model makes them, and how."""
 
@@ -47,10 +42,6 @@ class Generation(msgspec.Struct, frozen=True):
     def dimension(self) -> int:
         """Of the vectors."""
         return self.fingerprint.dimension
-
-    def table(self, index: str) -> Table:
-        """Its place in the store."""
-        return Table(table_name(index, self.id), self.dimension, self.coarse)
 
 
 class Rerank(msgspec.Struct, frozen=True):
@@ -90,6 +81,8 @@ class State(msgspec.Struct, frozen=True):
 
     schema: int
     name: str
+    key: str
+    """Drawn when it was made: no other index's tables are called like its, wherever they share a store."""
     created: str
     store: str
     generations: tuple[Generation, ...]
@@ -112,6 +105,20 @@ class State(msgspec.Struct, frozen=True):
         raise Refused(
             f"The index {self.name!r} has no generation {wanted!r}: {', '.join(g.id for g in self.generations)}."
         )
+
+    def table(self, generation: Generation) -> Table:
+        """A generation's place in the store."""
+        return Table(self.table_name(generation.id), generation.dimension, generation.coarse)
+
+    def table_name(self, generation: str) -> str:
+        """Of a generation's place in the store."""
+        return f"upsize_{self.name}_{self.key}_{generation}"
+
+    @property
+    def used(self) -> set[str]:
+        """Ids of the generations that something needs."""
+        ids = {self.active} | ({self.move.source, self.move.target} if self.move else set())
+        return ids | ({self.rescore.generation} if self.rescore else set())
 
     @property
     def serving(self) -> Generation:
@@ -161,7 +168,11 @@ def read_state(folder: Path, migrations: Sequence[Callable[[dict[str, Any]], dic
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Replace the file: on return it is on disk, and at no moment is there anything but the old one or the new one."""
+    """Replace the file: on return it is on disk, and at no moment is there anything but the old one or the new one.
+
+    A state that names a generation that is not there is a mistake of ours: AssertionError, and the old one stays.
+    """
+    assert state.used <= {g.id for g in state.generations}, f"{state.used} of {state.generations}"
     path, coming = folder / FILE, folder / f"{FILE}.coming"
     with coming.open("wb") as file:
         coming.chmod(0o600)  # a store's address may hold a password

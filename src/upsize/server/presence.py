@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 
 from upsize.evolve import home
@@ -19,29 +18,29 @@ FILE = "service.json"
 @contextlib.contextmanager
 def announced(folder: Path, url: str) -> Iterator[None]:
     """While this holds, commands find the service. A second service of the same folder leaves the first one's note."""
-    path = folder / FILE
+    path, own = folder / FILE, {"url": url, "pid": os.getpid(), "begun": psutil.Process().create_time()}
     with contextlib.suppress(OSError):
         if running_service(folder) is None:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(own) + "\n", encoding="utf-8")
     try:
         yield
     finally:
-        if _read(path).get("pid") == os.getpid():
+        if _read(path) == own:
             path.unlink(missing_ok=True)
 
 
 def running_service(folder: Path | None = None) -> str | None:
-    """The URL of the service of a folder of indexes (default: the user's), if it runs."""
+    """The URL of the service of a folder of indexes (default: the user's), if the very process that left it runs."""
     told = _read((folder or home()) / FILE)
     pid, url = told.get("pid"), told.get("url")
-    if not isinstance(pid, int) or not isinstance(url, str) or not psutil.pid_exists(pid):
+    if not isinstance(pid, int) or not isinstance(url, str):
         return None
     try:
-        httpx.get(f"{url}/health", timeout=5)
-    except httpx.HTTPError:
+        same = psutil.Process(pid).create_time() == told.get("begun")
+    except psutil.Error:
         return None
-    return url
+    return url if same else None
 
 
 def _read(path: Path) -> dict[str, object]:

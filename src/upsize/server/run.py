@@ -109,6 +109,7 @@ async def _serve(
             failure = error
     if service.state == "ok":
         log.info("Listening on %s", url_of(listener))
+        service.resume()
         with announced(service.indexes_folder, url_of(listener)):
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if failure is None:

@@ -20,8 +20,9 @@ from upsize.server.metrics import Metrics
 State = Literal["starting", "ok", "draining"]
 T = TypeVar("T")
 
-SEARCHES, WRITES = 16, 8
-"""Calls to indexes at once. Searches have threads of their own: no write, however long, keeps one waiting."""
+Lane = Literal["search", "write", "long"]
+LANES: Mapping[Lane, int] = {"search": 16, "write": 8, "long": 4}
+"""Calls to indexes at once. Each kind has threads of its own: no write keeps a search waiting, and no plan a write."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ class Service:
     _indexes: Indexes | None = None
     _lanes: dict[str, ThreadPoolExecutor] = field(
         default_factory=lambda: {
-            lane: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{lane}")
-            for lane, threads in (("search", SEARCHES), ("write", WRITES))
+            lane: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{lane}") for lane, threads in LANES.items()
         }
     )
 
@@ -97,13 +97,18 @@ class Service:
         """Start a request; the future gets its result."""
         return self.require_ready().submit(model.name, request)
 
+    def resume(self) -> None:
+        """Open every index, so that what was left undone in them goes on; beside everything else."""
+        if self._indexes is not None:
+            self._lanes["long"].submit(self._indexes.open_all)
+
     def indexes(self) -> Indexes:
         """The indexes of this service's folder."""
         self.require_ready()
         assert self._indexes is not None  # made with the engine
         return self._indexes
 
-    async def beside(self, lane: Literal["search", "write"], work: Callable[[], T]) -> T:
+    async def beside(self, lane: Lane, work: Callable[[], T]) -> T:
         """Do what blocks in one of the threads for indexes."""
         return await asyncio.get_running_loop().run_in_executor(self._lanes[lane], work)
 

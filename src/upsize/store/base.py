@@ -113,8 +113,11 @@ class Store(Protocol):
     def drop(self, table: Table) -> None:
         """Remove the table, if it is there."""
 
-    def point(self, name: str, table: Table) -> None:
-        """Let `name` mean this table to others who read the store."""
+    def point(self, name: str, table: Table | None) -> None:
+        """Let `name` mean this table to others who read the store; None: let it mean nothing."""
+
+    def flush(self, table: Table) -> None:
+        """On return all that was written is on disk, whatever happens to the machine."""
 
     def close(self) -> None:
         """Let go."""

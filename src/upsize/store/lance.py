@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import shutil
 import threading
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,14 +49,15 @@ class LanceStore:
     kind = "lancedb"
     largest_dimension = None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, exact_below: int = EXACT_BELOW) -> None:
+        self.folder, self.exact_below = folder, exact_below
         folder.mkdir(parents=True, exist_ok=True)
         self._database = lancedb.connect(folder)
         self._tables: dict[str, Any] = {}
         self._opening = threading.Lock()
         self._writing: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._indexed: dict[str, bool] = {}
+        self._flushed: dict[str, float] = defaultdict(float)
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
         def make() -> None:
@@ -149,7 +153,11 @@ class LanceStore:
         return int(self._guarded(table, lambda: self._table(table).count_rows()))
 
     def bytes(self, table: Table) -> int:  # noqa: D102
-        return sum(p.stat().st_size for p in (self.folder / f"{table.name}.lance").rglob("*") if p.is_file())
+        total = 0
+        for path in (self.folder / f"{table.name}.lance").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # an old version, removed meanwhile
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
     def tend(self, table: Table) -> None:  # noqa: D102
         self._guarded(table, lambda: self._tend(table))
@@ -160,7 +168,7 @@ class LanceStore:
         names = {index.name for index in opened.list_indices()}
         if rows >= ID_INDEX_FROM and "id_idx" not in names:
             opened.create_index("id", config=BTree(), name="id_idx")
-        if rows >= EXACT_BELOW:
+        if rows >= self.exact_below:
             for column, width in (("vector", table.dimension), ("coarse", table.coarse)):
                 if width and f"{column}_idx" not in names:
                     opened.create_index(column, config=_index(rows, width), name=f"{column}_idx")
@@ -185,8 +193,16 @@ class LanceStore:
         # Not by the library: it must do for a table that cannot be read.
         shutil.rmtree(self.folder / f"{table.name}.lance", ignore_errors=True)
 
-    def point(self, name: str, table: Table) -> None:
+    def point(self, name: str, table: Table | None) -> None:
         """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
+
+    def flush(self, table: Table) -> None:
+        """LanceDB leaves that to the operating system: every file that it wrote since the last time."""
+        since, self._flushed[table.name] = self._flushed[table.name], time.time()
+        for path in sorted((self.folder / f"{table.name}.lance").rglob("*")):
+            with contextlib.suppress(FileNotFoundError):  # an old version, removed meanwhile
+                if path.stat().st_mtime >= since - 1:
+                    _fsync(path)
 
     def close(self) -> None:  # noqa: D102
         self._tables.clear()
@@ -208,6 +224,14 @@ class LanceStore:
             if "No space left" in told or "os error 28" in told:
                 raise StoreFull(str(self.folder), "no space left on the device") from error
             raise StoreDamaged(str(self.folder / f"{table.name}.lance"), told) from error
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _schema(table: Table) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -25,11 +26,17 @@ Connection = psycopg.Connection[Any]
 
 HALF_FROM, LARGEST = 2000, 4000
 """pgvector's HNSW takes up to 2,000 dimensions of `vector` and 4,000 of `halfvec`."""
-PATIENCE = 30.0
-"""Seconds for which a statement is tried again while the server is away."""
+PATIENCE, BRIEFLY = 30.0, 1.0
+"""Seconds for which a write, or a search, is tried again while the server is away."""
+AWAY = ("08", "57P")
+"""Classes of SQLSTATE that say that the connection or the server is gone, and not that the statement was wrong."""
+LEAST_VERSION = (0, 8)
+"""Of pgvector: the first whose approximate searches may be filtered."""
 TIMEOUT = 120_000
 """Milliseconds that a statement may take; building an index may take longer."""
 EF_SEARCH = 200
+OURS = "upsize: the generation of an index that answers"
+"""Comment on our views: what has another is not ours."""
 
 
 class PgvectorStore:
@@ -38,11 +45,19 @@ class PgvectorStore:
     kind = "pgvector"
     largest_dimension = LARGEST
 
-    def __init__(self, dsn: str, patience: float = PATIENCE) -> None:
-        self._dsn, self._patience = dsn, patience
+    def __init__(self, dsn: str, patience: float = PATIENCE, exact_below: int = EXACT_BELOW) -> None:
+        self._dsn, self._patience, self.exact_below = dsn, patience, exact_below
+        try:
+            told = psycopg.conninfo.conninfo_to_dict(dsn)
+        except psycopg.Error as error:
+            raise InvalidInput(
+                f"The address of PostgreSQL cannot be read: {str(error).strip()}.", param="store"
+            ) from None
+        self._where = f"{told.get('host', 'localhost')}, database {told.get('dbname', 'default')}"
         self._local = threading.local()
         self._connections: list[Connection] = []
         self._indexed: dict[str, bool] = {}
+        self._closed = False
         self._run(lambda c: c.execute("SELECT 1"))
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
@@ -123,7 +138,7 @@ class PgvectorStore:
                     c.execute("SET LOCAL hnsw.iterative_scan = strict_order")
                 return [Hit(*row) for row in c.execute(ask, arguments)]
 
-        return self._run(find)
+        return self._run(find, patience=BRIEFLY)
 
     def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
         ask = sql.SQL("SELECT id, number, vector FROM {} WHERE id = ANY(%s)").format(_name(table))
@@ -138,47 +153,73 @@ class PgvectorStore:
         return int(self._one(sql.SQL("SELECT count(*) FROM {}").format(_name(table))))
 
     def bytes(self, table: Table) -> int:  # noqa: D102
-        return int(self._one(sql.SQL("SELECT pg_total_relation_size({})").format(sql.Literal(table.name))))
+        name = f'"{table.name}"'
+        return int(self._one(sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(name))))
 
     def tend(self, table: Table) -> None:  # noqa: D102
-        if self.count(table) >= EXACT_BELOW and not self.indexed(table):
+        if self.count(table) >= self.exact_below and not self.indexed(table):
             kind = "halfvec" if table.dimension > HALF_FROM else "vector"
             column = sql.SQL("(vector::halfvec({}))" if kind == "halfvec" else "vector").format(
                 sql.Literal(table.dimension)
             )
-            build = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw ({} {})").format(
-                sql.Identifier(f"{table.name}_near"), _name(table), column, sql.SQL(f"{kind}_ip_ops")
+            name = sql.Identifier(f"{table.name}_near")
+            remove = sql.SQL("DROP INDEX IF EXISTS {}").format(name)  # what an attempt that was cut short left
+            build = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING hnsw ({} {})").format(
+                name, _name(table), column, sql.SQL(f"{kind}_ip_ops")
             )
-            self._run(lambda c: c.execute(build), timeout=0)
+            self._run(lambda c: (c.execute(remove), c.execute(build)), timeout=0)
         self._run(lambda c: c.execute(sql.SQL("VACUUM (ANALYZE) {}").format(_name(table))), timeout=0)
         self._indexed.pop(table.name, None)
 
     def indexed(self, table: Table) -> bool:  # noqa: D102
         if table.name not in self._indexed:
-            ask = sql.SQL("SELECT count(*) FROM pg_indexes WHERE indexname = {}").format(
-                sql.Literal(f"{table.name}_near")
-            )
+            ask = sql.SQL(
+                "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                "WHERE c.relname = {} AND i.indisvalid"
+            ).format(sql.Literal(f"{table.name}_near"))
             self._indexed[table.name] = bool(self._one(ask))
         return self._indexed[table.name]
 
     def drop(self, table: Table) -> None:  # noqa: D102
         self._indexed.pop(table.name, None)
-        self._run(lambda c: c.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(_name(table))))
+        self._run(lambda c: c.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_name(table))))
 
-    def point(self, name: str, table: Table) -> None:
-        """A view of that name: other programs that read the database follow a switch without a change."""
+    def point(self, name: str, table: Table | None) -> None:
+        """A view of that name: other programs that read the database follow a switch without a change.
+
+        InvalidInput where something of that name is there that is not an index's.
+        """
         view = sql.Identifier(name)
+        ask = sql.SQL("SELECT obj_description(c.oid) FROM pg_class c WHERE c.oid = to_regclass({})").format(
+            sql.Literal(f'"{name}"')
+        )
 
         def replace(c: Connection) -> None:
             with c.transaction():
+                there = c.execute(ask).fetchone()
+                if there and there[0] != OURS:
+                    raise InvalidInput(
+                        f"PostgreSQL ({self._where}) has a table or view {name!r} that is not an index's. Choose "
+                        "another name.",
+                        param="name",
+                    )
                 c.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-                c.execute(sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(view, _name(table)))
+                if table is not None:
+                    c.execute(sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(view, _name(table)))
+                    c.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(OURS)))
 
         self._run(replace)
 
-    def close(self) -> None:  # noqa: D102
-        for connection in self._connections:
-            connection.close()
+    def flush(self, table: Table) -> None:
+        """Nothing to do: what PostgreSQL has committed is on disk."""
+
+    def close(self) -> None:
+        """Let go; statements under way are cancelled."""
+        self._closed = True
+        for connection in list(self._connections):
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel()
+                connection.close()
         self._connections.clear()
 
     def _one(self, ask: sql.Composed) -> Any:
@@ -186,19 +227,21 @@ class PgvectorStore:
         assert row is not None
         return row[0]
 
-    def _run(self, work: Callable[[Connection], T], timeout: int = TIMEOUT) -> T:
+    def _run(self, work: Callable[[Connection], T], timeout: int = TIMEOUT, patience: float | None = None) -> T:
         """Do it on this thread's connection. A server that went away is waited for; all work may be done twice."""
-        until, pause = time.monotonic() + self._patience, 0.1
+        until, pause = time.monotonic() + (self._patience if patience is None else patience), 0.1
         while True:
             try:
                 connection = self._connection()
                 connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(timeout)))
                 return work(connection)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                self._forget()
                 if isinstance(error, psycopg.errors.DiskFull):
-                    raise StoreFull("PostgreSQL", str(error).strip()) from error
-                if time.monotonic() + pause > until:
+                    raise StoreFull(f"PostgreSQL ({self._where})", str(error).strip()) from error
+                if error.sqlstate and not error.sqlstate.startswith(AWAY):
+                    raise StoreUnavailable(f"PostgreSQL ({self._where})", str(error).strip()) from error
+                self._forget()
+                if self._closed or time.monotonic() + pause > until:
                     raise StoreUnavailable(f"PostgreSQL ({self._where})", str(error).strip()) from error
                 log.warning("PostgreSQL does not answer (%s); trying again", str(error).strip().splitlines()[0])
                 time.sleep(pause)
@@ -207,11 +250,6 @@ class PgvectorStore:
                 raise
             except psycopg.Error as error:
                 raise StoreDamaged(f"PostgreSQL ({self._where})", str(error).strip()) from error
-
-    @property
-    def _where(self) -> str:
-        told = psycopg.conninfo.conninfo_to_dict(self._dsn)
-        return f"{told.get('host', 'localhost')}, database {told.get('dbname', 'default')}"
 
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -226,6 +264,14 @@ class PgvectorStore:
                         "Install pgvector on the server, or ask its owner for CREATE EXTENSION vector.",
                         param="store",
                     ) from None
+            row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+            version = tuple(int(part) for part in str(row[0]).split(".")[:2]) if row else ()
+            if version < LEAST_VERSION:
+                raise InvalidInput(
+                    f"PostgreSQL ({self._where}) has pgvector {row[0] if row else '?'}; version "
+                    f"{'.'.join(map(str, LEAST_VERSION))} or later is needed: ALTER EXTENSION vector UPDATE.",
+                    param="store",
+                )
             register_vector(connection)
             self._local.connection = connection
             self._connections.append(connection)

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -35,7 +36,8 @@ class QdrantStore:
     def __init__(self, **where: Any) -> None:
         """`url` of a server, or `path` of a folder."""
         self._local = "path" in where
-        self._where = str(where.get("url") or where.get("path"))
+        told = urlsplit(str(where.get("url") or where.get("path")))
+        self._where = f"{told.hostname or ''}{told.path}"  # without what the address may hold of a password
         # The local mode is one SQLite connection, and not made for several threads.
         self._one = threading.RLock()
         more = {"force_disable_check_same_thread": True} if self._local else {"timeout": TIMEOUT}
@@ -128,14 +130,24 @@ class QdrantStore:
     def drop(self, table: Table) -> None:  # noqa: D102
         self._guarded(lambda: self._client.delete_collection(table.name))
 
-    def point(self, name: str, table: Table) -> None:
-        """An alias, changed in one operation."""
-        there = {a.alias_name for a in self._guarded(self._client.get_aliases).aliases}
-        alias = models.CreateAlias(collection_name=table.name, alias_name=name)
-        actions: list[Any] = [models.CreateAliasOperation(create_alias=alias)]
+    def point(self, name: str, table: Table | None) -> None:
+        """An alias, changed in one operation. One that means another index's collection is left alone: InvalidInput."""
+        there = {a.alias_name: a.collection_name for a in self._guarded(self._client.get_aliases).aliases}
+        actions: list[Any] = []
         if name in there:
-            actions.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)))
-        self._guarded(lambda: self._client.update_collection_aliases(actions))
+            if not there[name].startswith("upsize_"):
+                raise InvalidInput(
+                    f"Qdrant has an alias {name!r} that is not upsize's: choose another name.", param="name"
+                )
+            actions.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)))
+        if table is not None:
+            alias = models.CreateAlias(collection_name=table.name, alias_name=name)
+            actions.append(models.CreateAliasOperation(create_alias=alias))
+        if actions:
+            self._guarded(lambda: self._client.update_collection_aliases(actions))
+
+    def flush(self, table: Table) -> None:
+        """Nothing to do: the server writes ahead of what it acknowledges."""
 
     def close(self) -> None:  # noqa: D102
         self._client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -25,7 +25,7 @@ from upsize.evolve import (
 )
 from upsize.server.codec import dumps
 from upsize.server.handling import Operation, read
-from upsize.server.service import Service
+from upsize.server.service import Lane, Service
 from upsize.store import parse_filter
 
 T = TypeVar("T")
@@ -172,9 +172,6 @@ class RebuildBody(Body):
     generation: str | None = None
 
 
-Lane = Literal["search", "write"]
-
-
 async def _do(service: Service, lane: Lane, work: Callable[[], T]) -> T:
     return await service.beside(lane, work)
 
@@ -196,7 +193,7 @@ async def create(service: Service, request: Request) -> Response:
     """A new index, on a model that is loaded for it if need be."""
     body = await read(request, CreateBody)
     setup = Setup(**msgspec.structs.asdict(body))
-    return _reply(await _do(service, "write", lambda: service.indexes().create(setup).status()))
+    return _reply(await _do(service, "long", lambda: service.indexes().create(setup).status()))
 
 
 async def status(service: Service, request: Request) -> Response:
@@ -239,7 +236,7 @@ async def document(service: Service, request: Request) -> Response:
 async def search(service: Service, request: Request) -> Response:
     """The documents nearest to a query, best first."""
     body = await read(request, SearchBody)
-    rerank = Rerank(body.rerank.model, body.rerank.depth) if isinstance(body.rerank, RerankAsked) else body.rerank
+    rerank = body.rerank if isinstance(body.rerank, bool | None) else Rerank(body.rerank.model, body.rerank.depth)
     question = Question(
         query=body.query,
         vector=body.vector,
@@ -253,8 +250,24 @@ async def search(service: Service, request: Request) -> Response:
         funnel=body.funnel,
         exact=body.exact,
     )
-    answer = await _do(service, "search", lambda: _index(service, request).search(question))
+
+    def work() -> Answer:
+        index = _index(service, request)
+        if isinstance(rerank, Rerank) and not _at_hand(index, rerank.model):
+            raise InvalidInput(
+                f"rerank.model: {rerank.model!r} is not served here, and a search does not load one. Set it for the "
+                f"index: upsize index ladder {index.name} --rerank {rerank.model}",
+                param="rerank",
+            )
+        return index.search(question)
+
+    answer = await _do(service, "search", work)
     return _reply(_answer(answer, body.explain), {"x-upsize-fingerprint": answer.generation.fingerprint.id})
+
+
+def _at_hand(index: Index, model: str) -> bool:
+    own = index.state.rerank
+    return index.models.at_hand(model) or (own is not None and index.models.path(model) == own.model)
 
 
 def _answer(answer: Answer, explain: bool) -> dict[str, Any]:
@@ -300,11 +313,11 @@ async def set_ladder(service: Service, request: Request) -> Response:
 
 async def measure(service: Service, request: Request) -> Response:
     """Quality with intervals, and latency, of each rung on labelled queries."""
-    from upsize.evolve.compare import compare_ladder  # statistics and metrics, which take a second to import
-
     body = await read(request, MeasureBody)
 
     def work() -> dict[str, Any]:
+        from upsize.evolve.compare import compare_ladder  # statistics and metrics, which take a second to import
+
         index = _index(service, request)
         reranks = [Rerank(r.model, r.depth) for r in body.rerank]
         if body.rescore and not index.state.rescore:
@@ -312,7 +325,7 @@ async def measure(service: Service, request: Request) -> Response:
         rescores = [Rescore(index.state.rescore.generation, d) for d in body.rescore] if index.state.rescore else []
         return compare_ladder(index, body.queries, rerank=reranks, rescore=rescores)
 
-    return _reply(await _do(service, "write", work))
+    return _reply(await _do(service, "long", work))
 
 
 async def rebuild(service: Service, request: Request) -> Response:
@@ -338,7 +351,16 @@ def _plan(index: Index, body: PlanBody) -> Any:
 async def plan(service: Service, request: Request) -> Response:
     """What a move would take: hours, bytes, money, and what will not fit."""
     body = await read(request, PlanBody)
-    return _reply(await _do(service, "write", lambda: _plan(_index(service, request), body).to_json()))
+
+    def work() -> dict[str, Any]:
+        index = _index(service, request)
+        try:
+            value: dict[str, Any] = _plan(index, body).to_json()
+        finally:
+            index.release_models()
+        return value
+
+    return _reply(await _do(service, "long", work))
 
 
 async def start(service: Service, request: Request) -> Response:
@@ -347,10 +369,13 @@ async def start(service: Service, request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         index = _index(service, request)
-        move.start(index, _plan(index, body), shadow=body.shadow, canary=body.canary, force=body.force)
+        try:
+            move.start(index, _plan(index, body), shadow=body.shadow, canary=body.canary, force=body.force)
+        finally:
+            index.release_models()  # where it was refused
         return move.status(index)
 
-    return _reply(await _do(service, "write", work))
+    return _reply(await _do(service, "long", work))
 
 
 async def move_status(service: Service, request: Request) -> Response:
@@ -382,7 +407,7 @@ async def switch(service: Service, request: Request) -> Response:
 
 async def rollback(service: Service, request: Request) -> Response:
     """Let the old generation answer again."""
-    return await _moved(service, request, lambda index, _: move.rollback(index))
+    return await _moved(service, request, lambda index, force: move.rollback(index, force=force))
 
 
 async def finish(service: Service, request: Request) -> Response:
@@ -403,12 +428,14 @@ async def _moved(service: Service, request: Request, step: Callable[[Index, bool
 
 async def compare(service: Service, request: Request) -> Response:
     """The verdict on a move: both generations on labelled queries."""
-    from upsize.evolve.compare import compare_move
-
     body = await read(request, CompareBody)
-    return _reply(
-        await _do(service, "write", lambda: compare_move(_index(service, request), body.queries, delta=body.delta))
-    )
+
+    def work() -> dict[str, Any]:
+        from upsize.evolve.compare import compare_move
+
+        return compare_move(_index(service, request), body.queries, delta=body.delta)
+
+    return _reply(await _do(service, "long", work))
 
 
 _ONE = "/v1/indexes/{name}"
