@@ -94,6 +94,25 @@ def _mixed(language: str) -> tuple[str, str]:
     return label, f"{alone['p95_s']:.1f} 秒；{beside['p95_s']:.1f} 秒；{len(r['errors'])}"
 
 
+MOVED = "index-move-50000"
+
+
+def _moved(language: str) -> tuple[str, str]:
+    r = _read(MOVED)
+    turn = r["turn_s"]
+    figures = (
+        f"{r['failed']} / {r['requests']:,}; {r['search_p95_backfill_over_idle']}×; "
+        f"{turn['switched']} s, {turn['rolled back']} s"
+    )
+    label = {
+        "en": f"An index of {r['texts']:,} sentences in {r['languages']} languages moves from `{r['source']}` to "
+        f"`{r['target']}` in use: failed requests; p95 of searches during the backfill against idle; switch, rollback",
+        "zh": f"{r['languages']} 种语言 {r['texts']:,} 个句子的索引在使用中从 `{r['source']}` 迁移到 `{r['target']}`："
+        "失败的请求；回填期间搜索 p95 与空闲时之比；切换、退回",
+    }[language]
+    return label, figures
+
+
 def _demo(language: str) -> tuple[str, str]:
     r = _read("demo-family")
 
@@ -115,6 +134,7 @@ ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
     ("verified-random-0.6b-bfloat16", _invariance),
     ("long-text-random-0.6b-32768", _long),
     ("mixed-load-random-0.6b", _mixed),
+    (MOVED, _moved),
     ("demo-family", _demo),
 )
 """A result's name, and the row that it gives; a result that was not measured gives none."""

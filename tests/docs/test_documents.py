@@ -51,9 +51,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_every_endpoint_error_and_metric_is_documented() -> None:
-    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    api = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("api.md", "indexes.md"))
     for operation in OPERATIONS:
-        for path in operation.paths:
+        for path in (re.sub(r":\w+}", "}", path) for path in operation.paths):
             assert f"`{path}`" in api or f" {path}`" in api, path
     for _, status, code in STATUS:
         assert re.search(rf"\| {status} \|.*`{code}`", api), code
@@ -70,3 +70,10 @@ def test_every_command_is_in_the_readme() -> None:
     readme = READMES["en"].read_text(encoding="utf-8")
     for command in app.registered_commands:
         assert f"`upsize {command.name}" in readme
+    for group in app.registered_groups:
+        assert f"`upsize {group.name}" in readme
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            name = f"upsize {group.name} {command.callback.__name__}"
+            assert name in (ROOT / "docs" / "indexes.md").read_text(encoding="utf-8"), name

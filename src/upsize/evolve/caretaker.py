@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("upsize.evolve")
 
-TEND_AFTER = 64
-"""Writes to a table after which it is compacted."""
 IDLE = 0.5
 """Seconds between looks at what there may be to do."""
 RETRY = 2.0
@@ -153,8 +151,7 @@ class Caretaker:
                 progress = self.progress.setdefault(generation.id, Progress())
                 progress.did(done, time.monotonic() - started)
                 busy = True
-        written = index.generations.written[generation.id]
-        if written >= TEND_AFTER or (written and not busy):
+        if index.generations.untidy(generation):
             index.generations.tend(generation)
         return busy
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -26,10 +27,16 @@ from upsize.store import Rows, Store, Table
 log = logging.getLogger("upsize.evolve")
 
 SHARD, SHARD_CHARACTERS = 256, 1 << 18
-"""Documents, and characters, that are embedded and put in place together."""
+"""Documents, and characters, that are embedded together."""
 AHEAD = 8
-"""Shards that are read at once."""
+"""Shards that are read, and at most put in place, together."""
+HELD = 5.0
+"""Seconds of work that a kill takes back at most, of a model that is slow."""
 DELETES = 2000
+TEND_AFTER, ROWS_A_WRITE = 64, 4000
+"""Writes after which a table is compacted; of a large one, which takes longer, one for so many rows."""
+TEND_AFTER_SECONDS = 60.0
+"""And after so long, where there were any."""
 
 
 class Generations:
@@ -40,6 +47,8 @@ class Generations:
         self._writing: dict[str, threading.RLock] = defaultdict(threading.RLock)
         self.written: dict[str, int] = defaultdict(int)
         """Generation → writes since it was last tended."""
+        self._tend_after: dict[str, int] = defaultdict(lambda: TEND_AFTER)
+        self._tended: dict[str, float] = defaultdict(time.monotonic)
 
     @contextmanager
     def alone(self, generation: Generation) -> Iterator[bool]:
@@ -82,57 +91,75 @@ class Generations:
     def fill(self, generation: Generation, lane: Lane, wanted: Callable[[], bool] = lambda: True) -> int:
         """Embed and place the next documents that are missing, while `wanted`; how many were placed or refused.
 
-        The next shard is embedded while the last is put in place.
+        The next shard is embedded while the last is put in place. Several are put in place together, so that a table
+        is not made of many small pieces, but none is kept from its place for longer than HELD.
         """
         waiting = self._documents.missing(generation.id, AHEAD * SHARD)
         if not waiting:
             return 0
         name = self._models.of(generation, self._state().name)
-        shards = _shards(waiting)
-        done, started = 0, self._start(name, generation, shards[0], lane)
-        for place, shard in enumerate(shards):
-            following = shards[place + 1] if place + 1 < len(shards) else None
-            upcoming = self._start(name, generation, following, lane) if following and wanted() else None
+        shards = deque(_shards(waiting))
+        made: list[tuple[Document, NDArray[np.float32] | None]] = []
+        since = time.monotonic()
+        shard = shards.popleft()
+        started: Future[Result] | None = self._start(name, generation, shard, lane)
+        while started is not None:
+            following = shards.popleft() if shards and wanted() else None
+            upcoming = self._start(name, generation, following, lane) if following else None
             try:
-                try:
-                    vectors = started.result().values
-                except (InvalidInput, NonFiniteVector) as error:
-                    done += self._one_by_one(name, generation, shard, lane, error)
-                else:
-                    done += self.place(generation, shard, vectors)
+                made += zip(shard, self._values(name, generation, shard, started, lane), strict=True)
+                if upcoming is None or time.monotonic() - since > HELD:
+                    self._place_made(generation, made)
+                    made, since = [], time.monotonic()
             except BaseException:
                 if upcoming:
                     upcoming.cancel()
                 raise
-            if upcoming is None:
-                break
-            started = upcoming
-        return done
+            started, shard = upcoming, following or []
+        return len(waiting) - sum(map(len, shards))
+
+    def _values(
+        self, name: str, generation: Generation, shard: Sequence[Document], started: Future[Result], lane: Lane
+    ) -> list[NDArray[np.float32] | None]:
+        """The vector of each; None of a text that the model cannot embed, which is noted."""
+        try:
+            return list(started.result().values)
+        except (InvalidInput, NonFiniteVector) as error:
+            log.warning("generation %s: %s", generation.id, error)
+        vectors: list[NDArray[np.float32] | None] = []
+        for document in shard:  # which of them is it?
+            try:
+                vectors.append(self._start(name, generation, [document], lane).result().values[0])
+            except (InvalidInput, NonFiniteVector) as reason:
+                self._documents.refuse(generation.id, document, str(reason))
+                vectors.append(None)
+        return vectors
+
+    def _place_made(self, generation: Generation, made: Sequence[tuple[Document, NDArray[np.float32] | None]]) -> None:
+        kept = [(document, vector) for document, vector in made if vector is not None]
+        if kept:
+            self.place(generation, [d for d, _ in kept], np.stack([v for _, v in kept]))
 
     def _start(self, name: str, generation: Generation, shard: Sequence[Document], lane: Lane) -> Future[Result]:
         return self._models.start(
             name, [d.text for d in shard], generation.dimension, lane=lane, truncate=self._state().truncate
         )
 
-    def _one_by_one(
-        self, name: str, generation: Generation, shard: Sequence[Document], lane: Lane, error: Exception
-    ) -> int:
-        """A text among them cannot be embedded: find it, note it, and go on with the others."""
-        log.warning("generation %s: %s", generation.id, error)
-        for document in shard:
-            try:
-                vectors = self._start(name, generation, [document], lane).result().values
-            except (InvalidInput, NonFiniteVector) as reason:
-                self._documents.refuse(generation.id, document, str(reason))
-            else:
-                self.place(generation, [document], vectors)
-        return len(shard)
-
     def tend(self, generation: Generation) -> None:
         """Compact the table and build its index, if it has grown for one. Writes go on meanwhile."""
         self.written[generation.id] = 0
         if generation in self._state().generations:
-            self._store.tend(self._table(generation))
+            table = self._table(generation)
+            self._store.tend(table)
+            self._tend_after[generation.id] = max(TEND_AFTER, self._store.count(table) // ROWS_A_WRITE)
+            self._tended[generation.id] = time.monotonic()
+
+    def untidy(self, generation: Generation) -> bool:
+        """Whether it is time to tend it: after so many writes, or so long after a few."""
+        written = self.written[generation.id]
+        if written >= self._tend_after[generation.id]:
+            return True
+        return written > 0 and time.monotonic() - self._tended[generation.id] > TEND_AFTER_SECONDS
 
 
 def _shards(documents: Sequence[Document]) -> list[list[Document]]:
