@@ -14,6 +14,16 @@ from upsize.compute import this_machine
 RESULTS = Path(__file__).parent / "results"
 
 
+STORES = ("lancedb", "pgvector", "qdrant-client")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def conditions() -> dict[str, Any]:
     """Machine, versions and date of a measurement."""
     machine = this_machine()
@@ -29,6 +39,7 @@ def conditions() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("upsize", "torch", "numpy", "tokenizers")},
+            **{name: version for name in STORES if (version := _version(name))},
         },
     }
 

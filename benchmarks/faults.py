@@ -103,7 +103,8 @@ class Faults:
         self.note(
             "the disk fills up while documents are added",
             (refused or trouble or "").replace(str(home), "…"),
-            f"{acknowledged:,} acknowledged, {there:,} there and {vectors:,} vectors once there was space; searches went on",
+            f"searches went on; {acknowledged:,} acknowledged, and {there:,} there with {vectors:,} vectors once there "
+            "was space",
             well,
         )
 

@@ -80,11 +80,11 @@ def _run(
     indexing = time.perf_counter() - begun
     traffic = Traffic(base, "moving", RATES, queries, [s.text for s in texts[:1000]])
     traffic.start()
-    time.sleep(5)  # to warm up
+    time.sleep(min(idle_seconds, 5))  # to warm up
     traffic.phase = "idle"
     time.sleep(idle_seconds)
+    traffic.phase = "plan and start"
     plan = post(f"{index}/move/plan", {"to": target})
-    traffic.phase = "start"
     post(f"{index}/move/start", {"to": target, "shadow": 0.05})
     traffic.phase = "backfill"
     begun = time.perf_counter()
@@ -105,7 +105,7 @@ def _run(
     agreement = client.get(f"{index}/move").json()["agreement"]
     traffic.phase = "finished"
     post(f"{index}/move/finish")
-    time.sleep(2)
+    time.sleep(min(idle_seconds, 2))
     traffic.stop()
     wrong = [id for id, text in traffic.written.items() if _text(client, index, id) != text]
     back = [id for id in traffic.deleted - set(traffic.written) if _text(client, index, id) is not None]

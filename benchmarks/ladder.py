@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     assert index.state.rescore is not None
     larger = index.state.rescore.generation
     plain = Question(rerank=False, rescore=False)
-    cold = [Way(f"L2, {depth}", _with(plain, rescore=Rescore(larger, depth, keep_bytes=0))) for depth in RESCORED]
+    cold = [Way(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth, keep_bytes=0))) for depth in RESCORED]
     few = Labelled(labelled.queries[:COLD], dict(list(labelled.judgements.items())[:COLD]), ())
     timed = _compare(index, few, cold, "cold")
     # And from here on the large model's vectors are there: they came with the rescoring, or with the backfill.
@@ -63,9 +64,9 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     while index.documents.missing_count(larger):
         time.sleep(0.05)
     ways = [Way("L0", plain)]
-    ways += [Way(f"L1, {depth}", _with(plain, rerank=Rerank(reranker, depth))) for depth in RERANKED]
-    ways += [Way(f"L2, {depth}", _with(plain, rescore=Rescore(larger, depth))) for depth in RESCORED]
-    ways += [Way("L3", _with(plain, generation=larger))]
+    ways += [Way(f"L1, {depth}", replace(plain, rerank=Rerank(reranker, depth))) for depth in RERANKED]
+    ways += [Way(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth))) for depth in RESCORED]
+    ways += [Way("L3", replace(plain, generation=larger))]
     found = _compare(index, labelled, ways, "rungs")
     told = found.to_json()
     shares = _shares(found.values)
@@ -76,13 +77,9 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     return told
 
 
-def _with(question: Question, **changes: Any) -> Question:
-    return Question(**{**question.__dict__, **changes})
-
-
 def _compare(index: Index, labelled: Labelled, ways: Sequence[Way], what: str) -> Compared:
     for way in ways:  # to warm up
-        index.search(_with(way.question, query=labelled.queries[0], counted=False))
+        index.search(replace(way.question, query=labelled.queries[0], counted=False))
     with tqdm(desc=what, total=len(ways) * len(labelled.queries)) as bar:
 
         def hear(done: int, _: int) -> None:

@@ -122,7 +122,8 @@ def network(layout: Layout) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(layout.seed)
 
     def matrix(outputs: int, inputs: int) -> torch.Tensor:
-        return (torch.randn(outputs, inputs, generator=generator) / inputs**0.5).bfloat16().float()
+        drawn: torch.Tensor = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+        return drawn.bfloat16().float()
 
     def norm(size: int) -> torch.Tensor:
         return (1 + 0.1 * torch.randn(size, generator=generator)).bfloat16().float()
@@ -219,7 +220,7 @@ def write_weights(folder: Path, tensors: dict[str, torch.Tensor], *, sharded: bo
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return
     names, shards = list(tensors), 3
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         held = names[shard * len(names) // shards : (shard + 1) * len(names) // shards]

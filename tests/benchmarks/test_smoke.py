@@ -5,9 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import accuracy, calibration, cpu, large_corpus, long_text, mixed_load, server
+from benchmarks import (
+    accuracy,
+    ann,
+    calibration,
+    cpu,
+    crashes,
+    growth,
+    index_move,
+    ladder,
+    large_corpus,
+    long_text,
+    mixed_load,
+    server,
+)
+from benchmarks.datasets import write_beir
+from benchmarks.multilingual import Sentence
+from benchmarks.texts import sentences
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -65,3 +82,47 @@ def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = json.loads(server.short("demo-xs", "auto", clients=2, calls=5, folder=tmp_path).read_text())
     assert result["errors"] == []
     assert result["cpu_ms_a_request"] > 0
+
+
+def test_crashes() -> None:
+    """Few kills here, a hundred in the result that the page quotes."""
+    result = crashes.run(3, seed=5)
+    assert result["faults"] == []
+    assert sum(result["killed_in"].values()) == 3
+
+
+def test_index_move(tmp_path: Path) -> None:
+    texts = [Sentence(f"s{i}", text, "mixed", "none") for i, text in enumerate(sentences(0, 120))]
+    path = index_move.measure(texts, sentences(1, 20), "demo-xs", "demo-s", 0.5, tmp_path)
+    result = json.loads(path.read_text())
+    assert (result["failed"], result["written_and_wrong_at_the_end"], result["deleted_and_there_at_the_end"]) == (
+        0,
+        0,
+        0,
+    )
+    assert result["documents_at_the_end"] == result["vectors_at_the_end"] >= 115
+    assert result["server_exit_code"] == 0
+
+
+def test_ladder(tmp_path: Path) -> None:
+    texts = sentences(0, 40)
+    documents = [{"_id": f"d{i}", "text": f"{text} {i}"} for i, text in enumerate(texts)]
+    queries = [{"_id": f"q{i}", "text": texts[i]} for i in range(12)]
+    write_beir(tmp_path / "small", documents, queries, [(f"q{i}", f"d{i}", 1) for i in range(12)])
+    result = json.loads(
+        ladder.measure(
+            tmp_path, ["small"], "demo-xs", "demo-s", folder=tmp_path, picture=tmp_path / "p.svg"
+        ).read_text()
+    )
+    ways = result["datasets"]["small"]["ways"]
+    assert [way["name"] for way in ways] == ["L0", "L1, 20", "L1, 50", "L2, 20", "L2, 50", "L2, 100", "L2, 200", "L3"]
+    assert (tmp_path / "p.svg").read_text().startswith("<?xml")
+
+
+def test_growth_and_approximate_search(tmp_path: Path) -> None:
+    result = json.loads(growth.measure(1000, folder=tmp_path).read_text())
+    assert [size["documents"] for size in result["sizes"]] == [1000]
+    vectors = ann.grown(np.eye(96, dtype=np.float32), 700)
+    found = json.loads(ann.measure(vectors, vectors[:5], [600], "none", tmp_path).read_text())["sizes"][0]
+    assert found["approximate"]["recall"] > 0.5
+    assert found["funnel"]["candidates"]["200"]["recall"] > 0.5

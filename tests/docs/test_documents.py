@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import performance
+from benchmarks import evolution, performance
 from benchmarks.cards import pages
 from benchmarks.page import READMES, filled
 from upsize.model.suspicion import ADVICE
@@ -32,6 +32,11 @@ def test_the_pages_of_the_demo_family_are_those_of_the_results() -> None:
 
 def test_the_page_of_performance_is_that_of_the_results() -> None:
     assert performance.PAGE.read_text(encoding="utf-8") == performance.page(), "run: python -m benchmarks.performance"
+
+
+def test_the_page_of_indexes_is_that_of_the_results() -> None:
+    text = evolution.PAGE.read_text(encoding="utf-8")
+    assert evolution.filled(text) == text, "run: python -m benchmarks.evolution"
 
 
 def test_the_readmes_are_in_step() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,13 @@ class Engine:
         job = Job(request)
         job.future.add_done_callback(self._leave)
         return self._threads.submit(served, job)
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """While this holds, bulk and shadow work leaves the machine to the caller, who computes beside the engine.
+
+        It waits a tenth of a second at most at each of its pauses, so it never stands still.
+        """
+        return self._threads.quiet()
 
     def queue(self, name: str) -> tuple[int, int]:
         """(sequences, tokens) that wait for the model."""

@@ -11,15 +11,16 @@ import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from upsize.compute import LoadedModel
 from upsize.engine.job import Job, QueuedSequence, suspicions
-from upsize.engine.nouns import Result
+from upsize.engine.nouns import Lane, Result
 from upsize.engine.schedule import deadline, next_batch, overtaking_budget
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
 from upsize.model.heads import Vectors
@@ -27,6 +28,10 @@ from upsize.model.suspicion import ADVICE
 
 log = logging.getLogger("upsize.engine")
 
+ASIDE = 0.1
+"""Seconds that bulk work waits at one pause for those who want the machine: it goes slower, and never stands still."""
+LOOK = 0.005
+"""Seconds between looks for urgent work meanwhile; what comes into the queue ends the wait earlier."""
 RATE_MEMORY = 0.8
 """Weight of the past in a model's measured tokens per second."""
 
@@ -71,6 +76,11 @@ class Batch:
         """The earliest of its sequences."""
         return min(s.deadline for s in self.sequences)
 
+    @cached_property
+    def interactive(self) -> bool:
+        """Whether any of its sequences is in the lane that the others make way for."""
+        return any(s.job.request.lane is Lane.INTERACTIVE for s in self.sequences)
+
     @property
     def wanted(self) -> bool:
         """Whether anyone still waits for any of it."""
@@ -86,9 +96,24 @@ class Threads:
         self._changed = threading.Condition()
         self._closed = False
         self._prepared: Batch | None = None
+        self._quiet = 0
+        """Who wants the machine for a moment, beside the engine."""
         self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """While this holds, work of the bulk and shadow lanes stands aside, for ASIDE seconds at most at a time."""
+        with self._changed:
+            self._quiet += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._quiet -= 1
+                if not self._quiet:
+                    self._changed.notify_all()
 
     def add(self, served: Served) -> None:
         """One more model."""
@@ -220,6 +245,7 @@ class Threads:
         served = batch.served
         steps = served.model.run([s.ids for s in batch.sequences])
         started, overtaken = time.monotonic(), 0.0
+        yields = may_be_overtaken and not batch.interactive
         try:
             while True:
                 try:
@@ -232,6 +258,8 @@ class Threads:
                     return
                 if may_be_overtaken:
                     overtaken += self._let_overtake(batch, time.monotonic() - started - overtaken, overtaken)
+                    if yields and self._quiet:
+                        overtaken += self._stand_aside(batch)
                     if launched and self._prepared is None:
                         with self._changed:
                             self._prepared = self._take()
@@ -268,6 +296,17 @@ class Threads:
         started = time.monotonic()
         self._run(urgent, may_be_overtaken=False)
         return time.monotonic() - started
+
+    def _stand_aside(self, batch: Batch) -> float:
+        """At a pause of `batch`, wait while somebody wants the machine, and run what is more urgent; seconds of it."""
+        began = time.monotonic()
+        while (left := began + ASIDE - time.monotonic()) > 0:
+            self._let_overtake(batch, 0.0, 0.0)
+            with self._changed:
+                if not self._quiet or self._closed:
+                    break
+                self._changed.wait(min(left, LOOK))
+        return time.monotonic() - began
 
     def _retry_halved(self, batch: Batch, error: Exception, may_be_overtaken: bool) -> None:
         """What fails together may do in halves; what fails alone is its own job's error, and nobody else's."""

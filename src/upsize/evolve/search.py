@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -119,16 +120,19 @@ class Searcher:
         vector = self._vector(question, generation)
         clock("embed")
         funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
-        hits = index.store.search(
-            index.state.table(generation),
-            vector,
-            depth + SLACK,
-            where=question.where,
-            exact=question.exact,
-            coarse=max(funnel, depth) if funnel and generation.coarse else None,
-        )
-        clock("search")
-        documents = index.documents.get([hit.id for hit in hits])
+        # A scan wants the cores to itself. Not so what the engine computes: there its lanes see to it.
+        makes_way = index.models.engine.quiet() if question.lane is Lane.INTERACTIVE else nullcontext()
+        with makes_way:
+            hits = index.store.search(
+                state.table(generation),
+                vector,
+                depth + SLACK,
+                where=question.where,
+                exact=question.exact,
+                coarse=max(funnel, depth) if funnel and generation.coarse else None,
+            )
+            clock("search")
+            documents = index.documents.get([hit.id for hit in hits])
         found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in _standing(hits, documents)][:depth]
         clock("texts")
         rungs = ["L0"]
