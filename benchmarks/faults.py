@@ -26,6 +26,7 @@ from upsize.engine import Engine
 from upsize.errors import UpsizeError
 from upsize.evolve import Incoming, Index, Models, Question, Setup, move, plan_move
 from upsize.evolve.index import create_index
+from upsize.evolve.journal import MAGIC
 from upsize.store.pgvector import PATIENCE
 
 SIZE = "24m"
@@ -115,7 +116,7 @@ class Faults:
             self.index(home, "torn", 100).close()
             segment = max((home / "torn" / "journal").glob("*.log"))
             with segment.open("ab") as file:
-                file.write(b"\x40\x00\x00\x00half a frame")
+                file.write(segment.read_bytes()[len(MAGIC) : len(MAGIC) + 40])  # the beginning of a true one
             with Index(home / "torn", self._models) as index:
                 there = index.documents.count()
             line = next((line for line in said.lines if "not a whole entry" in line), "")

@@ -193,7 +193,7 @@ for number in itertools.count(journal.end // 3):
 
 def test_killed_at_random_moments_keeps_every_acknowledged_call_whole(tmp_path: Path) -> None:
     rng, acknowledged = random.Random(17), -1
-    for _ in range(8):
+    for _ in range(3):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
         ) as writer:

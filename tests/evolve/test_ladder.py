@@ -142,3 +142,15 @@ def test_the_rungs_are_measured_on_labelled_queries(make: Make) -> None:
     assert [w["name"] for w in told["ways"]] == ["L0", "L1 demo-rerank, 3", "L2 demo-s, 4"]
     assert all(w["p95_ms"] >= w["p50_ms"] > 0 and 0.5 < w["estimate"] <= 1 for w in told["ways"])
     assert len(told["differences"]) == 3
+
+
+def test_what_an_approximate_index_loses_is_told_apart(make: Make) -> None:
+    index = make()
+    write(index, TEXTS | {f"x{i}": f"Something else, number {i}." for i in range(300)})
+    labelled = [LabelledQuery(query, (Relevant(id),)) for query, id in QUERIES.items()]
+    assert compare_ladder(index, labelled)["approximate_recall"] is None
+    index.store.exact_below = 100  # type: ignore[attr-defined]
+    index.generations.tend(index.state.serving)
+    assert index.status()["generations"][0]["approximate"]
+    recall = compare_ladder(index, labelled)["approximate_recall"]
+    assert 0.5 < recall <= 1

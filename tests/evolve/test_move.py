@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.evolve.conftest import QUERIES, TEXTS, Make
 from tests.evolve.tools import ids, require_in_step, settle, stored, write
-from upsize.errors import InvalidInput, Refused
+from upsize.engine import Result
+from upsize.errors import InvalidInput, OutOfMemory, Refused
 from upsize.evolve import Incoming, Index, LabelledQuery, Question, Relevant, ladder, move, plan_move
 from upsize.evolve.compare import compare_move, place_labels, read_labelled
 from upsize.evolve.plan import MovePlan
@@ -443,3 +446,49 @@ def test_others_who_read_the_database_follow_a_switch(make: Make, postgres: str)
     move.finish(index)
     assert width() == 128
     assert index.status()["generations"][0]["bytes"] > 0
+
+
+def test_a_text_that_memory_does_not_suffice_for_is_named_and_keeps_no_other_waiting(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make()
+    write(index, TEXTS)
+    begin(index)
+    start = index.models.start
+
+    def short_of_memory(name: str, texts: Sequence[str], *args: Any, **kwargs: Any) -> Future[Result]:
+        if TEXTS["moon"] not in texts:
+            return start(name, texts, *args, **kwargs)
+        failed: Future[Result] = Future()
+        failed.set_exception(OutOfMemory(40, "cpu"))
+        return failed
+
+    monkeypatch.setattr(index.models, "start", short_of_memory)
+    settle(index)
+    count, examples = index.documents.refused("g2")
+    assert (count, examples[0]["id"]) == (1, "moon")
+    assert "did not fit into the memory" in examples[0]["reason"]
+    assert set(stored(index, "g2")) == set(TEXTS) - {"moon"}
+
+
+def test_a_search_under_way_outlives_the_generation_that_it_began_with(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make()
+    write(index, TEXTS)
+    begin(index)
+    move.switch(index)
+    move.rollback(index)
+    search, times = index.store.search, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        times.append(args[0].name)
+        if len(times) == 1:
+            move.switch(index)
+            move.finish(index)
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(index.store, "search", interrupted)
+    found = ids(index, "recipe for onion soup")
+    assert [name[-2:] for name in times] == ["g1", "g2"]
+    assert found == ids(index, "recipe for onion soup")

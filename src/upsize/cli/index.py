@@ -353,6 +353,8 @@ def show_ways(told: dict[str, Any]) -> None:
             f"{way['p95_ms']:.1f} ms",
         )
     Console(markup=False, highlight=False).print(table)
+    if told.get("approximate_recall") is not None:
+        typer.echo(f"The store's approximate index finds {told['approximate_recall']:.1%} of the exact first ten.")
     for note in told["notes"]:
         typer.echo(note, err=True)
 

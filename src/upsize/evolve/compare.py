@@ -255,4 +255,18 @@ def compare_ladder(
     move = index.state.move
     if move and not index.documents.missing_count(move.target):
         ways.append(Way(f"L3 {index.state.generation(move.target).model}", replace(plain, generation=move.target)))
-    return compare_ways(index, data, ways, hear=hear).to_json() | {"notes": list(data.notes)}
+    told = compare_ways(index, data, ways, hear=hear).to_json() | {"notes": list(data.notes)}
+    return told | {"approximate_recall": _recall(index, data, plain)}
+
+
+def _recall(index: Index, data: Labelled, plain: Question) -> float | None:
+    """Share of the exact first ten that the store's approximate index finds; None where it has none, and is exact. That
+    is the store's doing and not the model's: a larger model does not mend it."""
+    if not index.store.indexed(index.state.table(index.state.serving)):
+        return None
+    shares = []
+    for query in data.queries:
+        asked = replace(plain, query=query, k=DEPTH, counted=False)
+        exact = index.search(replace(asked, exact=True)).ids
+        shares.append(len({*exact} & {*index.search(asked).ids}) / max(len(exact), 1))
+    return float(np.mean(shares))

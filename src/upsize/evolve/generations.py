@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.engine import Lane, Result
-from upsize.errors import InvalidInput, NonFiniteVector
+from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory
 from upsize.evolve.documents import Document, Documents
 from upsize.evolve.models import Models
 from upsize.evolve.state import Generation, State
@@ -26,6 +26,8 @@ from upsize.store import Rows, Store, Table
 
 log = logging.getLogger("upsize.evolve")
 
+CANNOT = (InvalidInput, NonFiniteVector, OutOfMemory)
+"""What a text's own embedding may fail with, however often it is tried."""
 SHARD, SHARD_CHARACTERS = 256, 1 << 18
 """Documents, and characters, that are embedded together."""
 AHEAD = 8
@@ -124,13 +126,13 @@ class Generations:
         """The vector of each; None of a text that the model cannot embed, which is noted."""
         try:
             return list(started.result().values)
-        except (InvalidInput, NonFiniteVector) as error:
+        except CANNOT as error:
             log.warning("generation %s: %s", generation.id, error)
         vectors: list[NDArray[np.float32] | None] = []
         for document in shard:  # which of them is it?
             try:
                 vectors.append(self._start(name, generation, [document], lane).result().values[0])
-            except (InvalidInput, NonFiniteVector) as reason:
+            except CANNOT as reason:
                 self._documents.refuse(generation.id, document, str(reason))
                 vectors.append(None)
         return vectors

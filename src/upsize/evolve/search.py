@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.engine import Lane
-from upsize.errors import FingerprintMismatch, InvalidInput
+from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged
 from upsize.evolve.documents import Document
 from upsize.evolve.state import Generation, Rerank, Rescore
 from upsize.model import probability
@@ -107,7 +107,17 @@ class Searcher:
         self._index = index
 
     def ask(self, question: Question) -> Answer:
-        """Climb the rungs that are set or asked for."""
+        """Climb the rungs that are set or asked for. Where the generation that answers was switched from and dropped
+        meanwhile, once more."""
+        active = self._index.state.active
+        try:
+            return self._ask(question)
+        except StoreDamaged:
+            if question.generation or self._index.state.active == active:
+                raise
+            return self._ask(question)
+
+    def _ask(self, question: Question) -> Answer:
         index, state, clock = self._index, self._index.state, _Clock()
         if not 1 <= question.k <= MOST:
             raise InvalidInput(f"k is {question.k}; give 1 to {MOST}.", param="k")

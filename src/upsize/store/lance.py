@@ -24,6 +24,7 @@ from lancedb.index import BTree, IvfPq
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
 from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, scalars
+from upsize.store.resident import ROWS, Resident
 
 log = logging.getLogger("upsize.store")
 
@@ -33,8 +34,10 @@ ID_INDEX_FROM = 20_000
 """Rows from which ids are indexed, so that an upsert does not read them all."""
 KEPT = timedelta(minutes=2)
 """Old versions stay this long: a search under way may read one."""
-SPARE_BYTES = 256 << 20
-"""Of the disk, left free: what a compaction of a part needs, and what keeps the rest of the machine alive."""
+SPARE_BYTES, SPARE_SHARE = 256 << 20, 0.05
+"""Of the disk, left free, the lesser: what a compaction needs, and what keeps the rest of the machine alive."""
+RESIDENT_BYTES = 256 << 20
+"""Of a table's vectors, kept in memory once they are searched; of a larger table every scan reads the files."""
 REFINE = 20
 """An approximate search takes so many times k by short codes, and ranks them by their whole vectors."""
 PROBES = 0.08
@@ -58,6 +61,7 @@ class LanceStore:
         self._writing: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._indexed: dict[str, bool] = {}
         self._flushed: dict[str, float] = defaultdict(float)
+        self._resident: dict[str, Resident | None] = {}
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
         def make() -> None:
@@ -69,8 +73,9 @@ class LanceStore:
     def upsert(self, table: Table, rows: Rows) -> None:  # noqa: D102
         if not len(rows):
             return
-        free = shutil.disk_usage(self.folder).free
-        wanted = 2 * rows.vectors.nbytes + SPARE_BYTES
+        disk = shutil.disk_usage(self.folder)
+        free, spare = disk.free, min(SPARE_BYTES, int(SPARE_SHARE * disk.total))
+        wanted = 2 * rows.vectors.nbytes + spare
         if free < wanted:
             raise StoreFull(
                 str(self.folder), f"{free:,} bytes free, {wanted:,} wanted for {len(rows)} rows and to spare"
@@ -83,12 +88,17 @@ class LanceStore:
 
         with self._writing[table.name]:
             self._guarded(table, put)
+            if resident := self._resident.get(table.name):
+                resident.upsert(rows.ids, rows.numbers, rows.vectors)
+                self._bound(table, resident)
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
         for first in range(0, len(ids), FETCH):
             where = _one_of("id", ids[first : first + FETCH])
             with self._writing[table.name]:
                 self._guarded(table, lambda where=where: self._table(table).delete(where))  # type: ignore[misc]
+                if resident := self._resident.get(table.name):
+                    resident.delete(ids[first : first + FETCH])
 
     def search(  # noqa: D102
         self,
@@ -100,6 +110,8 @@ class LanceStore:
         exact: bool = False,
         coarse: int | None = None,
     ) -> list[Hit]:
+        if not where and (exact or not self.indexed(table)) and (resident := self._in_memory(table)):
+            return resident.search(query, k, coarse)
         if coarse is not None and table.coarse:
             found = self._nearest(table, "coarse", cut(query, table.coarse), max(coarse, k), where, exact, ["vector"])
             vectors = _matrix(found["vector"], table.dimension)
@@ -110,6 +122,36 @@ class LanceStore:
         found = self._nearest(table, column_of(table, query), query, k, where, exact, [])
         columns = (found[name].to_pylist() for name in ("id", "number", "_distance"))
         return [Hit(i, n, 1 - d) for i, n, d in zip(*columns, strict=True)]
+
+    def _in_memory(self, table: Table) -> Resident | None:
+        """The table's vectors in memory, read when they are first wanted; None of a table that is too large."""
+        if table.name not in self._resident:
+            with self._writing[table.name]:
+                if table.name not in self._resident:
+                    self._resident[table.name] = self._read(table)
+        return self._resident[table.name]
+
+    def _read(self, table: Table) -> Resident | None:
+        if 4 * table.dimension * self.count(table) > RESIDENT_BYTES:
+            return None
+
+        def ask() -> Any:
+            opened = self._table(table)
+            columns = ["id", "number", "vector"]
+            return opened.search().select(columns).limit(max(opened.count_rows(), 1)).to_arrow()
+
+        found = self._guarded(table, ask)
+        ids, numbers = found["id"].to_pylist(), found["number"].to_pylist()
+        vectors, resident = _matrix(found["vector"], table.dimension), Resident(table)
+        for first in range(0, len(ids), ROWS):
+            last = first + ROWS
+            resident.upsert(ids[first:last], numbers[first:last], vectors[first:last])
+        return resident
+
+    def _bound(self, table: Table, resident: Resident) -> None:
+        """Let go of what has grown too large."""
+        if resident.nbytes > RESIDENT_BYTES:
+            self._resident[table.name] = None
 
     def _nearest(
         self, table: Table, column: str, query: Vectors, k: int, where: Filter, exact: bool, also: list[str]
@@ -187,9 +229,10 @@ class LanceStore:
         return max(int(PROBES * _partitions(self._table(table).count_rows())), 20)
 
     def drop(self, table: Table) -> None:  # noqa: D102
-        with self._opening:
+        with self._writing[table.name], self._opening:
             self._tables.pop(table.name, None)
             self._indexed.pop(table.name, None)
+            self._resident.pop(table.name, None)
         # Not by the library: it must do for a table that cannot be read.
         shutil.rmtree(self.folder / f"{table.name}.lance", ignore_errors=True)
 
@@ -206,6 +249,7 @@ class LanceStore:
 
     def close(self) -> None:  # noqa: D102
         self._tables.clear()
+        self._resident.clear()
 
     def _table(self, table: Table) -> Any:
         with self._opening:
