@@ -225,16 +225,18 @@ class Threads:
                 self._changed.wait()
         return None
 
-    def _take(self, budget: int | None = None) -> Batch | None:
-        """Take a batch off the queue of the earliest deadline; with a budget, only what fits. Needs the lock."""
+    def _take(self, budget: int | None = None, *, interactive: bool = False) -> Batch | None:
+        """Take a batch off the queue of the earliest deadline; with a budget, only what fits; of the interactive lane
+        alone, if asked. Needs the lock."""
         queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
         for served in queues:
             room = served.model.plan.budget if budget is None else budget
-            places = next_batch(served.waiting, room, oversized=budget is None)
+            waiting = [s for s in served.waiting if not interactive or s.job.request.lane is Lane.INTERACTIVE]
+            places = next_batch(waiting, room, oversized=budget is None)
             if places:
-                chosen = [served.waiting[p] for p in places]
-                for place in reversed(places):
-                    del served.waiting[place]
+                chosen = [waiting[p] for p in places]
+                taken = {id(s) for s in chosen}
+                served.waiting = [s for s in served.waiting if id(s) not in taken]
                 served.waiting_tokens -= sum(s.tokens for s in chosen)
                 # Neighbours of equal length share one attention call.
                 return Batch(served, sorted(chosen, key=lambda s: s.tokens))
@@ -301,7 +303,11 @@ class Threads:
         """At a pause of `batch`, wait while somebody wants the machine, and run what is more urgent; seconds of it."""
         began = time.monotonic()
         while (left := began + ASIDE - time.monotonic()) > 0:
-            self._let_overtake(batch, 0.0, 0.0)
+            with self._changed:
+                urgent = self._take(batch.served.model.plan.budget, interactive=True)
+            if urgent is not None:
+                self._run(urgent, may_be_overtaken=False)
+                continue
             with self._changed:
                 if not self._quiet or self._closed:
                     break

@@ -110,12 +110,15 @@ class Searcher:
         """Climb the rungs that are set or asked for. Where the generation that answers was switched from and dropped
         meanwhile, once more."""
         active = self._index.state.active
-        try:
-            return self._ask(question)
-        except StoreDamaged:
-            if question.generation or self._index.state.active == active:
-                raise
-            return self._ask(question)
+        # A scan and the steps around it want the machine to themselves; of a backfill's work there is always more.
+        quiet = self._index.models.engine.quiet() if question.lane is Lane.INTERACTIVE else nullcontext()
+        with quiet:
+            try:
+                return self._ask(question)
+            except StoreDamaged:
+                if question.generation or self._index.state.active == active:
+                    raise
+                return self._ask(question)
 
     def _ask(self, question: Question) -> Answer:
         index, state, clock = self._index, self._index.state, _Clock()
@@ -130,19 +133,16 @@ class Searcher:
         vector = self._vector(question, generation)
         clock("embed")
         funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
-        # A scan wants the cores to itself. Not so what the engine computes: there its lanes see to it.
-        makes_way = index.models.engine.quiet() if question.lane is Lane.INTERACTIVE else nullcontext()
-        with makes_way:
-            hits = index.store.search(
-                state.table(generation),
-                vector,
-                depth + SLACK,
-                where=question.where,
-                exact=question.exact,
-                coarse=max(funnel, depth) if funnel and generation.coarse else None,
-            )
-            clock("search")
-            documents = index.documents.get([hit.id for hit in hits])
+        hits = index.store.search(
+            state.table(generation),
+            vector,
+            depth + SLACK,
+            where=question.where,
+            exact=question.exact,
+            coarse=max(funnel, depth) if funnel and generation.coarse else None,
+        )
+        clock("search")
+        documents = index.documents.get([hit.id for hit in hits])
         found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in _standing(hits, documents)][:depth]
         clock("texts")
         rungs = ["L0"]

@@ -8,6 +8,7 @@ import errno
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
 
+
+SWITCH = 0.001
+"""Seconds after which a thread that computes in Python lets another in; a request passes from thread to thread several
+times, and at Python's own 5 ms waits as often for whoever prepares a backfill."""
 
 LINGER = 0.5
 """Seconds, twice, between the last answer and the end, in which requests on their way here are still told 503."""
@@ -83,6 +88,7 @@ def serve(service: Service, address: Address, load: Callable[[], tuple[ServedMod
 
     `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised.
     """
+    sys.setswitchinterval(SWITCH)
     with bind(address) as listener:
         asyncio.run(_serve(service, address, listener, load))
 
