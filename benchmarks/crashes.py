@@ -319,8 +319,8 @@ def main() -> None:
     if arguments.store == "postgresql":
         from tests.postgres import database
 
-        with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as dsn:
-            result = run(arguments.kills, dsn, arguments.seed, progress=True)
+        with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as server:
+            result = run(arguments.kills, server.get_uri(), arguments.seed, progress=True)
     else:
         result = run(arguments.kills, arguments.store, arguments.seed, progress=True)
     write(f"crashes-{arguments.store}", result, RESULTS)

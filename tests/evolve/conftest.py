@@ -45,8 +45,8 @@ def models() -> Iterator[Models]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with database(tmp_path_factory.mktemp("postgres")) as dsn:
-        yield dsn
+    with database(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.get_uri()
 
 
 @pytest.fixture(params=["lancedb", "postgresql"])

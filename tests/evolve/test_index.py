@@ -15,12 +15,14 @@ import pytest
 
 from tests.evolve.conftest import QUERIES, TEXTS, Make
 from tests.evolve.tools import ids, require_in_step, settle, stored, write
+from tests.postgres import database
 from upsize.errors import (
     FingerprintMismatch,
     InvalidInput,
     JournalLocked,
     Refused,
     StoreDamaged,
+    StoreUnavailable,
     TextTooLong,
     UnknownIndex,
     UpsizeError,
@@ -192,6 +194,7 @@ def test_a_text_that_is_too_long_is_named_by_its_place_among_all(make: Make) -> 
     with pytest.raises(TextTooLong) as caught:
         index.add([Incoming("short", "a short one"), Incoming("fine", "fine"), Incoming("long", long)])
     assert caught.value.index == 2
+    assert "documents[2] has 51 tokens and this model takes 40. Its id is 'long'" in str(caught.value)
     assert index.documents.count() == 1
     cutting = make(max_length=40, truncate=True)
     write(cutting, {"long": long})
@@ -296,7 +299,7 @@ def test_what_does_not_exist_makes_no_index(tmp_path: Path, models: Models) -> N
     ):
         with pytest.raises(UpsizeError, match=told):
             create_index(tmp_path / "a", models, setup)
-    assert Indexes(tmp_path, models).names() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_vectors_rest_as_they_were_made(make: Make, store_address: str, models: Models) -> None:
@@ -380,21 +383,23 @@ def test_what_is_not_ours_in_the_database_is_left_alone(tmp_path: Path, models: 
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute('CREATE VIEW "orders" AS SELECT 1 AS one')
         for _ in range(2):
-            with pytest.raises(InvalidInput, match="'orders' that is not an index's"):
+            with pytest.raises(InvalidInput, match="'orders' that is not this index's"):
                 create_index(tmp_path / "orders", models, Setup("orders", "demo-xs", store=postgres))
         assert connection.execute("SELECT one FROM orders").fetchone() == (1,)
     assert not (tmp_path / "orders").exists()
 
 
-def test_two_indexes_of_one_name_in_one_database_do_not_meet(
+def test_two_indexes_of_one_name_in_one_database_are_one_too_many(
     make: Make, models: Models, tmp_path: Path, postgres: str
 ) -> None:
     first = make("twin", store=postgres)
     write(first, TEXTS)
-    create_index(tmp_path / "elsewhere", models, Setup("twin", "demo-s", store=postgres))
-    with Index(tmp_path / "elsewhere", models, background=False) as second:
-        write(second, {"only": "one"})
-        assert ids(second, "soup") == ["only"]
+    with pytest.raises(InvalidInput, match="'twin' that is not this index's"):
+        create_index(tmp_path / "elsewhere", models, Setup("twin", "demo-s", store=postgres))
+    assert not (tmp_path / "elsewhere").exists()
+    with psycopg.connect(postgres) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'upsize_twin_%_g1'").fetchone()
+    assert row == (1,)
     assert len(ids(first, "soup")) == 6
 
 
@@ -441,3 +446,51 @@ def test_indexes_that_cannot_be_opened_keep_nobody_from_the_others(tmp_path: Pat
     with pytest.raises(UpsizeError, match="is not an index's state"):
         indexes.get("bad")
     indexes.close()
+
+
+def test_a_disk_that_is_full_for_vectors_keeps_the_write_and_brings_it_in_later(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make()
+    write(index, TEXTS)
+    with monkeypatch.context() as patch:
+        usage = type("Usage", (), {"total": 10**9, "free": 1000})
+        patch.setattr("upsize.store.lance.shutil.disk_usage", lambda _: usage)
+        written = index.add([Incoming("late", "About volcanoes and lava.")])
+        assert (written.added, written.pending) == (1, 1)
+        assert "is full: 1,000 bytes free" in str(index.status()["trouble"])
+        assert len(ids(index, "volcanoes")) == 6
+    settle(index)
+    assert "late" in ids(index, "volcanoes")
+    require_in_step(index)
+
+
+def test_a_database_that_is_away_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upsize.store.pgvector.BRIEFLY", 0.2)
+    with database(tmp_path / "own") as server:
+        dsn = server.get_uri()
+        index = make(store=dsn, background=True)
+        write(index, TEXTS)
+        index.store._patience = 0.2  # type: ignore[attr-defined]
+        server._stop()
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            index.search(Question("soup"))
+        written = index.add([Incoming("late", "About volcanoes and lava.")])
+        assert written.pending == 1
+        assert "error" in index.status()["generations"][0]
+        server.ensure_postgres_running()
+        end = time.monotonic() + 30
+        while index.documents.missing_count("g1"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert "late" in ids(index, "volcanoes")
+        index.close()
+
+
+def test_a_database_that_will_not_have_us_is_told_at_once(tmp_path: Path, models: Models, postgres: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidInput, match="nobody"):
+        create_index(tmp_path / "x", models, Setup("x", "demo-xs", store=postgres.replace("postgres:@", "nobody:@")))
+    assert time.monotonic() - began < 10
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        create_index(tmp_path / "x", models, Setup("x", "demo-xs", store="postgresql://a%zz@b/c"))

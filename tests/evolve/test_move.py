@@ -106,7 +106,12 @@ def test_a_pause_fills_no_further_and_start_goes_on(make: Make) -> None:
     assert stored(index, "g2") == {}
     with pytest.raises(Refused, match="no backfill to pause"):
         move.pause(index)
-    move.start(index, plan)
+    assert move.resume(index, "demo-m", None, None, None) is None
+    assert move.resume(index, "demo-s", 100, None, None) is None
+    assert plan.dimension == 128
+    went_on = move.resume(index, "demo-s", None, 0.3, None)
+    assert went_on is not None
+    assert (went_on.phase, went_on.shadow, went_on.canary) == ("backfill", 0.3, 0.0)
     settle(index)
     require_in_step(index)
 
@@ -129,9 +134,8 @@ def test_steps_out_of_order_are_refused(make: Make) -> None:
         with pytest.raises(Refused, match="not on a move"):
             step(index)
     plan = begin(index)
-    assert move.start(index, plan).phase == "backfill"  # which it is already
-    with pytest.raises(Refused, match="on a move already, to demo-s"):
-        move.start(index, plan_move(index, "demo-s", dimension=100, seconds=0.05))
+    with pytest.raises(Refused, match=r"on a move already, to demo-s at 128 dimensions \(backfill\)"):
+        move.start(index, plan)
     with pytest.raises(Refused, match="has not been switched; there is nothing to roll back"):
         move.rollback(index)
     with pytest.raises(Refused, match="finish would drop what was made"):
@@ -140,6 +144,11 @@ def test_steps_out_of_order_are_refused(make: Make) -> None:
     move.switch(index)
     with pytest.raises(Refused, match=r"switched already.*rollback"):
         move.switch(index)
+    with pytest.raises(Refused, match="answers all searches"):
+        move.tune(index, canary=0.5)
+    with pytest.raises(Refused, match="finish it, or roll back"):
+        move.start(index, plan)
+    assert move.resume(index, None, None, None, None) is None
 
 
 def test_a_move_may_be_given_up(make: Make) -> None:
@@ -202,10 +211,14 @@ def test_shadows_tell_agreement_and_what_differs_most(make: Make) -> None:
     index = make(background=True)
     write(index, TEXTS)
     begin(index, shadow=1.0)
+    index.search(Question("what is not there yet is no other opinion", k=3))
     until(lambda: move.status(index)["ready"])
+    time.sleep(0.1)
+    move.tune(index, shadow=1.0)
+    before = move.status(index)["agreement"]["searches"]
     for query in QUERIES:
         index.search(Question(query, k=3))
-    until(lambda: move.status(index)["agreement"]["searches"] >= len(QUERIES))
+    until(lambda: move.status(index)["agreement"]["searches"] >= before + len(QUERIES))
     told = move.status(index)["agreement"]
     assert 0.3 < told["rank_biased_overlap"] <= 1
     assert "not quality" in told["note"]

@@ -105,7 +105,14 @@ def test_a_move_over_http(client: httpx.Client, index: str) -> None:
     assert post(client, f"{index}/search", {"query": "soup", "explain": True})["explain"]["model"] == "demo-s"
     assert post(client, f"{index}/move/rollback")["active"] == "g1"
     assert post(client, f"{index}/move/switch", {"force": False})["active"] == "g2"
-    assert post(client, f"{index}/move/finish") == {"index": index.rsplit("/", 1)[1], "phase": "none", "active": "g2"}
+    assert post(client, f"{index}/move/finish") == {
+        "index": index.rsplit("/", 1)[1],
+        "phase": "none",
+        "active": "g2",
+        "ready": False,
+        "missing": 0,
+        "dropped": "g1",
+    }
 
 
 def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> None:
@@ -130,18 +137,25 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
     [
         ("/search", {"query": "x", "fliter": {"lang": "en"}}, 400, "invalid_value", "fliter"),
         ("/search", {"query": ""}, 400, "invalid_value", "The query is empty"),
-        ("/search", {"query": "x", "k": 0}, 400, "invalid_value", "k"),
+        ("/search", {"query": "x", "k": 0}, 400, "invalid_value", "k: Expected `int` >= 1"),
         ("/search", {"query": "x", "filter": {"a": [1]}}, 400, "invalid_value", "filter.a"),
         ("/search", {"query": "x", "rerank": {"model": "some/model"}}, 400, "invalid_value", "--rerank some/model"),
         ("/search", {"query": "x", "rerank": {"model": "demo-rerank", "depth": 10**6}}, 400, "invalid_value", "depth"),
         ("/search", {"query": "x", "rerank": {"model": "demo-xs"}}, 400, "invalid_model", "reranker"),
         ("/search", {"vector": [1.0], "fingerprint": "abc"}, 409, "fingerprint_mismatch", "is of the space abc"),
         ("/documents", {"documents": [{"id": "a", "text": ""}]}, 400, "invalid_value", "documents[0].text"),
-        ("/documents", {"documents": [{"id": 7, "text": "x"}]}, 400, "invalid_value", "id"),
+        (
+            "/documents",
+            {"documents": [{"id": 7, "text": "x"}]},
+            400,
+            "invalid_value",
+            "documents[0].id: Expected `str`",
+        ),
         ("/documents", {"documents": [{"id": "a", "text": "w " * 9000}]}, 400, "context_length_exceeded", "tokens"),
         ("/documents", {"documents": [{"id": "a", "text": "x"}] * 2049}, 400, "invalid_value", "2048"),
         ("/move/switch", {}, 409, "refused", "not on a move"),
         ("/move/start", {"to": "demo-xs"}, 409, "refused", "already"),
+        ("/move/start", {}, 409, "refused", "no backfill to go on with"),
         ("/move/compare", {"queries": []}, 409, "refused", "not on a move"),
         ("/ladder/measure", {"queries": [], "rescore": [5]}, 400, "invalid_value", "no larger model"),
     ],

@@ -15,8 +15,8 @@ STORES = ("lancedb", "postgresql", "qdrant")
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with database(tmp_path_factory.mktemp("postgres")) as dsn:
-        yield dsn
+    with database(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.get_uri()
 
 
 @pytest.fixture(params=STORES)

@@ -11,21 +11,22 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import httpx
 import typer
 
-from upsize.errors import UpsizeError
+from upsize.errors import InvalidInput, UpsizeError
 
 BaseUrl = Annotated[
     str | None,
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="A running service. Default: the one that serves this machine's indexes, or none: in this process.",
+        help="A running service. Default: the one that has the indexes of UPSIZE_INDEXES, or else this process.",
     ),
 ]
-ApiKey = Annotated[str | None, typer.Option(envvar="UPSIZE_API_KEY", help="Of the running service.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="UPSIZE_API_KEY", help="Key of the running service.")]
 
 TIMEOUT = 24 * 3600.0
 """Seconds: a plan loads a model, a comparison asks thousands of queries."""
@@ -45,28 +46,47 @@ class Calls:
 
     def __call__(self, method: Literal["GET", "POST", "DELETE"], path: str, body: Any = None) -> Any:
         """The reply's value; CallFailed with the service's message."""
+        where = self._client.base_url
         try:
-            reply = self._runner.run(self._client.request(method, path, json=body))
+            content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise CallFailed(
+                f"A row cannot be sent as JSON: {error}. Write dates as strings, and leave out NaN."
+            ) from None
+        try:
+            reply = self._runner.run(self._client.request(method, quote(path), content=content))
         except httpx.HTTPError as error:
             raise CallFailed(
-                f"{self._client.base_url} does not answer: {error or type(error).__name__}. Is the service running?"
+                f"{where} does not answer: {error or type(error).__name__}. Is the service running there?"
             ) from None
-        value = reply.json() if reply.content else None
+        try:
+            value = reply.json() if reply.content else None
+        except ValueError:
+            raise CallFailed(f"{where} answers, but not as upsize does (status {reply.status_code}).") from None
         if reply.is_error:
-            raise CallFailed(_message(value) or f"{path}: status {reply.status_code}")
+            key = " (--api-key, or UPSIZE_API_KEY)" if reply.status_code == 401 else ""
+            raise CallFailed((_message(value) or f"{path}: status {reply.status_code}") + key)
         return value
 
 
 @contextlib.contextmanager
-def calls(base_url: str | None, api_key: str | None) -> Iterator[Calls]:
-    """A way to the indexes, closed at the end."""
+def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> Iterator[Calls]:
+    """A way to the indexes, closed at the end. In this process backfills go on only if `fills`."""
     from upsize.server.presence import running_service
 
+    if base_url and not base_url.startswith(("http://", "https://")):
+        raise InvalidInput(f"--base-url {base_url}: write it with http:// or https:// in front.")
     url = (base_url or "").rstrip("/").removesuffix("/v1") or running_service()
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     with asyncio.Runner() as runner:
         if url:
-            client = httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT)
+            patience = httpx.Timeout(TIMEOUT, connect=10)
+            try:  # a proxy is not for a service on this machine
+                client = httpx.AsyncClient(
+                    base_url=url, headers=headers, timeout=patience, trust_env=base_url is not None
+                )
+            except httpx.InvalidURL as error:
+                raise InvalidInput(f"--base-url {url}: {error}.") from None
             try:
                 yield Calls(client, runner, local=False)
             finally:
@@ -74,7 +94,7 @@ def calls(base_url: str | None, api_key: str | None) -> Iterator[Calls]:
             return
         from upsize.server import Service, create_app
 
-        service = Service()
+        service = Service(fills=fills)
         service.start(())
         transport = httpx.ASGITransport(create_app(service))
         client = httpx.AsyncClient(base_url="http://in.process", transport=transport, timeout=TIMEOUT)
@@ -105,5 +125,6 @@ def labelled_queries(path: Path) -> list[dict[str, Any]]:
     queries, notes = read_labelled(path)
     for note in notes:
         typer.echo(note, err=True)
+    typer.echo(f"Asking {len(queries):,} queries in every way …", err=True)
     value: list[dict[str, Any]] = msgspec.to_builtins(queries)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ app = typer.Typer(
 To = Annotated[str, typer.Option("--to", metavar="MODEL", help="Folder, hub id, or demo name.")]
 Dim = Annotated[int | None, typer.Option(help="Dimension of the new vectors. Default: the model's.")]
 Coarse = Annotated[int | None, typer.Option(help="Keep vectors cut to so many values too, for a funnel.")]
-Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of this machine.")]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of an hour of this machine.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it although it would be refused.")]
 
 
@@ -50,7 +51,14 @@ def plan(
     upsize evolve plan docs --to Qwen/Qwen3-Embedding-8B --dim 2048 --price 3.20
     ```
     """
-    body = {"to": to, "dimension": dim, "coarse": coarse, "dtype": dtype, "max_length": max_length, "price": price}
+    body = {
+        "to": shared.from_here(to, base_url),
+        "dimension": dim,
+        "coarse": coarse,
+        "dtype": dtype,
+        "max_length": max_length,
+        "price": price,
+    }
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/move/plan", body)
     if json:
@@ -84,17 +92,21 @@ def _show_plan(told: dict[str, Any]) -> None:
 @app.command()
 def start(
     name: Name,
-    to: To,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="MODEL", help="Folder, hub id, or demo name. Not needed to go on.")
+    ] = None,
     dim: Dim = None,
     coarse: Coarse = None,
     dtype: shared.Dtype = "auto",
     max_length: shared.MaxLength = None,
     shadow: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of searches that the other generation is asked too.")
-    ] = 0.05,
+        float | None,
+        typer.Option(min=0, max=1, help="Share of searches that the other generation is asked too. Default: 0.05."),
+    ] = None,
     canary: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of searches that the new one answers, once it is complete.")
-    ] = 0.0,
+        float | None,
+        typer.Option(min=0, max=1, help="Share of searches that the new one answers, once it is complete."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the backfill is done.")] = False,
     force: Force = False,
     json: AsJson = False,
@@ -103,15 +115,16 @@ def start(
 ) -> None:
     """Fill a generation of the new model beside the one that answers. After a pause, or any stop, goes on.
 
-    Without a running service this process does it, and waits.
+    Without a running service this process does it, and waits; Ctrl-C, and `start` later, is a pause.
 
     ```
     upsize evolve start docs --to demo-m
+    upsize evolve start docs                      # go on
     upsize evolve start docs --to demo-m --shadow 0.2 --wait
     ```
     """
     body = {
-        "to": to,
+        "to": shared.from_here(to, base_url),
         "dimension": dim,
         "coarse": coarse,
         "dtype": dtype,
@@ -120,7 +133,7 @@ def start(
         "canary": canary,
         "force": force,
     }
-    with calls(base_url, api_key) as call:
+    with calls(base_url, api_key, fills=True) as call:
         told = call("POST", f"/v1/indexes/{name}/move/start", body)
         if wait or call.local:
             told = _wait(call, name)
@@ -128,14 +141,17 @@ def start(
 
 
 def _wait(call: Calls, name: str) -> dict[str, Any]:
+    said = None
     with tqdm(unit="text", disable=None, desc="backfill") as bar:
         while True:
             told: dict[str, Any] = call("GET", f"/v1/indexes/{name}/move")
             if told["phase"] == "none":  # given up meanwhile
                 return told
             bar.total, bar.n = told["documents"] - told["refused"], told["embedded"]
-            bar.set_postfix_str(told["trouble"] or "")
             bar.refresh()
+            if told["trouble"] and told["trouble"] != said:
+                said = told["trouble"]
+                bar.write(said, file=sys.stderr)
             if told["phase"] != "backfill" or not told["missing"]:
                 return told
             time.sleep(0.3)
@@ -168,8 +184,12 @@ def status(name: Name, json: AsJson = False, base_url: BaseUrl = None, api_key: 
 @app.command()
 def tune(
     name: Name,
-    shadow: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    canary: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    shadow: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of searches that the other generation is asked too.")
+    ] = None,
+    canary: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of searches that the new one answers, once complete.")
+    ] = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -189,7 +209,7 @@ def tune(
 def compare(
     name: Name,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled queries: BEIR folder, JSONL, CSV, Parquet.")],
-    delta: Annotated[float, typer.Option(min=0, help="Of nDCG@10; a smaller difference does not matter.")] = 0.01,
+    delta: Annotated[float, typer.Option(min=0, help="A difference of nDCG@10 below this does not matter.")] = 0.01,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -263,7 +283,8 @@ def _tell(told: dict[str, Any], json: bool) -> None:
         print_json(told)
         return
     if told["phase"] == "none":
-        typer.echo(f"{told['index']} is not on a move; {told['active']} answers.")
+        dropped = f"{told['dropped']} was dropped; the move is over, and" if "dropped" in told else "is not on a move;"
+        typer.echo(f"{told['index']}: {dropped} {told['active']} answers.")
         return
     table = Table(show_header=False, box=None)
     source, target = told["source"], told["target"]
@@ -275,6 +296,8 @@ def _tell(told: dict[str, Any], json: bool) -> None:
     rate = f", {told['documents_per_second']:,.0f} a second" if told["missing"] else ""
     left = f", {_duration(told['seconds_left'])} left" if told["seconds_left"] else ""
     table.add_row("embedded", f"{told['embedded']:,} of {told['documents']:,}{rate}{left}")
+    if told["phase"] != "switched":
+        table.add_row("shares", f"shadow {told['shadow']:g}, canary {told['canary']:g}")
     if told["refused"]:
         first = told["refused_examples"][0]
         table.add_row("refused", f"{told['refused']:,}, for example {first['id']}: {first['reason']}")

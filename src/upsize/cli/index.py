@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,7 +53,9 @@ def create(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut documents that are too long instead of refusing them.")
     ] = False,
-    instruction: Annotated[str | None, typer.Option(help="Of queries, in English. Default: the model's.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="Task of the queries, in English. Default: the model's.")
+    ] = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -67,7 +70,7 @@ def create(
     """
     body = {
         "name": name,
-        "model": shared.chosen_model(model, "demo-m"),
+        "model": shared.from_here(shared.chosen_model(model, "demo-m"), base_url),
         "dimension": dim,
         "coarse": coarse,
         "dtype": dtype,
@@ -130,7 +133,7 @@ def add(
             typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)
         if id_field is None:
             typer.echo("No id field: each document is called by a digest of its text.", err=True)
-        total = {"added": 0, "updated": 0, "unchanged": 0}
+        total = {"added": 0, "updated": 0, "unchanged": 0, "pending": 0}
         with calls(base_url, api_key) as call, tqdm(total=found.rows, unit="text", disable=None) as bar:
             for batch in _batches(rows):
                 reply = call("POST", f"/v1/indexes/{name}/documents", {"documents": [d._asdict() for d in batch]})
@@ -140,7 +143,11 @@ def add(
     if json:
         print_json(total)
     else:
-        typer.echo(", ".join(f"{number:,} {what}" for what, number in total.items()))
+        typer.echo(", ".join(f"{number:,} {what}" for what, number in total.items() if what != "pending" or number))
+        if total["pending"]:
+            typer.echo(
+                f"{total['pending']:,} are safe, and will be found once the store works: upsize index status", err=True
+            )
 
 
 def _batches(rows: DocumentRows) -> Iterator[list[FileDocument]]:
@@ -194,7 +201,9 @@ def search(
     ] = None,
     instruction: Annotated[str | None, typer.Option(help="The task, in English.")] = None,
     dim: Annotated[int | None, typer.Option(help="The index's dimension, or its coarse one.")] = None,
-    rerank: Annotated[str | None, typer.Option(metavar="MODEL", help="Let this reranker reorder the first.")] = None,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Let this reranker (served, or a demo) reorder the first.")
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Documents that the reranker sees.")] = 20,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
     explain: Annotated[
@@ -285,14 +294,14 @@ def status(
 def ladder(
     name: Name,
     rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L1: a reranker reorders the first; `none` leaves it.")
+        str | None, typer.Option(metavar="MODEL", help="L1: a reranker reorders the first; `none` turns it off.")
     ] = None,
     rescore: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` leaves it.")
+        str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` turns it off.")
     ] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="How many it sees. Default: 20 for L1, 50 for L2.")] = None,
-    keep_bytes: Annotated[int, typer.Option(min=0, help="L2: of vectors that are kept.")] = 1 << 30,
-    funnel: Annotated[int | None, typer.Option(min=0, help="Candidates by coarse vectors; 0 leaves it.")] = None,
+    keep_bytes: Annotated[int, typer.Option(min=0, help="L2: bytes of vectors that are kept.")] = 1 << 30,
+    funnel: Annotated[int | None, typer.Option(min=0, help="Candidates by coarse vectors; 0 turns it off.")] = None,
     measure: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
     ] = None,
@@ -301,7 +310,7 @@ def ladder(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """The steps before a move: a reranker, a larger model that rescores; set, leave, or measure them.
+    """The steps before a move: a reranker, a larger model that rescores; set them, turn them off, or measure them.
 
     ```
     upsize index ladder docs --rerank demo-rerank --depth 20
@@ -315,16 +324,19 @@ def ladder(
         if model == "none":
             body[rung] = None
         elif model:
-            body[rung] = {"model": model} | ({"depth": depth} if depth else {})
+            body[rung] = {"model": shared.from_here(model, base_url)} | ({"depth": depth} if depth else {})
     if body.get("rescore"):
         body["rescore"]["keep_bytes"] = keep_bytes
     if funnel is not None:
         body["funnel"] = funnel or None
+    try:
+        steps = [int(d) for d in depths.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.") from None
     queries = labelled_queries(measure) if measure else None
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
         if queries is not None:
-            steps = [int(d) for d in depths.split(",")]
             asked: dict[str, Any] = {"queries": queries, "rescore": steps if told["rescore"] else []}
             asked["rerank"] = [{"model": told["rerank"]["model"], "depth": d} for d in steps] if told["rerank"] else []
             told = call("POST", f"/v1/indexes/{name}/ladder/measure", asked)
@@ -333,12 +345,14 @@ def ladder(
     elif queries is not None:
         show_ways(told)
     else:
-        typer.echo(f"L1 rerank: {_rung(told['rerank'], 'model')}\nL2 rescore: {_rung(told['rescore'], 'generation')}")
+        models = {g["id"]: g["model"] for g in told["generations"]}
+        larger = told["rescore"] and told["rescore"] | {"model": models[told["rescore"]["generation"]]}
+        typer.echo(f"L1 rerank: {_rung(told['rerank'])}\nL2 rescore: {_rung(larger)}")
         typer.echo(f"funnel: {told['funnel'] or 'none'}")
 
 
-def _rung(setting: dict[str, Any] | None, what: str) -> str:
-    return f"{setting[what]}, the first {setting['depth']}" if setting else "none"
+def _rung(setting: dict[str, Any] | None) -> str:
+    return f"{setting['model']}, the first {setting['depth']}" if setting else "none"
 
 
 def show_ways(told: dict[str, Any]) -> None:
@@ -372,10 +386,11 @@ def rebuild(
     upsize index rebuild docs
     ```
     """
-    with calls(base_url, api_key) as call:
-        call("POST", f"/v1/indexes/{name}/rebuild", {"generation": generation})
+    with calls(base_url, api_key, fills=True) as call:
+        told = call("POST", f"/v1/indexes/{name}/rebuild", {"generation": generation})
         if call.local:
             wait_for(call, name)
+    typer.echo(f"{told['rebuilding']} {'is made anew' if call.local else 'is being made anew: upsize index status'}.")
 
 
 def wait_for(call: Any, name: str) -> None:
@@ -386,8 +401,9 @@ def wait_for(call: Any, name: str) -> None:
             missing = sum(g["missing"] for g in told["generations"] if g["filled"])
             bar.total = max(bar.total or 0, missing)
             bar.n = bar.total - missing
-            bar.set_postfix_str(told["trouble"] or "")
             bar.refresh()
+            if told["trouble"]:
+                bar.write(told["trouble"], file=sys.stderr)
             if not missing:
                 return
             time.sleep(0.3)

@@ -92,6 +92,12 @@ def chosen_model(model: str | None, default: str) -> str:
     return model or default
 
 
+def from_here(model: str | None, base_url: str | None) -> str | None:
+    """A model as a service finds it: a folder that is named from here by its whole path, unless the service may be on
+    another machine."""
+    return str(Path(model).resolve()) if model and base_url is None and Path(model).is_dir() else model
+
+
 def suffix_of(output: Path, known: tuple[str, ...]) -> str:
     """The output's suffix, which chooses its format; wrong usage unless it is one of `known`."""
     suffix = output.suffix.lower()

@@ -79,7 +79,7 @@ class Caretaker:
             thread.start()
 
     def stop(self) -> None:
-        """End, after the shard under way. What an unfinished index of the store would keep waiting is cancelled."""
+        """End, after the shard under way; what the store is at after PATIENCE is cancelled."""
         self._stopped.set()
         self._awake.set()
         for thread in self._threads:
@@ -138,7 +138,7 @@ class Caretaker:
         index = self._index
         serving = index.state.serving
         if self._pointed != serving.id:
-            index.store.point(index.name, index.state.table(serving))
+            index.store.point(index.name, index.state.table(serving), index.state.tables)
             self._pointed = serving.id
 
     def _step(self, generation: Generation) -> bool:
@@ -208,8 +208,8 @@ class Caretaker:
 
     def _shadow(self, question: Question, answer: Answer, other: str) -> None:
         index = self._index
-        if index.state.move is None or self._stopped.is_set():
-            return
+        if index.state.move is None or self._stopped.is_set() or index.documents.lacks(other):
+            return  # what is not there yet would count as another opinion
         # The two models alone: with the ladder's rungs above them, the same reranker would agree with itself.
         plain = replace(question, lane=Lane.SHADOW, counted=False, rerank=False, rescore=False, dimension=None)
         if answer.rungs != ("L0",):

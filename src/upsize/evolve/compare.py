@@ -94,8 +94,8 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery]) -> Labelled:
             asked.append(query.query)
     if len(asked) < 2:
         raise InvalidInput(
-            f"Of the documents that are judged relevant, {index.name!r} holds those of {len(asked)} queries, and two "
-            "are the least. Judge documents of this index, by their ids or by their texts.",
+            f"Of the documents that are judged relevant, {index.name!r} holds those of {len(asked)} queries, and at "
+            "least two are needed. Judge documents of this index, by their ids or by their texts.",
             param="queries",
         )
     notes = []
@@ -246,7 +246,7 @@ def compare_ladder(
 ) -> dict[str, Any]:
     """The rungs on labelled queries: L0, each reranking, each rescoring, and of a move L3."""
     data = place_labels(index, queries)
-    plain = Question(rerank=False, rescore=False, lane=Lane.INTERACTIVE)
+    plain = Question(rerank=False, rescore=False, generation=index.state.active)  # whatever share a canary has
     ways = [Way("L0", plain)]
     ways += [Way(f"L1 {r.model}, {r.depth}", replace(plain, rerank=r)) for r in rerank]
     ways += [

@@ -148,7 +148,7 @@ class Generations:
         )
 
     def tend(self, generation: Generation) -> None:
-        """Compact the table and build its index, if it has grown for one. Writes go on meanwhile."""
+        """Compact the table and build its index, if it has grown for one."""
         self.written[generation.id] = 0
         if generation in self._state().generations:
             table = self._table(generation)

@@ -5,6 +5,7 @@
       journal/            what was written and deleted; everything below is made from it
       documents.sqlite    the documents as they stand, and what each generation lacks
       vectors/            the generations' tables, where the store is a folder
+      shadows.sqlite      searches that were compared; lost, they are collected again
 
 A write is embedded, then put into the journal, which acknowledges it, then into the documents and the generation that
 answers. Other generations follow by themselves (`Caretaker`).
@@ -26,7 +27,7 @@ from typing import Any, Self
 import msgspec
 
 from upsize.engine import Lane
-from upsize.errors import InvalidInput, Refused, UpsizeError
+from upsize.errors import InvalidInput, Refused, TextTooLong, UpsizeError
 from upsize.evolve.caretaker import Caretaker
 from upsize.evolve.documents import Document, open_documents
 from upsize.evolve.generations import Generations
@@ -72,6 +73,8 @@ class Written:
     added: int
     updated: int
     unchanged: int
+    pending: int = 0
+    """Of them, safe in the journal and not yet where searches look: the store failed, which `status` tells."""
 
 
 @dataclass(frozen=True)
@@ -227,19 +230,21 @@ class Index:
         future = self.models.start(name, texts, serving.dimension, lane=lane, truncate=self._state.truncate)
         try:
             vectors = future.result().values
-        except InvalidInput as error:
-            if error.index is not None:
-                error.index = next(i for i, d in enumerate(documents) if d is changed[error.index])
-            raise
+        except TextTooLong as error:
+            document = changed[error.index or 0]
+            place = next(i for i, d in enumerate(documents) if d is document)
+            hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
+            raise TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint) from None
         with self._writing:
             first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
         standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
-        self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
+        placed = self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
         if self._state.active != serving.id:  # the pointer has moved while the texts were embedded
-            self.beside_the_answer(lambda: self.caretaker.bring_in_step(self._state.serving, len(documents)))
+            placed &= self.beside_the_answer(lambda: self.caretaker.bring_in_step(self._state.serving, len(documents)))
         self.caretaker.wake()
         updated = sum(d.id in known for d in changed)
-        return Written(len(changed) - updated, updated, len(documents) - len(changed))
+        pending = 0 if placed else len(changed)
+        return Written(len(changed) - updated, updated, len(documents) - len(changed), pending)
 
     def _append(self, entries: Sequence[Entry]) -> int:
         """To the journal, and to the documents. Needs the writing."""
@@ -260,14 +265,17 @@ class Index:
             self.caretaker.wake()
         return there
 
-    def beside_the_answer(self, work: Callable[[], object]) -> None:
-        """What follows from an acknowledged write, or from a switch. Where the store fails now, the caretaker does it
-        later, and says so: what was acknowledged is safe."""
+    def beside_the_answer(self, work: Callable[[], object]) -> bool:
+        """What follows from an acknowledged write, or from a switch; whether it was done. Where the store fails now,
+        the caretaker does it later, and says so: what was acknowledged is safe."""
         try:
             work()
         except UpsizeError as error:
-            log.error("%s: %s", self.name, error)
+            if str(error) != self.caretaker.trouble:
+                log.error("%s: %s", self.name, error)
             self.caretaker.trouble = str(error)
+            return False
+        return True
 
     # reading
 
@@ -414,8 +422,10 @@ def create_index(folder: Path, models: Models, setup: Setup) -> None:
     if folder.exists():  # what a crash left of one that was made or dropped; not looked into, and not thrown away
         folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
     folder.mkdir(parents=True)
-    store = open_store(setup.store, folder / VECTORS)
+    store: Store | None = None
+    state: State | None = None
     try:
+        store = open_store(setup.store, folder / VECTORS)
         first = new_generation(
             models, store, "g1", setup.model, setup.dtype, setup.dimension, setup.coarse, setup.max_length, setup.name
         )
@@ -431,12 +441,15 @@ def create_index(folder: Path, models: Models, setup: Setup) -> None:
             instruction=setup.instruction,
         )
         store.create(state.table(first))
-        store.point(setup.name, state.table(first))
+        store.point(setup.name, state.table(first), state.tables)
     except BaseException:
+        if store and state:
+            store.drop(state.table(state.serving))
         shutil.rmtree(folder)
         raise
     finally:
-        store.close()
+        if store:
+            store.close()
     write_state(folder, state)
 
 

@@ -33,8 +33,10 @@ def home() -> Path:
 class Indexes:
     """The indexes of a folder. Thread-safe; opening one keeps nobody from another."""
 
-    def __init__(self, folder: Path, models: Models) -> None:
-        self.folder, self.models = folder, models
+    def __init__(self, folder: Path, models: Models, *, background: bool = True) -> None:
+        """`background`: whether generations are filled beside the answers."""
+        self.folder, self.models, self._background = folder, models, background
+        self._said: dict[str, str] = {}
         self._open: dict[str, Index] = {}
         self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
 
@@ -57,7 +59,7 @@ class Indexes:
             if name not in self._open:
                 if not self._there(name):  # dropped meanwhile
                     raise UnknownIndex(name, self.names(), self.folder)
-                self._open[name] = Index(self.folder / name, self.models)
+                self._open[name] = Index(self.folder / name, self.models, background=self._background)
             return self._open[name]
 
     def create(self, setup: Setup) -> Index:
@@ -96,13 +98,19 @@ class Indexes:
             gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
         shutil.rmtree(gone)
 
-    def open_all(self) -> None:
-        """Open every index, so that what was left undone in them goes on. What cannot be opened is said."""
+    def open_all(self) -> list[str]:
+        """Open every index, so that what was left undone in them goes on. What cannot be opened is said, once, and
+        given."""
+        failed = []
         for name in self.names():
             try:
                 self.get(name)
             except Exception as error:
-                log.error("%s: %s", name, error, exc_info=not isinstance(error, UpsizeError))
+                failed.append(name)
+                if self._said.get(name) != str(error):
+                    log.error("%s: %s", name, error, exc_info=not isinstance(error, UpsizeError))
+                    self._said[name] = str(error)
+        return failed
 
     def close(self) -> None:
         """Close those that are open."""
@@ -120,7 +128,7 @@ class Indexes:
 def _drop_tables(index: Index) -> None:
     index.caretaker.stop()
     try:
-        index.store.point(index.name, None)
+        index.store.point(index.name, None, index.state.tables)
         for generation in index.state.generations:
             index.store.drop(index.state.table(generation))
     except UpsizeError as error:

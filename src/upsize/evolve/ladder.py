@@ -10,10 +10,11 @@ DEPTHS = range(1, 1001)
 
 
 def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
-    """L1: let a reranker reorder the first `depth`; None leaves it. Loads the reranker, so that what is wrong with it
-    shows now."""
+    """L1: let a reranker reorder the first `depth`; None turns it off. Loads the reranker, so that what is wrong with
+    it shows now."""
     if model is None:
         index.change(rerank=None)
+        index.release_models()
         return
     _check_depth(depth)
     path = index.models.path(model)
@@ -23,7 +24,7 @@ def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
 
 def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
     """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
-    leaves it, and drops them unless a move is under way to that model."""
+    turns it off, and drops them unless a move is under way to that model."""
     with index.moving:
         _set_rescore(index, model, depth, keep_bytes)
 
@@ -58,7 +59,7 @@ def _larger(index: Index, model: str) -> Generation:
 
 
 def set_funnel(index: Index, candidates: int | None) -> None:
-    """Search coarse vectors first, and score so many by their whole vectors; None leaves it."""
+    """Search coarse vectors first, and score so many by their whole vectors; None turns it off."""
     if candidates is not None:
         _check_depth(candidates)
         serving = index.state.serving

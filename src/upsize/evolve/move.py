@@ -2,8 +2,8 @@
 
     start → backfill ⇄ paused → switched ⇄ rolled back → finish
 
-From the start on both generations are kept in step: writes and deletes reach both, whichever answers. A switch is one
-replacement of `index.json`; so is the way back. `finish` drops the generation that does not answer.
+From the start on, but for a pause, both generations are kept in step: writes and deletes reach both, whichever answers.
+A switch is one replacement of `index.json`; so is the way back. `finish` drops the generation that does not answer.
 """
 
 from __future__ import annotations
@@ -37,20 +37,17 @@ def _alone(step: Callable[Concatenate[Index, P], R]) -> Callable[Concatenate[Ind
 
 @_alone
 def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float = 0.0, force: bool = False) -> Move:
-    """Begin to fill the generation of the plan's model beside the one that answers, or go on after a pause.
+    """Begin to fill the generation of the plan's model beside the one that answers.
 
-    Refused while another move is under way, or for what the plan found that will not fit, unless `force`.
+    Refused while a move is under way, or for what the plan found that will not fit, unless `force`.
     """
     state = index.state
     if state.move:
         target = state.generation(state.move.target)
-        if target.fingerprint == plan.fingerprint and state.move.phase in ("backfill", "paused"):
-            move = index.change_move(phase="backfill")
-            index.caretaker.wake()
-            return move
+        then = {"switched": "finish it, or roll back", "rolled back": "finish it, or switch again"}
         raise Refused(
-            f"{index.name!r} is on a move already, to {target.model} ({state.move.phase}). Finish that one first: "
-            f"upsize evolve switch {index.name}, then finish; or finish --force to give it up."
+            f"{index.name!r} is on a move already, to {target.model} at {target.dimension} dimensions "
+            f"({state.move.phase}): {then.get(state.move.phase, 'switch and finish it, or give it up: finish --force')}."
         )
     if plan.problems and not force:
         raise Refused(
@@ -61,6 +58,24 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
     index.shadows.clear()
     move = Move(state.active, target.id, "backfill", now(), shadow, canary, index.documents.missing_count(target.id))
     index.change(move=move)
+    index.caretaker.wake()
+    return move
+
+
+@_alone
+def resume(
+    index: Index, to: str | None, dimension: int | None, shadow: float | None, canary: float | None
+) -> Move | None:
+    """Go on with the backfill that is under way, or paused, if it is one to this model (None: to whichever) and
+    dimension; with other shares, where they are given. None where there is no such move."""
+    move = index.state.move
+    if move is None or move.phase not in ("backfill", "paused"):
+        return None
+    target = index.state.generation(move.target)
+    if (to is not None and index.models.path(to) != target.model) or dimension not in (None, target.dimension):
+        return None
+    tune(index, shadow=shadow, canary=canary)
+    move = index.change_move(phase="backfill")
     index.caretaker.wake()
     return move
 
@@ -88,6 +103,8 @@ def pause(index: Index) -> Move:
 def tune(index: Index, *, shadow: float | None = None, canary: float | None = None) -> Move:
     """Change the shares of searches that are compared in the shadow, and that the new generation answers."""
     move = _under_way(index)
+    if canary and move.phase == "switched":
+        raise Refused(f"{index.name!r} has been switched: the new generation answers all searches.")
     return index.change_move(
         shadow=move.shadow if shadow is None else shadow, canary=move.canary if canary is None else canary
     )
@@ -168,7 +185,7 @@ def status(index: Index) -> dict[str, Any]:
     """How far it is: documents, rate, time left, what troubles it; how alike the generations answer."""
     move = index.state.move
     if move is None:
-        return {"index": index.name, "phase": "none", "active": index.state.active}
+        return {"index": index.name, "phase": "none", "active": index.state.active, "ready": False, "missing": 0}
     target = index.state.generation(move.target)
     missing, total = index.documents.missing_count(target.id), index.documents.count()
     progress = index.caretaker.progress.get(target.id)

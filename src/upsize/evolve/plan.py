@@ -13,7 +13,7 @@ from upsize.compute import plan as compute_plan
 from upsize.compute import this_machine
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, UpsizeError
-from upsize.evolve.index import Index
+from upsize.evolve.index import LEAST_COARSE, Index
 from upsize.model import check_dimension, locate, open_checkpoint
 from upsize.space import Fingerprint
 
@@ -83,6 +83,10 @@ def plan_move(
     problems: list[str] = []
     notes: list[str] = []
     size = check_dimension(dimension, checkpoint.config.hidden_size)
+    if coarse is None and (own := index.state.serving.coarse) and own < size:
+        coarse = own
+    if coarse is not None and not LEAST_COARSE <= coarse < size:
+        raise InvalidInput(f"coarse is {coarse}; give {LEAST_COARSE} or more, and less than {size}.", param="coarse")
     largest = index.store.largest_dimension
     if largest is not None and size > largest:
         problems.append(

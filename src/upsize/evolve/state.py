@@ -112,7 +112,12 @@ class State(msgspec.Struct, frozen=True):
 
     def table_name(self, generation: str) -> str:
         """Of a generation's place in the store."""
-        return f"upsize_{self.name}_{self.key}_{generation}"
+        return f"{self.tables}{generation}"
+
+    @property
+    def tables(self) -> str:
+        """With what the names of this index's tables begin."""
+        return f"upsize_{self.name}_{self.key}_"
 
     @property
     def used(self) -> set[str]:

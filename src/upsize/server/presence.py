@@ -13,6 +13,8 @@ import psutil
 from upsize.evolve import home
 
 FILE = "service.json"
+CLOCK = 5.0
+"""Seconds by which two readings of when a process began may differ."""
 
 
 @contextlib.contextmanager
@@ -37,8 +39,9 @@ def running_service(folder: Path | None = None) -> str | None:
     if not isinstance(pid, int) or not isinstance(url, str):
         return None
     try:
-        same = psutil.Process(pid).create_time() == told.get("begun")
-    except psutil.Error:
+        # Told from the machine's clock, which may have been set meanwhile.
+        same = abs(psutil.Process(pid).create_time() - float(str(told.get("begun")))) < CLOCK
+    except (psutil.Error, ValueError):
         return None
     return url if same else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -114,10 +115,15 @@ async def _serve(
         except UpsizeError as error:
             failure = error
     if service.state == "ok":
+        # What was imported and loaded stays: to look through all of it for garbage would stop every thread for half a
+        # second, again and again.
+        gc.collect()
+        gc.freeze()
         log.info("Listening on %s", url_of(listener))
-        service.resume()
+        resuming = asyncio.create_task(service.resume())
         with announced(service.indexes_folder, url_of(listener)):
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        resuming.cancel()
     if failure is None:
         await asyncio.to_thread(service.finish)
         await _linger(server, listener)

@@ -17,6 +17,8 @@ from upsize.errors import Unavailable, UnknownModel
 from upsize.evolve import Indexes, Models, home
 from upsize.server.metrics import Metrics
 
+OPEN_AGAIN = 30.0
+"""Seconds until an index that could not be opened is tried again: another process had it, or its store was away."""
 State = Literal["starting", "ok", "draining"]
 T = TypeVar("T")
 
@@ -52,6 +54,8 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
     models: tuple[ServedModel, ...] = ()
     indexes_folder: Path = field(default_factory=home)
+    fills: bool = True
+    """Whether generations are filled beside the answers."""
     _engine: Engine | None = None
     _indexes: Indexes | None = None
     _lanes: dict[str, ThreadPoolExecutor] = field(
@@ -64,7 +68,7 @@ class Service:
         """Serve these models from now on."""
         self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
         served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
-        self._indexes = Indexes(self.indexes_folder, Models(self._engine, served))
+        self._indexes = Indexes(self.indexes_folder, Models(self._engine, served), background=self.fills)
         self.models = models
         self.metrics.watch(self._engine, {m.name: m.loaded for m in models})
         if self.state == "starting":
@@ -97,10 +101,13 @@ class Service:
         """Start a request; the future gets its result."""
         return self.require_ready().submit(model.name, request)
 
-    def resume(self) -> None:
-        """Open every index, so that what was left undone in them goes on; beside everything else."""
-        if self._indexes is not None:
-            self._lanes["long"].submit(self._indexes.open_all)
+    async def resume(self) -> None:
+        """Open every index, so that what was left undone in them goes on; those that cannot be opened, again later."""
+        assert self._indexes is not None  # made with the engine
+        while self.state == "ok":
+            if not await self.beside("long", self._indexes.open_all):
+                return
+            await asyncio.sleep(OPEN_AGAIN)
 
     def indexes(self) -> Indexes:
         """The indexes of this service's folder."""

@@ -52,7 +52,7 @@ class Hit(NamedTuple):
 
 
 class Store(Protocol):
-    """One place with tables. Thread-safe; every write is there, or not, as a whole, and may be repeated.
+    """One place with tables. Thread-safe; every write may be repeated, and one that raised may be there in part.
 
     Raises StoreUnavailable where it cannot be reached (try again), StoreFull where it takes no more, StoreDamaged where
     a table cannot be read.
@@ -113,8 +113,9 @@ class Store(Protocol):
     def drop(self, table: Table) -> None:
         """Remove the table, if it is there."""
 
-    def point(self, name: str, table: Table | None) -> None:
-        """Let `name` mean this table to others who read the store; None: let it mean nothing."""
+    def point(self, name: str, table: Table | None, owner: str) -> None:
+        """Let `name` mean this table to others who read the store; None: let it mean nothing. InvalidInput where it
+        means something that is not of `owner`, the beginning of an index's tables' names."""
 
     def flush(self, table: Table) -> None:
         """On return all that was written is on disk, whatever happens to the machine."""

@@ -236,7 +236,7 @@ class LanceStore:
         # Not by the library: it must do for a table that cannot be read.
         shutil.rmtree(self.folder / f"{table.name}.lance", ignore_errors=True)
 
-    def point(self, name: str, table: Table | None) -> None:
+    def point(self, name: str, table: Table | None, owner: str) -> None:
         """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
 
     def flush(self, table: Table) -> None:

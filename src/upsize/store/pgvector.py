@@ -30,13 +30,15 @@ PATIENCE, BRIEFLY = 30.0, 1.0
 """Seconds for which a write, or a search, is tried again while the server is away."""
 AWAY = ("08", "57P")
 """Classes of SQLSTATE that say that the connection or the server is gone, and not that the statement was wrong."""
+NEVER = ("authentication failed", "no password supplied", "does not exist")
+"""In what the server says to a connection that it will not take tomorrow either."""
 LEAST_VERSION = (0, 8)
 """Of pgvector: the first whose approximate searches may be filtered."""
 TIMEOUT = 120_000
 """Milliseconds that a statement may take; building an index may take longer."""
 EF_SEARCH = 200
-OURS = "upsize: the generation of an index that answers"
-"""Comment on our views: what has another is not ours."""
+OURS = "upsize: the generation that answers, of the index"
+"""Comment on a view, and after it the beginning of the index's tables: what has another is another's."""
 
 
 class PgvectorStore:
@@ -58,7 +60,7 @@ class PgvectorStore:
         self._connections: list[Connection] = []
         self._indexed: dict[str, bool] = {}
         self._closed = False
-        self._run(lambda c: c.execute("SELECT 1"))
+        self._run(lambda c: c.execute("SELECT 1"), patience=BRIEFLY)
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
         if table.dimension > LARGEST:
@@ -184,11 +186,12 @@ class PgvectorStore:
         self._indexed.pop(table.name, None)
         self._run(lambda c: c.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_name(table))))
 
-    def point(self, name: str, table: Table | None) -> None:
+    def point(self, name: str, table: Table | None, owner: str) -> None:
         """A view of that name: other programs that read the database follow a switch without a change.
 
-        InvalidInput where something of that name is there that is not an index's.
+        InvalidInput where something of that name is there that is not this index's.
         """
+        ours = f"{OURS} {owner}"
         view = sql.Identifier(name)
         ask = sql.SQL("SELECT obj_description(c.oid) FROM pg_class c WHERE c.oid = to_regclass({})").format(
             sql.Literal(f'"{name}"')
@@ -197,16 +200,16 @@ class PgvectorStore:
         def replace(c: Connection) -> None:
             with c.transaction():
                 there = c.execute(ask).fetchone()
-                if there and there[0] != OURS:
+                if there and there[0] != ours:
                     raise InvalidInput(
-                        f"PostgreSQL ({self._where}) has a table or view {name!r} that is not an index's. Choose "
+                        f"PostgreSQL ({self._where}) has a table or view {name!r} that is not this index's. Choose "
                         "another name.",
                         param="name",
                     )
                 c.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
                 if table is not None:
                     c.execute(sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(view, _name(table)))
-                    c.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(OURS)))
+                    c.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(view, sql.Literal(ours)))
 
         self._run(replace)
 
@@ -241,6 +244,8 @@ class PgvectorStore:
                 if error.sqlstate and not error.sqlstate.startswith(AWAY):
                     raise StoreUnavailable(f"PostgreSQL ({self._where})", str(error).strip()) from error
                 self._forget()
+                if any(told in str(error) for told in NEVER):
+                    raise InvalidInput(f"PostgreSQL ({self._where}): {str(error).strip()}", param="store") from None
                 if self._closed or time.monotonic() + pause > until:
                     raise StoreUnavailable(f"PostgreSQL ({self._where})", str(error).strip()) from error
                 log.warning("PostgreSQL does not answer (%s); trying again", str(error).strip().splitlines()[0])

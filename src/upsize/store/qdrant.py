@@ -130,14 +130,14 @@ class QdrantStore:
     def drop(self, table: Table) -> None:  # noqa: D102
         self._guarded(lambda: self._client.delete_collection(table.name))
 
-    def point(self, name: str, table: Table | None) -> None:
+    def point(self, name: str, table: Table | None, owner: str) -> None:
         """An alias, changed in one operation. One that means another index's collection is left alone: InvalidInput."""
         there = {a.alias_name: a.collection_name for a in self._guarded(self._client.get_aliases).aliases}
         actions: list[Any] = []
         if name in there:
-            if not there[name].startswith("upsize_"):
+            if not there[name].startswith(owner):
                 raise InvalidInput(
-                    f"Qdrant has an alias {name!r} that is not upsize's: choose another name.", param="name"
+                    f"Qdrant has an alias {name!r} that is not this index's: choose another name.", param="name"
                 )
             actions.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)))
         if table is not None:

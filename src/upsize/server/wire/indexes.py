@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -9,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from upsize.errors import InvalidInput, UnknownDocument
+from upsize.errors import InvalidInput, Refused, UnknownDocument
 from upsize.evolve import (
     Answer,
     Incoming,
@@ -118,7 +119,7 @@ class LadderBody(Body):
 
 
 class MeasureBody(Body):
-    """Rungs to compare on labelled queries."""
+    """Rungs to compare on labelled queries; without any, those that are set."""
 
     queries: list[LabelledQuery]
     rerank: list[RerankAsked] = []
@@ -139,10 +140,13 @@ class PlanBody(Body):
 
 
 class StartBody(PlanBody):
-    """A move to begin."""
+    """A move to begin, or to go on with."""
 
-    shadow: Share = 0.05
-    canary: Share = 0.0
+    to: str | None = None  # type: ignore[assignment]  # which is known of a move that is under way
+    shadow: Share | None = None
+    """Default: 0.05, or what it was."""
+    canary: Share | None = None
+    """Default: 0, or what it was."""
     force: bool = False
 
 
@@ -214,7 +218,7 @@ async def add(service: Service, request: Request) -> Response:
     if len(body.documents) > MOST_DOCUMENTS:
         raise InvalidInput(f"{len(body.documents)} documents; send {MOST_DOCUMENTS} a call at most.", param="documents")
     written = await _do(service, "write", lambda: _index(service, request).add(body.documents))
-    return _reply({"added": written.added, "updated": written.updated, "unchanged": written.unchanged})
+    return _reply(dataclasses.asdict(written))
 
 
 async def delete(service: Service, request: Request) -> Response:
@@ -319,10 +323,11 @@ async def measure(service: Service, request: Request) -> Response:
         from upsize.evolve.compare import compare_ladder  # statistics and metrics, which take a second to import
 
         index = _index(service, request)
-        reranks = [Rerank(r.model, r.depth) for r in body.rerank]
-        if body.rescore and not index.state.rescore:
+        own, larger = index.state.rerank, index.state.rescore
+        if body.rescore and not larger:
             raise InvalidInput("rescore: no larger model is set. Set one: upsize index ladder NAME --rescore MODEL.")
-        rescores = [Rescore(index.state.rescore.generation, d) for d in body.rescore] if index.state.rescore else []
+        reranks = [Rerank(r.model, r.depth) for r in body.rerank] or ([own] if own else [])
+        rescores = [Rescore(larger.generation, d) for d in body.rescore or [larger.depth]] if larger else []
         return compare_ladder(index, body.queries, rerank=reranks, rescore=rescores)
 
     return _reply(await _do(service, "long", work))
@@ -369,8 +374,14 @@ async def start(service: Service, request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         index = _index(service, request)
+        if move.resume(index, body.to, body.dimension, body.shadow, body.canary):
+            return move.status(index)
+        if body.to is None:
+            raise Refused(f"{index.name!r} has no backfill to go on with. Say to which model it is to move (to, --to).")
+        shares = {"shadow": body.shadow, "canary": body.canary}
+        given = {name: share for name, share in shares.items() if share is not None}
         try:
-            move.start(index, _plan(index, body), shadow=body.shadow, canary=body.canary, force=body.force)
+            move.start(index, _plan(index, body), **given, force=body.force)
         finally:
             index.release_models()  # where it was refused
         return move.status(index)
@@ -420,8 +431,8 @@ async def _moved(service: Service, request: Request, step: Callable[[Index, bool
 
     def work() -> dict[str, Any]:
         index = _index(service, request)
-        step(index, body.force)
-        return move.status(index)
+        done = step(index, body.force)
+        return move.status(index) | ({"dropped": done} if isinstance(done, str) else {})
 
     return _reply(await _do(service, "write", work))
 
@@ -469,6 +480,6 @@ OPERATIONS = (
     Operation("POST", (f"{_MOVE}/pause",), pause, "Pause the backfill"),
     Operation("POST", (f"{_MOVE}/compare",), compare, "Judge a move", CompareBody, _LABELLED),
     Operation("POST", (f"{_MOVE}/switch",), switch, "Switch", ForceBody, {"force": False}),
-    Operation("POST", (f"{_MOVE}/rollback",), rollback, "Roll back"),
+    Operation("POST", (f"{_MOVE}/rollback",), rollback, "Roll back", ForceBody, {"force": False}),
     Operation("POST", (f"{_MOVE}/finish",), finish, "Finish", ForceBody, {"force": False}),
 )
