@@ -169,11 +169,12 @@ def test_a_key_is_asked_for_and_given(run: Run, home: Path) -> None:
 def test_a_plan_that_will_not_fit_is_exit_code_1(run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("index", "create", "docs", "-m", "demo-xs")
     run("index", "add", "docs", str(corpus))
-    monkeypatch.setattr("upsize.evolve.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    run("evolve", "plan", "docs", "--to", "demo-s", code=1)
-    with pytest.raises(UpsizeError, match="will not fit"):
-        run("evolve", "start", "docs", "--to", "demo-s")
-    assert "backfill" in run("evolve", "start", "docs", "--to", "demo-s", "--force")
+    with monkeypatch.context() as patch:
+        patch.setattr("upsize.evolve.plan.COMPACTING", 1 << 60)
+        run("evolve", "plan", "docs", "--to", "demo-s", code=1)
+        with pytest.raises(UpsizeError, match="will not fit"):
+            run("evolve", "start", "docs", "--to", "demo-s")
+        assert "backfill" in run("evolve", "start", "docs", "--to", "demo-s", "--force")
     assert "g2 was dropped" in run("evolve", "finish", "docs", "--force")
 
 

@@ -194,7 +194,7 @@ def test_a_text_that_is_too_long_is_named_by_its_place_among_all(make: Make) -> 
     with pytest.raises(TextTooLong) as caught:
         index.add([Incoming("short", "a short one"), Incoming("fine", "fine"), Incoming("long", long)])
     assert caught.value.index == 2
-    assert "documents[2] has 51 tokens and this model takes 40. Its id is 'long'" in str(caught.value)
+    assert "documents[2] has 52 tokens and this model takes 40. Its id is 'long'" in str(caught.value)
     assert index.documents.count() == 1
     cutting = make(max_length=40, truncate=True)
     write(cutting, {"long": long})

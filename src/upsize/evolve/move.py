@@ -44,10 +44,11 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
     state = index.state
     if state.move:
         target = state.generation(state.move.target)
+        otherwise = "switch and finish it, or give it up: finish --force"
         then = {"switched": "finish it, or roll back", "rolled back": "finish it, or switch again"}
         raise Refused(
             f"{index.name!r} is on a move already, to {target.model} at {target.dimension} dimensions "
-            f"({state.move.phase}): {then.get(state.move.phase, 'switch and finish it, or give it up: finish --force')}."
+            f"({state.move.phase}): {then.get(state.move.phase, otherwise)}."
         )
     if plan.problems and not force:
         raise Refused(
