@@ -107,6 +107,8 @@ def _times(number: int, work: Callable[[int], object]) -> dict[str, float]:
 
 def _slopes(sizes: list[dict[str, Any]]) -> dict[str, float]:
     """Of the logarithm of the median over the logarithm of the documents: 0 does not grow, 1 grows in proportion."""
+    if len(sizes) < 2:
+        return {}
     counts = np.log10([s["documents"] for s in sizes])
     names = ("search_ms", "add_one_ms", "add_256_ms", "delete_one_ms")
     return {n: round(float(np.polyfit(counts, np.log10([s[n]["p50"] for s in sizes]), 1)[0]), 3) for n in names}

