@@ -26,7 +26,7 @@ serve: $(VENV)/.serving  ## set up, then serve the demo models on port 30000 (PO
 	$(BIN)/upsize serve --port $(PORT)
 
 test: $(STAMP)  ## set up, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
