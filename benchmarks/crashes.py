@@ -38,8 +38,8 @@ from benchmarks.common import RESULTS, write
 from benchmarks.texts import prose
 from upsize.engine import Engine, Lane
 from upsize.errors import Refused, UpsizeError
-from upsize.evolve import Incoming, Index, Models, Question, Setup, move, plan_move
-from upsize.evolve.index import create_index
+from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted, move, plan_move
+from upsize.evolve.creation import create_index
 
 DOCUMENTS = 150
 """Ids that are written and deleted in turn."""
@@ -109,7 +109,7 @@ class Worker:
             return "backfill", None, lambda: index.generations.fill(target, Lane.BULK)
         if under_way is None:
             to = next(s for s in SIZES if s != index.state.serving.model)
-            return "start", to, lambda: move.start(index, plan_move(index, to, seconds=0.01), shadow=0.5)
+            return "start", to, lambda: move.start(index, plan_move(index, Wanted(to), seconds=0.01), shadow=0.5)
         if under_way.phase != "switched":
             return "switch", None, lambda: move.switch(index)
         if draw < 0.9:
@@ -276,7 +276,7 @@ def run(kills: int, store: str = "lancedb", seed: int = 0, *, progress: bool = F
 
     def create(_: int) -> None:
         engine = Engine({})
-        create_index(folder, Models(engine), Setup(name, SIZES[0], store=store))
+        create_index(folder, Models(engine), Setup(name, Wanted(SIZES[0]), store=store))
         engine.close()
 
     child, pipe = _forked(create)

@@ -114,7 +114,7 @@ def _ann() -> list[str]:
         rows.append(
             [*base, "exact", "1", f"{exact['p50_ms']:g} / {exact['p95_ms']:g}", f"{exact['bytes'] / 1e6:.0f}", "–"]
         )
-        extra = f"+{near['bytes_more'] / 1e6:.0f}"
+        extra = f"+{near['bytes_more'] / 1e6:.0f}" if near["bytes_more"] > 0 else "–"  # versions were pruned meanwhile
         label = "approximate" + ("" if near["used_by_default"] else " (not used at this size)")
         rows.append(
             [

@@ -24,8 +24,8 @@ from benchmarks.common import RESULTS, write
 from benchmarks.texts import sentences
 from upsize.engine import Engine
 from upsize.errors import UpsizeError
-from upsize.evolve import Incoming, Index, Models, Question, Setup, move, plan_move
-from upsize.evolve.index import create_index
+from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted, move, plan_move
+from upsize.evolve.creation import create_index
 from upsize.evolve.journal import MAGIC
 from upsize.store.pgvector import PATIENCE
 
@@ -70,7 +70,7 @@ class Faults:
 
     def index(self, home: Path, name: str, documents: int = 0, **setup: Any) -> Index:
         """A new one, with so many documents."""
-        create_index(home / name, self._models, Setup(name, "demo-xs", **setup))
+        create_index(home / name, self._models, Setup(name, Wanted("demo-xs"), **setup))
         index = Index(home / name, self._models)
         texts = sentences(len(name), documents)
         for first in range(0, documents, BATCH):
@@ -176,7 +176,7 @@ class Faults:
         """PostgreSQL is stopped in mid-backfill, and started again some seconds later."""
         with tempfile.TemporaryDirectory() as folder, _listening() as said:
             index = self.index(Path(folder), "restarted", 3000, store=self._postgres.get_uri())
-            move.start(index, plan_move(index, "demo-m", seconds=0.1))
+            move.start(index, plan_move(index, Wanted("demo-m"), seconds=0.1))
             while index.documents.missing_count("g2") > 2500:
                 time.sleep(0.01)
             self._stop()
@@ -250,14 +250,14 @@ class Faults:
         """A plan that does not fit on the disk."""
         with small_disk("12m") as home, self.index(home, "small", 2000) as index:
             (home / "filler").write_bytes(b"x" * (6 << 20))
-            plan = plan_move(index, "demo-m", seconds=0.1)
+            plan = plan_move(index, Wanted("demo-m"), seconds=0.1)
             message = _message(lambda: move.start(index, plan))
         self.note("a plan that exceeds the disk", message.replace(str(home), "…"), "refused", "will not fit" in message)
 
     def switch_too_early(self) -> None:
         """A switch with most documents missing."""
         with tempfile.TemporaryDirectory() as folder, self.index(Path(folder), "early", 6000) as index:
-            move.start(index, plan_move(index, "demo-m", seconds=0.1))
+            move.start(index, plan_move(index, Wanted("demo-m"), seconds=0.1))
             message = _message(lambda: move.switch(index))
             active = index.state.active
         self.note(
@@ -277,7 +277,7 @@ def _wide(index: Index) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder) / "wide", replace(EMBEDDER, hidden_size=4096))
-        return " ".join(plan_move(index, str(Path(folder) / "wide"), seconds=0.1).problems)
+        return " ".join(plan_move(index, Wanted(str(Path(folder) / "wide")), seconds=0.1).problems)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from benchmarks.common import RESULTS, write
 from benchmarks.texts import OBJECTS, SUBJECTS, VERBS, sentences
 from upsize.engine import Engine, Lane
-from upsize.evolve import Incoming, Index, Models, Question, Setup
-from upsize.evolve.index import create_index
+from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted
+from upsize.evolve.creation import create_index
 
 CALL = 2048
 SINGLES, SEARCHES = 50, 200
@@ -40,7 +40,7 @@ def measure(largest: int = 1_000_000, model: str = "demo-xs", folder: Path = RES
     sizes: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as home:
         models = Models(engine)
-        create_index(Path(home) / "growing", models, Setup("growing", model))
+        create_index(Path(home) / "growing", models, Setup("growing", Wanted(model)))
         with Index(Path(home) / "growing", models) as index:
             count, size = 0, 1000
             with tqdm(total=largest, unit="text") as bar:

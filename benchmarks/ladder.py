@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
 from upsize.engine import Engine, Lane
-from upsize.evolve import Incoming, Index, Models, Question, Rerank, Rescore, Setup, ladder, move, plan_move
+from upsize.evolve import Incoming, Index, Models, Question, Rerank, Rescore, Setup, Wanted, ladder, move, plan_move
 from upsize.evolve.compare import Compared, Labelled, Way, compare_ways, place_labels, read_labelled
-from upsize.evolve.index import create_index
+from upsize.evolve.creation import create_index
 from upsize.measure.datasets import RetrievalData, load_dataset
 
 DATASETS = ("xquad-en", "xquad-zh", "scifact")
@@ -42,7 +42,7 @@ def measure_one(models: Models, path: Path, small: str, large: str, reranker: st
     assert isinstance(data, RetrievalData)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "ladder"
-        create_index(folder, models, Setup("ladder", small, truncate=True))
+        create_index(folder, models, Setup("ladder", Wanted(small), truncate=True))
         with Index(folder, models) as index:
             documents = [Incoming(id, text) for id, text in zip(data.document_ids, data.documents, strict=True)]
             for first in range(0, len(documents), 512):
@@ -60,7 +60,7 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     few = Labelled(labelled.queries[:COLD], dict(list(labelled.judgements.items())[:COLD]), ())
     timed = _compare(index, few, cold, "cold")
     # And from here on the large model's vectors are there: they came with the rescoring, or with the backfill.
-    move.start(index, plan_move(index, large, seconds=0.1))
+    move.start(index, plan_move(index, Wanted(large), seconds=0.1))
     while index.documents.missing_count(larger):
         time.sleep(0.05)
     ways = [Way("L0", plain)]

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
+import pytest
+
 from upsize.compute import load_model
-from upsize.engine import EmbedRequest, Engine, Lane
-from upsize.engine.threads import ASIDE
+from upsize.engine import EmbedRequest, Engine, Lane, threads
 
 LONG = ["word " * 300] * 40
 
 
-def seconds(engine: Engine, lane: Lane) -> float:
-    began = time.monotonic()
-    engine.submit("model", EmbedRequest(LONG, lane=lane)).result()
-    return time.monotonic() - began
-
-
-def test_bulk_work_waits_while_somebody_wants_the_machine(embedder_folder: Path) -> None:
+def test_bulk_work_waits_while_somebody_wants_the_machine(
+    embedder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "ASIDE", 60.0)  # longer than any machine needs for what is asked here
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
-    alone = seconds(engine, Lane.BULK)
     with engine.quiet():
-        interactive = seconds(engine, Lane.INTERACTIVE)
         bulk = engine.submit("model", EmbedRequest(LONG, lane=Lane.BULK))
-        time.sleep(alone + 2 * ASIDE)
+        # What is asked meanwhile is answered meanwhile, however much of it there is.
+        assert engine.submit("model", EmbedRequest(["short"])).result(timeout=30).values.shape[0] == 1
+        assert len(engine.submit("model", EmbedRequest(LONG)).result(timeout=60).values) == len(LONG)
         assert not bulk.done()
-        # What is asked meanwhile is answered meanwhile.
-        began = time.monotonic()
-        engine.submit("model", EmbedRequest(["short"])).result()
-        urgent = time.monotonic() - began
-        assert not bulk.done()
-    bulk.result()
-    assert interactive < alone + 2 * ASIDE
-    assert urgent < ASIDE
+    assert len(bulk.result(timeout=60).values) == len(LONG)
     engine.close()
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.postgres import database
 from upsize.engine import Engine
-from upsize.evolve import Index, Models, Setup
-from upsize.evolve.index import create_index
+from upsize.evolve import Index, Models, Setup, Wanted
+from upsize.evolve.creation import create_index
 
 TEXTS = {
     "plants": "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen in the leaves of plants.",
@@ -67,7 +67,8 @@ def make(tmp_path: Path, models: Models) -> Iterator[Make]:
         name = name or f"i{uuid.uuid4().hex[:8]}"
         folder = tmp_path / name
         if not (folder / "index.json").exists():
-            create_index(folder, models, Setup(name, model, **setup))
+            vectors = {k: setup.pop(k) for k in ("dimension", "coarse", "max_length") if k in setup}
+            create_index(folder, models, Setup(name, Wanted(model, **vectors), **setup))
         opened.append(Index(folder, models, background=background))
         return opened[-1]
 

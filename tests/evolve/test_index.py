@@ -27,8 +27,8 @@ from upsize.errors import (
     UnknownIndex,
     UpsizeError,
 )
-from upsize.evolve import Incoming, Index, Indexes, Models, Question, Setup
-from upsize.evolve.index import create_index
+from upsize.evolve import Incoming, Index, Indexes, Models, Question, Setup, Wanted
+from upsize.evolve.creation import create_index
 from upsize.store import parse_filter
 
 
@@ -274,12 +274,12 @@ def test_a_folder_of_indexes(tmp_path: Path, models: Models) -> None:
     assert indexes.names() == []
     with pytest.raises(UnknownIndex, match="upsize index create news"):
         indexes.get("news")
-    write(indexes.create(Setup("news", "demo-xs")), TEXTS)
+    write(indexes.create(Setup("news", Wanted("demo-xs"))), TEXTS)
     with pytest.raises(Refused, match="already"):
-        indexes.create(Setup("news", "demo-s"))
+        indexes.create(Setup("news", Wanted("demo-s")))
     for name in ("", "9lives", "a/b", "upsize_x", "x" * 41, ".."):
         with pytest.raises(InvalidInput, match="cannot name an index"):
-            indexes.create(Setup(name, "demo-xs"))
+            indexes.create(Setup(name, Wanted("demo-xs")))
     assert indexes.get("news") is indexes.get("news")
     with pytest.raises(UnknownIndex, match="There: news"):
         indexes.get("olds")
@@ -291,11 +291,11 @@ def test_a_folder_of_indexes(tmp_path: Path, models: Models) -> None:
 
 def test_what_does_not_exist_makes_no_index(tmp_path: Path, models: Models) -> None:
     for setup, told in (
-        (Setup("a", "no-such-model"), "no-such-model"),
-        (Setup("a", "demo-rerank"), "reranker"),
-        (Setup("a", "demo-xs", dimension=65), "from 32 to 64"),
-        (Setup("a", "demo-xs", coarse=64), "less than 64"),
-        (Setup("a", "demo-xs", store="oracle"), "is not known"),
+        (Setup("a", Wanted("no-such-model")), "no-such-model"),
+        (Setup("a", Wanted("demo-rerank")), "reranker"),
+        (Setup("a", Wanted("demo-xs", dimension=65)), "from 32 to 64"),
+        (Setup("a", Wanted("demo-xs", coarse=64)), "less than 64"),
+        (Setup("a", Wanted("demo-xs"), store="oracle"), "is not known"),
     ):
         with pytest.raises(UpsizeError, match=told):
             create_index(tmp_path / "a", models, setup)
@@ -384,7 +384,7 @@ def test_what_is_not_ours_in_the_database_is_left_alone(tmp_path: Path, models: 
         connection.execute('CREATE VIEW "orders" AS SELECT 1 AS one')
         for _ in range(2):
             with pytest.raises(InvalidInput, match="'orders' that is not this index's"):
-                create_index(tmp_path / "orders", models, Setup("orders", "demo-xs", store=postgres))
+                create_index(tmp_path / "orders", models, Setup("orders", Wanted("demo-xs"), store=postgres))
         assert connection.execute("SELECT one FROM orders").fetchone() == (1,)
     assert not (tmp_path / "orders").exists()
 
@@ -395,7 +395,7 @@ def test_two_indexes_of_one_name_in_one_database_are_one_too_many(
     first = make("twin", store=postgres)
     write(first, TEXTS)
     with pytest.raises(InvalidInput, match="'twin' that is not this index's"):
-        create_index(tmp_path / "elsewhere", models, Setup("twin", "demo-s", store=postgres))
+        create_index(tmp_path / "elsewhere", models, Setup("twin", Wanted("demo-s"), store=postgres))
     assert not (tmp_path / "elsewhere").exists()
     with psycopg.connect(postgres) as connection:
         row = connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'upsize_twin_%_g1'").fetchone()
@@ -406,7 +406,7 @@ def test_two_indexes_of_one_name_in_one_database_are_one_too_many(
 def test_a_model_that_another_index_uses_stays(tmp_path: Path, models: Models, embedder_folder: Path) -> None:
     indexes = Indexes(tmp_path, models)
     for name in ("one", "other"):
-        write(indexes.create(Setup(name, str(embedder_folder))), {"a": "a text"})
+        write(indexes.create(Setup(name, Wanted(str(embedder_folder)))), {"a": "a text"})
     indexes.close()
     assert str(embedder_folder) not in models.engine.models
     indexes = Indexes(tmp_path, models)
@@ -421,10 +421,10 @@ def test_a_model_that_another_index_uses_stays(tmp_path: Path, models: Models, e
 
 def test_a_dropped_index_does_not_come_back_with_the_next_of_its_name(tmp_path: Path, models: Models) -> None:
     indexes = Indexes(tmp_path, models)
-    write(indexes.create(Setup("news", "demo-xs")), TEXTS)
+    write(indexes.create(Setup("news", Wanted("demo-xs"))), TEXTS)
     indexes.close()
     (tmp_path / "news" / "index.json").unlink()  # as far as a drop that was cut short may have come
-    again = indexes.create(Setup("news", "demo-xs"))
+    again = indexes.create(Setup("news", Wanted("demo-xs")))
     assert again.documents.count() == again.journal.end == 0
     indexes.close()
     # One that cannot be opened can be dropped.
@@ -437,8 +437,8 @@ def test_a_dropped_index_does_not_come_back_with_the_next_of_its_name(tmp_path: 
 
 def test_indexes_that_cannot_be_opened_keep_nobody_from_the_others(tmp_path: Path, models: Models) -> None:
     indexes = Indexes(tmp_path, models)
-    write(indexes.create(Setup("good", "demo-xs")), TEXTS)
-    indexes.create(Setup("bad", "demo-xs"))
+    write(indexes.create(Setup("good", Wanted("demo-xs"))), TEXTS)
+    indexes.create(Setup("bad", Wanted("demo-xs")))
     indexes.close()
     (tmp_path / "bad" / "index.json").write_text("{")
     indexes.open_all()
@@ -490,7 +490,9 @@ def test_a_database_that_is_away_is_waited_for(make: Make, tmp_path: Path, monke
 def test_a_database_that_will_not_have_us_is_told_at_once(tmp_path: Path, models: Models, postgres: str) -> None:
     began = time.monotonic()
     with pytest.raises(InvalidInput, match="nobody"):
-        create_index(tmp_path / "x", models, Setup("x", "demo-xs", store=postgres.replace("postgres:@", "nobody:@")))
+        create_index(
+            tmp_path / "x", models, Setup("x", Wanted("demo-xs"), store=postgres.replace("postgres:@", "nobody:@"))
+        )
     assert time.monotonic() - began < 10
     with pytest.raises(InvalidInput, match="cannot be read"):
-        create_index(tmp_path / "x", models, Setup("x", "demo-xs", store="postgresql://a%zz@b/c"))
+        create_index(tmp_path / "x", models, Setup("x", Wanted("demo-xs"), store="postgresql://a%zz@b/c"))

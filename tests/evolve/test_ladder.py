@@ -9,7 +9,7 @@ import pytest
 from tests.evolve.conftest import QUERIES, TEXTS, Make
 from tests.evolve.tools import settle, stored, write
 from upsize.errors import InvalidInput, Refused, UpsizeError
-from upsize.evolve import Index, LabelledQuery, Question, Relevant, Rerank, Rescore, ladder, move, plan_move
+from upsize.evolve import Index, LabelledQuery, Question, Relevant, Rerank, Rescore, Wanted, ladder, move, plan_move
 from upsize.evolve.compare import compare_ladder
 
 
@@ -50,7 +50,7 @@ def test_a_larger_model_rescores_and_what_it_made_is_kept(make: Make) -> None:
     assert [f.score for f in answer.found] == pytest.approx([f.score for f in own.found], abs=2e-3)
     wait_kept(index, "g2", 6)
     # They count as backfill.
-    plan = plan_move(index, "demo-s", seconds=0.05)
+    plan = plan_move(index, Wanted("demo-s"), seconds=0.05)
     move.start(index, plan)
     assert move.status(index)["target"]["generation"] == "g2"
     assert move.status(index)["missing"] == 0
@@ -90,7 +90,7 @@ def test_leaving_the_larger_model_during_a_move_to_it_keeps_the_move(make: Make)
     index = make()
     write(index, TEXTS)
     ladder.set_rescore(index, "demo-s")
-    move.start(index, plan_move(index, "demo-s", seconds=0.05))
+    move.start(index, plan_move(index, Wanted("demo-s"), seconds=0.05))
     ladder.set_rescore(index, None)
     settle(index)
     move.switch(index)

@@ -16,7 +16,7 @@ from tests.evolve.conftest import QUERIES, TEXTS, Make
 from tests.evolve.tools import ids, require_in_step, settle, stored, write
 from upsize.engine import Result
 from upsize.errors import InvalidInput, OutOfMemory, Refused
-from upsize.evolve import Incoming, Index, LabelledQuery, Question, Relevant, ladder, move, plan_move
+from upsize.evolve import Incoming, Index, LabelledQuery, Question, Relevant, Wanted, ladder, move, plan_move
 from upsize.evolve.compare import compare_move, place_labels, read_labelled
 from upsize.evolve.plan import MovePlan
 
@@ -24,7 +24,7 @@ LABELLED = [LabelledQuery(query, (Relevant(id),)) for query, id in QUERIES.items
 
 
 def begin(index: Index, to: str = "demo-s", **settings: float) -> MovePlan:
-    plan = plan_move(index, to, seconds=0.05)
+    plan = plan_move(index, Wanted(to), seconds=0.05)
     move.start(index, plan, **settings)
     return plan
 
@@ -108,7 +108,7 @@ def test_a_pause_fills_no_further_and_start_goes_on(make: Make) -> None:
         move.pause(index)
     assert move.resume(index, "demo-m", None, None, None) is None
     assert move.resume(index, "demo-s", 100, None, None) is None
-    assert plan.dimension == 128
+    assert plan.wanted.dimension == 128
     went_on = move.resume(index, "demo-s", None, 0.3, None)
     assert went_on is not None
     assert (went_on.phase, went_on.shadow, went_on.canary) == ("backfill", 0.3, 0.0)
@@ -181,7 +181,7 @@ def test_popular_documents_are_filled_first(make: Make) -> None:
 def test_a_text_that_the_new_model_cannot_take_is_named_and_keeps_the_switch(make: Make) -> None:
     index = make()
     write(index, TEXTS | {"long": "word " * 40})
-    move.start(index, plan_move(index, "demo-s", max_length=36, seconds=0.05))
+    move.start(index, plan_move(index, Wanted("demo-s", max_length=36), seconds=0.05))
     settle(index)
     told = move.status(index)
     assert (told["missing"], told["refused"], told["ready"]) == (0, 1, False)
@@ -344,17 +344,17 @@ def test_labels_are_put_on_documents_by_id_or_text(make: Make, tmp_path: Path) -
 def test_a_plan_tells_what_it_takes_and_what_will_not_fit(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     index = make()
     write(index, TEXTS)
-    plan = plan_move(index, "demo-s", price=3.0, seconds=0.05)
+    plan = plan_move(index, Wanted("demo-s"), price=3.0, seconds=0.05)
     assert (plan.documents, plan.problems) == (6, ())
     assert 60 < plan.tokens < 300
     assert plan.tokens_per_second
     assert plan.hours
     assert plan.money == pytest.approx(3.0 * plan.hours)
     assert plan.hours == pytest.approx(plan.tokens / plan.tokens_per_second / 3600)
-    assert plan.vector_bytes >= 6 * 4 * plan.dimension
+    assert plan.vector_bytes >= 6 * 4 * plan.wanted.dimension
     assert index.state.move is None
     monkeypatch.setattr("upsize.evolve.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    full = plan_move(index, "demo-s", seconds=0.05)
+    full = plan_move(index, Wanted("demo-s"), seconds=0.05)
     assert "100 are free on the disk" in full.problems[0]
     with pytest.raises(Refused, match=r"will not fit: Its vectors take .*--force"):
         move.start(index, full)
@@ -366,9 +366,9 @@ def test_a_dimension_that_the_store_cannot_index_leads_to_one_that_it_can(
 ) -> None:
     index = make(store=postgres)
     monkeypatch.setattr(type(index.store), "largest_dimension", 100)
-    plan = plan_move(index, "demo-s", seconds=0.05)
+    plan = plan_move(index, Wanted("demo-s"), seconds=0.05)
     assert "128 dimensions and pgvector indexes 100 at most: plan it with --dim 100" in plan.problems[0]
-    assert plan_move(index, "demo-s", dimension=100, seconds=0.05).problems == ()
+    assert plan_move(index, Wanted("demo-s", dimension=100), seconds=0.05).problems == ()
 
 
 def test_steps_that_come_at_once_come_one_after_the_other(make: Make) -> None:
@@ -414,7 +414,7 @@ def test_a_text_that_only_the_new_model_takes_does_not_keep_the_way_back(make: M
 def test_a_generation_that_nothing_uses_is_dropped_when_the_index_is_opened(make: Make) -> None:
     index = make("orphan")
     write(index, TEXTS)
-    orphan = index.add_generation("demo-s")
+    orphan = index.add_generation(Wanted("demo-s"))
     table = index.state.table(orphan)
     index.close()
     index = make("orphan")

@@ -26,6 +26,8 @@ BaseUrl = Annotated[
         help="A running service. Default: the one that has the indexes of UPSIZE_INDEXES, or else this process.",
     ),
 ]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="UPSIZE_API_KEY", help="Key of the running service.")]
 
 TIMEOUT = 24 * 3600.0

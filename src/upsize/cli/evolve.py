@@ -13,8 +13,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from upsize.cli import options as shared
-from upsize.cli.calls import ApiKey, BaseUrl, Calls, calls, labelled_queries, print_json
-from upsize.cli.index import AsJson, Name, show_ways
+from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
+from upsize.cli.ladder import show_ways
 
 app = typer.Typer(
     help="Move an index to another model while it is in use: plan, start, compare, switch, and a way back.",

@@ -16,11 +16,12 @@ from rich.table import Table
 from tqdm import tqdm
 
 from upsize.cli import options as shared
-from upsize.cli.calls import ApiKey, BaseUrl, calls, labelled_queries, print_json
+from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, print_json
 from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
 from upsize.cli.files.records import copy_stdin, open_source
 from upsize.cli.files.rows import choose_text_field
 from upsize.cli.files.survey import listing, survey
+from upsize.cli.ladder import ladder
 from upsize.errors import InvalidInput
 
 app = typer.Typer(
@@ -29,11 +30,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+app.command()(ladder)
+
 CALL, CALL_CHARACTERS = 256, 1 << 20
 """Documents, and characters, of one request."""
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 
 
 @app.command()
@@ -288,89 +288,6 @@ def status(
         troubles = [index["trouble"], *(g.get("error") for g in index["generations"])]
         for trouble in filter(None, troubles):
             typer.echo(f"{index['name']}: {trouble}", err=True)
-
-
-@app.command()
-def ladder(
-    name: Name,
-    rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L1: a reranker reorders the first; `none` turns it off.")
-    ] = None,
-    rescore: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` turns it off.")
-    ] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="How many it sees. Default: 20 for L1, 50 for L2.")] = None,
-    keep_bytes: Annotated[int, typer.Option(min=0, help="L2: bytes of vectors that are kept.")] = 1 << 30,
-    funnel: Annotated[int | None, typer.Option(min=0, help="Candidates by coarse vectors; 0 turns it off.")] = None,
-    measure: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
-    ] = None,
-    depths: Annotated[str, typer.Option(help="With --measure: depths to compare, with commas between.")] = "20,50",
-    json: AsJson = False,
-    base_url: BaseUrl = None,
-    api_key: ApiKey = None,
-) -> None:
-    """The steps before a move: a reranker, a larger model that rescores; set them, turn them off, or measure them.
-
-    ```
-    upsize index ladder docs --rerank demo-rerank --depth 20
-    upsize index ladder docs --rescore demo-m --depth 50
-    upsize index ladder docs --measure labelled/
-    upsize index ladder docs --rerank none --rescore none
-    ```
-    """
-    body: dict[str, Any] = {}
-    for rung, model in (("rerank", rerank), ("rescore", rescore)):
-        if model == "none":
-            body[rung] = None
-        elif model:
-            body[rung] = {"model": shared.from_here(model, base_url)} | ({"depth": depth} if depth else {})
-    if body.get("rescore"):
-        body["rescore"]["keep_bytes"] = keep_bytes
-    if funnel is not None:
-        body["funnel"] = funnel or None
-    try:
-        steps = [int(d) for d in depths.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.") from None
-    queries = labelled_queries(measure) if measure else None
-    with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
-        if queries is not None:
-            asked: dict[str, Any] = {"queries": queries, "rescore": steps if told["rescore"] else []}
-            asked["rerank"] = [{"model": told["rerank"]["model"], "depth": d} for d in steps] if told["rerank"] else []
-            told = call("POST", f"/v1/indexes/{name}/ladder/measure", asked)
-    if json:
-        print_json(told)
-    elif queries is not None:
-        show_ways(told)
-    else:
-        models = {g["id"]: g["model"] for g in told["generations"]}
-        larger = told["rescore"] and told["rescore"] | {"model": models[told["rescore"]["generation"]]}
-        typer.echo(f"L1 rerank: {_rung(told['rerank'])}\nL2 rescore: {_rung(larger)}")
-        typer.echo(f"funnel: {told['funnel'] or 'none'}")
-
-
-def _rung(setting: dict[str, Any] | None) -> str:
-    return f"{setting['model']}, the first {setting['depth']}" if setting else "none"
-
-
-def show_ways(told: dict[str, Any]) -> None:
-    """A comparison as a table."""
-    table = Table("way", told["metric"], "95 % interval", "p50", "p95", box=None)
-    for way in told["ways"]:
-        table.add_row(
-            way["name"],
-            f"{way['estimate']:.3f}",
-            f"{way['lower']:.3f} to {way['upper']:.3f}",
-            f"{way['p50_ms']:.1f} ms",
-            f"{way['p95_ms']:.1f} ms",
-        )
-    Console(markup=False, highlight=False).print(table)
-    if told.get("approximate_recall") is not None:
-        typer.echo(f"The store's approximate index finds {told['approximate_recall']:.1%} of the exact first ten.")
-    for note in told["notes"]:
-        typer.echo(note, err=True)
 
 
 @app.command()

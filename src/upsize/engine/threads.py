@@ -231,12 +231,15 @@ class Threads:
         queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
         for served in queues:
             room = served.model.plan.budget if budget is None else budget
-            waiting = [s for s in served.waiting if not interactive or s.job.request.lane is Lane.INTERACTIVE]
-            places = next_batch(waiting, room, oversized=budget is None)
+            if interactive:
+                asked = [p for p, s in enumerate(served.waiting) if s.job.request.lane is Lane.INTERACTIVE]
+                places = [asked[p] for p in next_batch([served.waiting[p] for p in asked], room, oversized=False)]
+            else:
+                places = next_batch(served.waiting, room, oversized=budget is None)
             if places:
-                chosen = [waiting[p] for p in places]
-                taken = {id(s) for s in chosen}
-                served.waiting = [s for s in served.waiting if id(s) not in taken]
+                chosen = [served.waiting[p] for p in places]
+                for place in reversed(places):
+                    del served.waiting[place]
                 served.waiting_tokens -= sum(s.tokens for s in chosen)
                 # Neighbours of equal length share one attention call.
                 return Batch(served, sorted(chosen, key=lambda s: s.tokens))

@@ -6,7 +6,9 @@ from it. `plan_move` says what a move takes, `move` makes it, `ladder` holds the
 """
 
 from upsize.evolve import ladder, move
-from upsize.evolve.index import Incoming, Index, Setup, Written
+from upsize.evolve.creation import Setup, Wanted
+from upsize.evolve.incoming import Incoming, Written
+from upsize.evolve.index import Index
 from upsize.evolve.indexes import Indexes, home
 from upsize.evolve.journal import Delete, Entry, Journal, Upsert
 from upsize.evolve.labels import LabelledQuery, Relevant
@@ -33,6 +35,7 @@ __all__ = [
     "Rescore",
     "Setup",
     "Upsert",
+    "Wanted",
     "Written",
     "home",
     "ladder",

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,19 +40,6 @@ MEMORY = 0.9
 """Weight of the past in the rate that the time left is told from."""
 
 
-@dataclass
-class Progress:
-    """How fast a generation is filled."""
-
-    per_second: float = 0.0
-    last: float = 0.0
-
-    def did(self, documents: int, seconds: float) -> None:
-        """So many documents took so long."""
-        rate = documents / max(seconds, 1e-6)
-        self.per_second = rate if not self.per_second else MEMORY * self.per_second + (1 - MEMORY) * rate
-
-
 class Caretaker:
     """What runs beside the answers of one index."""
 
@@ -60,7 +47,8 @@ class Caretaker:
         self._index = index
         self.trouble: str | None = None
         """What went wrong last, until it goes right."""
-        self.progress: dict[str, Progress] = {}
+        self.per_second: dict[str, float] = {}
+        """Generation → documents a second that it was filled with, lately."""
         self._popular: Counter[str] = Counter()
         self._flushed = time.monotonic()
         self._stopped, self._awake = threading.Event(), threading.Event()
@@ -148,8 +136,9 @@ class Caretaker:
             started = time.monotonic()
             done = index.generations.fill(generation, Lane.BULK, lambda: self._wanted(generation))
             if done:
-                progress = self.progress.setdefault(generation.id, Progress())
-                progress.did(done, time.monotonic() - started)
+                rate = done / max(time.monotonic() - started, 1e-6)
+                before = self.per_second.get(generation.id, rate)
+                self.per_second[generation.id] = MEMORY * before + (1 - MEMORY) * rate
                 busy = True
         if index.generations.untidy(generation):
             index.generations.tend(generation)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.errors import UpsizeError
-from upsize.evolve.journal import Delete, Entry, Journal, Upsert
+from upsize.evolve.journal import Entry, Journal, Upsert
 
 log = logging.getLogger("upsize.evolve")
 
@@ -394,6 +394,3 @@ def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
 
 def _marks(ids: Sequence[str]) -> str:
     return ", ".join("?" * len(ids))
-
-
-__all__ = ["Delete", "Document", "Documents", "Entry", "Upsert", "open_documents"]

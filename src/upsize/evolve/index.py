@@ -15,81 +15,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import secrets
-import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from upsize.engine import Lane
-from upsize.errors import InvalidInput, Refused, TextTooLong, UpsizeError
+from upsize.errors import Refused, TextTooLong, UpsizeError
 from upsize.evolve.caretaker import Caretaker
+from upsize.evolve.creation import VECTORS, Wanted, new_generation
 from upsize.evolve.documents import Document, open_documents
 from upsize.evolve.generations import Generations
+from upsize.evolve.incoming import Incoming, Written, check, same
 from upsize.evolve.journal import Delete, Entry, Journal, Upsert
 from upsize.evolve.models import Models
 from upsize.evolve.search import Answer, Question, Searcher
 from upsize.evolve.shadows import Shadows
-from upsize.evolve.state import (
-    Generation,
-    Move,
-    State,
-    current_schema,
-    describe,
-    now,
-    read_state,
-    write_state,
-)
-from upsize.model import check_dimension
-from upsize.store import Store, open_store
+from upsize.evolve.state import Generation, Move, State, describe, read_state, write_state
+from upsize.store import open_store
 
 log = logging.getLogger("upsize.evolve")
 
-JOURNAL, VECTORS = "journal", "vectors"
-LEAST_COARSE = 32
-LONGEST_ID = 512
-"""Bytes: what every store takes as a key."""
-NUL = "\0"
-"""Which PostgreSQL has no place for."""
-
-
-class Incoming(msgspec.Struct, forbid_unknown_fields=True):
-    """A document to write."""
-
-    id: str
-    text: str
-    metadata: dict[str, Any] = {}
-
-
-@dataclass(frozen=True)
-class Written:
-    """What became of a write."""
-
-    added: int
-    updated: int
-    unchanged: int
-    pending: int = 0
-    """Of them, safe in the journal and not yet where searches look: the store failed, which `status` tells."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a new index is to be."""
-
-    name: str
-    model: str
-    dtype: str = "auto"
-    dimension: int | None = None
-    coarse: int | None = None
-    max_length: int | None = None
-    store: str = "lancedb"
-    truncate: bool = False
-    instruction: str | None = None
+JOURNAL = "journal"
 
 
 class Index:
@@ -219,9 +169,9 @@ class Index:
 
         All or none. Raises InvalidInput (`index` is the place of the one that is wrong), TextTooLong, JournalFailed.
         """
-        _check(documents)
+        check(documents)
         known = self.documents.get([d.id for d in documents])
-        changed = [d for d in documents if not _same(known.get(d.id), d)]
+        changed = [d for d in documents if not same(known.get(d.id), d)]
         if not changed:
             return Written(0, 0, len(documents))
         serving = self._state.serving
@@ -321,34 +271,16 @@ class Index:
 
     # settings
 
-    def add_generation(
-        self,
-        model: str,
-        *,
-        dtype: str = "auto",
-        dimension: int | None = None,
-        coarse: int | None = None,
-        max_length: int | None = None,
-    ) -> Generation:
+    def add_generation(self, wanted: Wanted) -> Generation:
         """A new generation with nothing in it, which the caller puts to use; Refused where one of the same vectors is
         there."""
         with self.moving:
             state = self._state
-            generation = new_generation(
-                self.models,
-                self.store,
-                f"g{state.next_generation}",
-                model,
-                dtype,
-                dimension,
-                coarse,
-                max_length,
-                self.name,
-            )
+            generation = new_generation(self.models, self.store, f"g{state.next_generation}", wanted, self.name)
             if twin := next((g for g in state.generations if g.fingerprint == generation.fingerprint), None):
                 raise Refused(
-                    f"{model} at {generation.dimension} dimensions is what generation {twin.id} of {self.name!r} holds "
-                    "already."
+                    f"{wanted.model} at {generation.dimension} dimensions is what generation {twin.id} of "
+                    f"{self.name!r} holds already."
                 )
             table = state.table(generation)
             self.store.drop(table)  # of an attempt that a crash cut short
@@ -388,108 +320,3 @@ class Index:
             self._sound = True
         self.caretaker.wake()
         return generation
-
-
-def new_generation(
-    models: Models,
-    store: Store,
-    id: str,
-    model: str,
-    dtype: str,
-    dimension: int | None,
-    coarse: int | None,
-    max_length: int | None,
-    user: str,
-) -> Generation:
-    """What vectors a model would make, checked against what the store takes."""
-    loaded = models.loaded(models.embedder(model, user, dtype, max_length))
-    size = check_dimension(dimension, loaded.checkpoint.config.hidden_size)
-    if store.largest_dimension is not None and size > store.largest_dimension:
-        raise InvalidInput(
-            f"{model} gives {size:,} dimensions and {store.kind} indexes {store.largest_dimension:,} at most: use "
-            f"--dim {store.largest_dimension} (these models may be cut).",
-            param="dimensions",
-        )
-    if coarse is not None and not LEAST_COARSE <= coarse < size:
-        raise InvalidInput(f"coarse is {coarse}; give {LEAST_COARSE} or more, and less than {size}.", param="coarse")
-    fingerprint = loaded.fingerprint.at(size)
-    precision, longest = loaded.plan.precision, loaded.plan.max_length
-    return Generation(id, models.path(model), precision, longest, fingerprint, coarse, now())
-
-
-def create_index(folder: Path, models: Models, setup: Setup) -> None:
-    """Make an index's folder. It is there as a whole, once its state is."""
-    if folder.exists():  # what a crash left of one that was made or dropped; not looked into, and not thrown away
-        folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
-    folder.mkdir(parents=True)
-    store: Store | None = None
-    state: State | None = None
-    try:
-        store = open_store(setup.store, folder / VECTORS)
-        first = new_generation(
-            models, store, "g1", setup.model, setup.dtype, setup.dimension, setup.coarse, setup.max_length, setup.name
-        )
-        state = State(
-            schema=current_schema(),
-            name=setup.name,
-            key=secrets.token_hex(3),
-            created=now(),
-            store=setup.store,
-            generations=(first,),
-            active=first.id,
-            truncate=setup.truncate,
-            instruction=setup.instruction,
-        )
-        store.create(state.table(first))
-        store.point(setup.name, state.table(first), state.tables)
-    except BaseException:
-        if store and state:
-            store.drop(state.table(state.serving))
-        shutil.rmtree(folder)
-        raise
-    finally:
-        if store:
-            store.close()
-    write_state(folder, state)
-
-
-def _check(documents: Sequence[Incoming]) -> None:
-    seen: dict[str, int] = {}
-    for place, document in enumerate(documents):
-        if told := _fault(document):
-            raise InvalidInput(f"documents[{place}].{told}", param="documents", index=place)
-        if document.id in seen:
-            raise InvalidInput(
-                f"documents[{place}]: the id {document.id!r} is that of documents[{seen[document.id]}] too. Send one "
-                "of them.",
-                param="documents",
-                index=place,
-            )
-        seen[document.id] = place
-
-
-def _fault(document: Incoming) -> str | None:
-    """What is wrong with a document alone: what the journal or a store could not keep."""
-    if not document.id:
-        return "id is an empty string."
-    if len(document.id.encode()) > LONGEST_ID or NUL in document.id:
-        return f"id is longer than {LONGEST_ID} bytes, or holds a NUL."
-    if not document.text.strip():
-        return "text is empty."
-    for name, value in document.metadata.items():
-        if NUL in name or (isinstance(value, str) and NUL in value):
-            return f"metadata.{name!r} holds a NUL."
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"metadata.{name} is {value}; give a finite number."
-    try:
-        msgspec.msgpack.encode(document.metadata)
-    except OverflowError:
-        return "metadata holds a whole number of more than 64 bits. Send it as a string."
-    return None
-
-
-def _same(known: Document | None, coming: Incoming) -> bool:
-    return known is not None and known.text == coming.text and known.metadata == coming.metadata
-
-
-__all__ = ["Incoming", "Index", "Setup", "Written", "create_index"]

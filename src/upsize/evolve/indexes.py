@@ -12,7 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from upsize.errors import InvalidInput, JournalLocked, Refused, UnknownIndex, UpsizeError
-from upsize.evolve.index import Index, Setup, create_index
+from upsize.evolve.creation import Setup, create_index
+from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from upsize.errors import InvalidInput, Refused
+from upsize.evolve.creation import Wanted
 from upsize.evolve.index import Index
 from upsize.evolve.state import Generation, Rerank, Rescore
 
@@ -55,7 +56,7 @@ def _larger(index: Index, model: str) -> Generation:
             if generation.id == index.state.active:
                 raise Refused(f"{model} is what {index.name!r} searches with already.")
             return generation
-    return index.add_generation(model)
+    return index.add_generation(Wanted(model))
 
 
 def set_funnel(index: Index, candidates: int | None) -> None:

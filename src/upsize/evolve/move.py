@@ -52,12 +52,12 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
         )
     if plan.problems and not force:
         raise Refused(
-            f"The move to {plan.model} will not fit: {' '.join(plan.problems)} (--force starts it all the same.)"
+            f"The move to {plan.wanted.model} will not fit: {' '.join(plan.problems)} (--force starts it all the same.)"
         )
     target = _target(index, plan)
     index.documents.order_by_popularity(target.id)
     index.shadows.clear()
-    move = Move(state.active, target.id, "backfill", now(), shadow, canary, index.documents.missing_count(target.id))
+    move = Move(state.active, target.id, "backfill", now(), shadow, canary)
     index.change(move=move)
     index.caretaker.wake()
     return move
@@ -86,9 +86,7 @@ def _target(index: Index, plan: MovePlan) -> Generation:
     for generation in index.state.generations:
         if generation.id != index.state.active and generation.fingerprint == plan.fingerprint:
             return generation
-    return index.add_generation(
-        plan.model, dtype=plan.dtype, dimension=plan.dimension, coarse=plan.coarse, max_length=plan.max_length
-    )
+    return index.add_generation(plan.wanted)
 
 
 @_alone
@@ -136,10 +134,7 @@ def _turn(index: Index, to: str, phase: Phase, force: bool) -> Move:
     generation = index.state.generation(to)
     bring = index.caretaker.bring_in_step
     if not force:
-        missing = bring(generation, TAIL)
-        while LAST < missing <= TAIL:  # writes come as fast as they are brought in
-            missing = bring(generation, TAIL)
-        _require_complete(index, generation, missing, also_refused=phase == "switched")
+        _require_complete(index, generation, bring(generation, TAIL), also_refused=phase == "switched")
     with index.paused_writes():  # the last few, with nobody adding more
         if not force:
             _require_complete(index, generation, bring(generation, LAST), also_refused=phase == "switched")
@@ -189,8 +184,7 @@ def status(index: Index) -> dict[str, Any]:
         return {"index": index.name, "phase": "none", "active": index.state.active, "ready": False, "missing": 0}
     target = index.state.generation(move.target)
     missing, total = index.documents.missing_count(target.id), index.documents.count()
-    progress = index.caretaker.progress.get(target.id)
-    rate = progress.per_second if progress else 0.0
+    rate = index.caretaker.per_second.get(target.id, 0.0)
     refused, examples = index.documents.refused(target.id)
     return {
         "index": index.name,

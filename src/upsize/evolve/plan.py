@@ -13,7 +13,8 @@ from upsize.compute import plan as compute_plan
 from upsize.compute import this_machine
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, UpsizeError
-from upsize.evolve.index import LEAST_COARSE, Index
+from upsize.evolve.creation import Wanted, check_coarse
+from upsize.evolve.index import Index
 from upsize.model import check_dimension, locate, open_checkpoint
 from upsize.space import Fingerprint
 
@@ -32,11 +33,8 @@ COMPACTING = 2
 class MovePlan:
     """What a move to a model would take."""
 
-    model: str
-    dtype: str
-    dimension: int
-    coarse: int | None
-    max_length: int | None
+    wanted: Wanted
+    """At the dimension that it would have."""
     fingerprint: Fingerprint | None
     """None where the model cannot be loaded here."""
     documents: int
@@ -57,17 +55,14 @@ class MovePlan:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self) | {"fingerprint": self.fingerprint.id if self.fingerprint else None}
+        value = asdict(self) | {"fingerprint": self.fingerprint.id if self.fingerprint else None}
+        return {**value.pop("wanted"), **value}
 
 
 def plan_move(
     index: Index,
-    to: str,
+    wanted: Wanted,
     *,
-    dtype: str = "auto",
-    dimension: int | None = None,
-    coarse: int | None = None,
-    max_length: int | None = None,
     price: float | None = None,
     seconds: float = SECONDS,
 ) -> MovePlan:
@@ -77,16 +72,15 @@ def plan_move(
     `price` is what an hour of this machine costs. Raises CheckpointError and HubError for a model that is not there,
     InvalidInput for a dimension that it does not have.
     """
-    to = index.models.path(to)
+    to, dtype, max_length = index.models.path(wanted.model), wanted.dtype, wanted.max_length
     checkpoint = open_checkpoint(locate(to), "embedding")
     machine = this_machine()
     problems: list[str] = []
     notes: list[str] = []
-    size = check_dimension(dimension, checkpoint.config.hidden_size)
-    if coarse is None and (own := index.state.serving.coarse) and own < size:
-        coarse = own
-    if coarse is not None and not LEAST_COARSE <= coarse < size:
-        raise InvalidInput(f"coarse is {coarse}; give {LEAST_COARSE} or more, and less than {size}.", param="coarse")
+    size = check_dimension(wanted.dimension, checkpoint.config.hidden_size)
+    own = index.state.serving.coarse
+    coarse = own if wanted.coarse is None and own and own < size else wanted.coarse
+    check_coarse(coarse, size)
     largest = index.store.largest_dimension
     if largest is not None and size > largest:
         problems.append(
@@ -125,11 +119,7 @@ def plan_move(
             rate = _rate(index, name, [d.text for d in sample], seconds)
     hours = tokens / rate / 3600 if rate else None
     return MovePlan(
-        model=to,
-        dtype=dtype,
-        dimension=size,
-        coarse=coarse,
-        max_length=max_length,
+        wanted=Wanted(to, dtype, size, coarse, max_length),
         fingerprint=fingerprint,
         documents=total,
         tokens=tokens,

@@ -70,8 +70,6 @@ class Move(msgspec.Struct, frozen=True):
     """Share of the searches that are asked of the other generation too, for comparison only."""
     canary: float = 0.0
     """Share of the searches that are answered by the target before the switch."""
-    documents: int = 0
-    """That had to be embedded when it began."""
     verdict: dict[str, Any] | None = None
     """Of the last comparison on labelled queries."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from upsize.evolve import home
+
+log = logging.getLogger("upsize.server")
 
 FILE = "service.json"
 CLOCK = 5.0
@@ -21,10 +24,12 @@ CLOCK = 5.0
 def announced(folder: Path, url: str) -> Iterator[None]:
     """While this holds, commands find the service. A second service of the same folder leaves the first one's note."""
     path, own = folder / FILE, {"url": url, "pid": os.getpid(), "begun": psutil.Process().create_time()}
-    with contextlib.suppress(OSError):
+    try:
         if running_service(folder) is None:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(own) + "\n", encoding="utf-8")
+    except OSError as error:
+        log.warning("%s cannot be written (%s): commands do not find this service without --base-url", path, error)
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -125,11 +126,12 @@ class LanceStore:
 
     def _in_memory(self, table: Table) -> Resident | None:
         """The table's vectors in memory, read when they are first wanted; None of a table that is too large."""
-        if table.name not in self._resident:
-            with self._writing[table.name]:
-                if table.name not in self._resident:
-                    self._resident[table.name] = self._read(table)
-        return self._resident[table.name]
+        if table.name in self._resident:
+            return self._resident.get(table.name)
+        with self._writing[table.name]:
+            if table.name not in self._resident:
+                self._resident[table.name] = self._read(table)
+            return self._resident[table.name]
 
     def _read(self, table: Table) -> Resident | None:
         if 4 * table.dimension * self.count(table) > RESIDENT_BYTES:
@@ -233,8 +235,12 @@ class LanceStore:
             self._tables.pop(table.name, None)
             self._indexed.pop(table.name, None)
             self._resident.pop(table.name, None)
-        # Not by the library: it must do for a table that cannot be read.
-        shutil.rmtree(self.folder / f"{table.name}.lance", ignore_errors=True)
+            self._guarded(table, lambda: self._remove(table))
+
+    def _remove(self, table: Table) -> None:
+        """Not by the library: it must do for a table that cannot be read."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / f"{table.name}.lance")
 
     def point(self, name: str, table: Table | None, owner: str) -> None:
         """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
@@ -267,7 +273,11 @@ class LanceStore:
             told = str(error)
             if "No space left" in told or "os error 28" in told:
                 raise StoreFull(str(self.folder), "no space left on the device") from error
-            raise StoreDamaged(str(self.folder / f"{table.name}.lance"), told) from error
+            raise StoreDamaged(str(self.folder / f"{table.name}.lance"), _SOURCE.sub("", told)) from error
+
+
+_SOURCE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
+"""Where in its own source the library noticed: nothing to a user."""
 
 
 def _fsync(path: Path) -> None:

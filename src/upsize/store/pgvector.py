@@ -236,7 +236,9 @@ class PgvectorStore:
         while True:
             try:
                 connection = self._connection()
-                connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(timeout)))
+                if self._local.timeout != timeout:
+                    connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(timeout)))
+                    self._local.timeout = timeout
                 return work(connection)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if isinstance(error, psycopg.errors.DiskFull):
@@ -278,7 +280,7 @@ class PgvectorStore:
                     param="store",
                 )
             register_vector(connection)
-            self._local.connection = connection
+            self._local.connection, self._local.timeout = connection, None
             self._connections.append(connection)
         return connection
 
