@@ -233,7 +233,7 @@ class Threads:
             room = served.model.plan.budget if budget is None else budget
             if interactive:
                 asked = [p for p, s in enumerate(served.waiting) if s.job.request.lane is Lane.INTERACTIVE]
-                places = [asked[p] for p in next_batch([served.waiting[p] for p in asked], room, oversized=False)]
+                places = [asked[p] for p in next_batch([served.waiting[p] for p in asked], room, oversized=budget is None)]
             else:
                 places = next_batch(served.waiting, room, oversized=budget is None)
             if places:
@@ -307,7 +307,7 @@ class Threads:
         began = time.monotonic()
         while (left := began + ASIDE - time.monotonic()) > 0:
             with self._changed:
-                urgent = self._take(batch.served.model.plan.budget, interactive=True)
+                urgent = self._take(interactive=True)
             if urgent is not None:
                 self._run(urgent, may_be_overtaken=False)
                 continue
