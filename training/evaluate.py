@@ -50,21 +50,33 @@ def rank(scores: np.ndarray, answers: list[int]) -> np.ndarray:
     return np.array([values[str(q)] for q in range(len(scores))])
 
 
-def development(encoder: Encoder, shared: Path) -> dict[str, float]:
-    """Scores to watch during training: STS-B development split, CMRC trial questions, PubMedQA questions."""
+def development(encoder: Encoder, shared: Path, cut: int = 64) -> dict[str, float]:
+    """Scores to watch during training: STS-B development split, CMRC trial questions, PubMedQA questions.
+
+    Of the last two also the share that is left when vectors are cut to `cut` dimensions.
+    """
     result = {}
     for lang in ("en", "zh"):
         a, b, gold = sts_b(shared, lang, "dev")
         cosines = (encoder.encode(a) * encoder.encode(b)).sum(1)
         result[f"sts-b {lang} dev"] = round(float(spearmanr(cosines, gold).statistic), 4)
     questions, paragraphs, answers = squad_style(shared / "retrieval/cmrc2018-zh/cmrc2018_trial.json")
-    scores = encoder.encode([query_text(q) for q in questions[:400]]) @ encoder.encode([p[:400] for p in paragraphs]).T
-    result["cmrc trial"] = round(float(rank(scores, answers[:400]).mean()), 4)
+    asked, texts = (
+        encoder.encode([query_text(q) for q in questions[:400]]),
+        encoder.encode([p[:400] for p in paragraphs]),
+    )
+    result |= _retrieval("cmrc trial", asked, texts, answers[:400], cut)
     papers = list(json.loads((shared / "retrieval/pubmedqa-labelled/ori_pqal.json").read_text()).values())[:250]
     abstracts = encoder.encode([" ".join(paper["CONTEXTS"])[:900] for paper in papers])
-    scores = encoder.encode([query_text(paper["QUESTION"]) for paper in papers]) @ abstracts.T
-    result["pubmedqa"] = round(float(rank(scores, list(range(len(papers)))).mean()), 4)
-    return result
+    asked = encoder.encode([query_text(paper["QUESTION"]) for paper in papers])
+    return result | _retrieval("pubmedqa", asked, abstracts, list(range(len(papers))), cut)
+
+
+def _retrieval(name: str, queries: np.ndarray, passages: np.ndarray, answers: list[int], cut: int) -> dict[str, float]:
+    whole = float(rank(queries @ passages.T, answers).mean())
+    short = [part[:, :cut] / np.linalg.norm(part[:, :cut], axis=1, keepdims=True) for part in (queries, passages)]
+    kept = float(rank(short[0] @ short[1].T, answers).mean()) / whole
+    return {name: round(whole, 4), f"{name} at {cut}": round(kept, 3)}
 
 
 def rerank(reranker: Scorer, queries: list[str], documents: list[str], first: np.ndarray, depth: int) -> np.ndarray:

@@ -24,7 +24,7 @@ class Recipe:
     """How to train."""
 
     size: str
-    dimensions: tuple[int, ...]  # matryoshka: the contrast is taken at each of these
+    dimensions: tuple[int, ...]  # matryoshka: the losses are taken at each of these
     learning_rate: float
     distil_tokens: int = 4000  # padded tokens of a distillation batch
     pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
@@ -142,7 +142,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
             tokens += pair.query_ids.numel() + pair.passage_ids.numel()
         else:
             text = next(texts)
-            loss = distil_loss(forward(text.ids, text.last)[:, 0], text.targets)
+            loss = distil_loss(forward(text.ids, text.last)[:, 0], text.targets, recipe.dimensions)
             losses["distil"].append(loss.item())
             tokens += text.ids.numel()
         loss.backward()

@@ -36,9 +36,16 @@ class Scripted:
         self.checkpoint, self.fingerprint = real.checkpoint, real.fingerprint
         self.plan = dataclasses.replace(real.plan, budget=budget)
         self.memory, self.at_step, self.poison = memory, at_step, poison
+        self.spared: list[tuple[int, bool]] = []
+        """(tokens, whether a core was left to others) of each step."""
+        self._spare = False
         self.events: list[tuple[str, tuple[int, ...]]] = []
         """("start" | "end" | "dropped", lengths) of each batch."""
         self._first = 2
+
+    def spare_a_core(self, spare: bool) -> None:
+        """As LoadedModel.spare_a_core."""
+        self._spare = spare
 
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
         """As LoadedModel.run."""
@@ -52,6 +59,7 @@ class Scripted:
             raise OutOfMemory(sum(lengths), "a small device")
         try:
             for step in range(STEPS):
+                self.spared.append((sum(lengths), self._spare))
                 self.at_step(sum(lengths), step)
                 yield step == STEPS - 1
         except GeneratorExit:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from upsize.compute import load_model
+from tests.engine.scripted import Scripted
+from upsize.compute import LoadedModel, load_model
 from upsize.engine import EmbedRequest, Engine, Lane, threads
 
 SHORT = ["word " * 100] * 40
@@ -38,4 +39,27 @@ def test_bulk_work_never_stands_still(embedder_folder: Path) -> None:
             engine.submit("model", EmbedRequest(["a few words"], lane=Lane.BULK)).result(timeout=30).values.shape[0]
             == 1
         )
+    engine.close()
+
+
+def test_bulk_work_leaves_a_core_to_those_who_ask(
+    embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Scripted(embedding_model)
+    engine = Engine({"m": model})
+
+    def run(tokens: int, lane: Lane) -> set[bool]:
+        model.spared.clear()
+        engine.submit("m", EmbedRequest([[5] * (tokens - 1)], lane=lane)).result(timeout=30)
+        return {spare for counted, spare in model.spared if counted == tokens}
+
+    monkeypatch.setattr(threads, "ASKED", 60.0)
+    assert run(50, Lane.BULK) == {False}  # nobody asked yet
+    assert run(20, Lane.INTERACTIVE) == {False}
+    assert run(50, Lane.BULK) == run(60, Lane.SHADOW) == {True}
+    monkeypatch.setattr(threads, "ASKED", 0.0)
+    assert run(50, Lane.BULK) == {False}
+    with engine.quiet():
+        monkeypatch.setattr(threads, "ASKED", 60.0)
+        assert run(50, Lane.BULK) == {True}
     engine.close()

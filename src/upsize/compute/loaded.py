@@ -52,6 +52,11 @@ class LoadedModel:
         if isinstance(self._network, native.NativeQwen3) and plan.precision == INT8:
             self.agreement = agreement(checkpoint, self._network, machine.bfloat16_products)
 
+    def spare_a_core(self, spare: bool) -> None:
+        """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
+        if isinstance(self._network, native.NativeQwen3):
+            self._network.use_threads(self.threads - 1 if spare else self.threads)
+
     @torch.inference_mode()
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
         """Run one packed batch. Pauses between slabs, yielding whether all work is launched (on a GPU it may then

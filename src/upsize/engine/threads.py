@@ -30,6 +30,8 @@ log = logging.getLogger("upsize.engine")
 
 ASIDE = 0.1
 """Seconds that bulk work waits at one pause for those who want the machine: it goes slower, and never stands still."""
+ASKED = 0.5
+"""Seconds after somebody asked, in which bulk work leaves one core to whoever asks next, and to the answer's way."""
 LOOK = 0.005
 """Seconds between looks for urgent work meanwhile; what comes into the queue ends the wait earlier."""
 RATE_MEMORY = 0.8
@@ -98,6 +100,8 @@ class Threads:
         self._prepared: Batch | None = None
         self._quiet = 0
         """Who wants the machine for a moment, beside the engine."""
+        self._asked = float("-inf")
+        """When somebody asked last, or wanted the machine."""
         self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
@@ -107,6 +111,7 @@ class Threads:
         """While this holds, work of the bulk and shadow lanes stands aside, for ASIDE seconds at most at a time."""
         with self._changed:
             self._quiet += 1
+            self._asked = time.monotonic()
         try:
             yield
         finally:
@@ -131,6 +136,8 @@ class Threads:
 
     def submit(self, served: Served, job: Job) -> Future[Result]:
         """Take a job in. Its future gets the result, or an UpsizeError."""
+        if job.request.lane is Lane.INTERACTIVE:
+            self._asked = time.monotonic()
         # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
         job.future.add_done_callback(lambda future: self._forget(served, future))
         try:
@@ -231,11 +238,12 @@ class Threads:
         queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
         for served in queues:
             room = served.model.plan.budget if budget is None else budget
+            within: Sequence[int] = range(len(served.waiting))
             if interactive:
-                asked = [p for p, s in enumerate(served.waiting) if s.job.request.lane is Lane.INTERACTIVE]
-                places = [asked[p] for p in next_batch([served.waiting[p] for p in asked], room, oversized=budget is None)]
-            else:
-                places = next_batch(served.waiting, room, oversized=budget is None)
+                within = [p for p in within if served.waiting[p].job.request.lane is Lane.INTERACTIVE]
+            places = [
+                within[p] for p in next_batch([served.waiting[p] for p in within], room, oversized=budget is None)
+            ]
             if places:
                 chosen = [served.waiting[p] for p in places]
                 for place in reversed(places):
@@ -253,6 +261,7 @@ class Threads:
         yields = may_be_overtaken and not batch.interactive
         try:
             while True:
+                served.model.spare_a_core(not batch.interactive and time.monotonic() - self._asked < ASKED)
                 try:
                     launched = next(steps)
                 except StopIteration as finished:
@@ -264,7 +273,7 @@ class Threads:
                 if may_be_overtaken:
                     overtaken += self._let_overtake(batch, time.monotonic() - started - overtaken, overtaken)
                     if yields and self._quiet:
-                        overtaken += self._stand_aside(batch)
+                        overtaken += self._stand_aside()
                     if launched and self._prepared is None:
                         with self._changed:
                             self._prepared = self._take()
@@ -302,8 +311,8 @@ class Threads:
         self._run(urgent, may_be_overtaken=False)
         return time.monotonic() - started
 
-    def _stand_aside(self, batch: Batch) -> float:
-        """At a pause of `batch`, wait while somebody wants the machine, and run what is more urgent; seconds of it."""
+    def _stand_aside(self) -> float:
+        """At a pause of a batch, wait while somebody wants the machine, and run what is more urgent; seconds of it."""
         began = time.monotonic()
         while (left := began + ASIDE - time.monotonic()) > 0:
             with self._changed:

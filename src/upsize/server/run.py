@@ -25,7 +25,7 @@ from upsize.server.service import ServedModel, Service
 log = logging.getLogger("upsize.server")
 
 
-SWITCH = 0.001
+SWITCH = 0.0005
 """Seconds after which a thread that computes in Python lets another in; a request passes from thread to thread several
 times, and at Python's own 5 ms waits as often for whoever prepares a backfill."""
 

@@ -68,15 +68,23 @@ def test_a_text_is_the_same_to_the_bit_in_any_company(
 
 
 @pytest.mark.parametrize("precision", LEAST)
-@pytest.mark.parametrize(("slab", "threads"), [(7, 1), (100, 2), (512, 3)])
+@pytest.mark.parametrize(
+    "layout", [Layout(), Layout(hidden_size=256, intermediate_size=512)], ids=["small", "shared out"]
+)
+@pytest.mark.parametrize(("slab", "threads"), [(7, 1), (40, 2), (100, 2), (512, 3)])
 def test_neither_slabs_nor_threads_change_a_bit(
-    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str, slab: int, threads: int
+    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str, slab: int, threads: int, layout: Layout
 ) -> None:
-    folder, sequences = checkpoint_folder(Layout()), some(3, (700, 9, 1, 300))
+    folder, sequences = checkpoint_folder(layout), some(3, (700, 9, 1, 300))
     expected = states(native(folder, precision), sequences)
-    found = states(native(folder, precision, slab=slab, threads=threads), sequences)
+    net = native(folder, precision, slab=slab, threads=threads)
+    found = [states(net, sequences)]
+    for used in (1, threads - 1, threads + 5, 0):
+        net.use_threads(used)
+        found.append(states(net, sequences))
     built.upsize_threads(1)
-    np.testing.assert_array_equal(found, expected)
+    for states_found in found:
+        np.testing.assert_array_equal(states_found, expected)
 
 
 def test_a_pass_that_is_overtaken_goes_on_as_before(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:

@@ -68,7 +68,7 @@ def library() -> ctypes.CDLL | None:
     except OSError as error:
         log.warning("%s cannot be loaded, so products run in torch: %s", path, error)
         return None
-    found.upsize_level.argtypes = found.upsize_threads.argtypes = [c_int]
+    found.upsize_level.argtypes = found.upsize_threads.argtypes = found.upsize_use_threads.argtypes = [c_int]
     found.upsize_project.argtypes = found.upsize_finish.argtypes = [POINTER(Layer), POINTER(Batch), c_int, c_int]
     found.upsize_turn.argtypes = [c_void_p, c_int, c_int]
     found.upsize_linear.argtypes = [POINTER(Matrix), c_void_p, c_int, c_void_p]

@@ -24,7 +24,7 @@ from upsize.compute.native.prefixes import Prefix, Prefixes
 from upsize.compute.native.rows import Rows
 from upsize.model.config import ModelConfig
 
-SLAB = 512
+SLAB = 128
 REMEMBERED = 48 << 20
 """Bytes of keys and values that are kept of shared beginnings: of the 0.6B, 430 tokens."""
 
@@ -55,6 +55,10 @@ class NativeQwen3:
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
         self._inverse_frequency = (1.0 / config.rope_theta ** (half / config.head_dim)).astype(np.float32)
         self.prefixes = Prefixes(remembered, config.layers * config.kv_heads * config.head_dim * 4)
+
+    def use_threads(self, count: int) -> None:
+        """Compute on so many of the process's threads from now on."""
+        self._library.upsize_use_threads(count)
 
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Floats]:
         """As `Qwen3.forward`: last states after the final norm, (sequences, hidden) in float32.

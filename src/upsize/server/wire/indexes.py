@@ -126,8 +126,9 @@ async def search(service: Service, request: Request) -> Response:
             )
         return index.search(question)
 
-    answer = await do(service, "search", work)
-    return answered(_answer(answer, body.explain), {"x-upsize-fingerprint": answer.generation.fingerprint.id})
+    with service.require_ready().quiet():  # also on the ways there and back
+        answer = await do(service, "search", work)
+        return answered(_answer(answer, body.explain), {"x-upsize-fingerprint": answer.generation.fingerprint.id})
 
 
 def _at_hand(index: Index, model: str) -> bool:

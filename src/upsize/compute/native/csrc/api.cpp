@@ -51,6 +51,8 @@ int upsize_level(int wanted) {
 
 void upsize_threads(int count) { set_threads(count); }
 
+void upsize_use_threads(int count) { use_threads(count); }
+
 void upsize_project(const Layer* l, const Batch* b, int start, int stop) { LEVELS[level]->project(*l, *b, start, stop); }
 
 void upsize_finish(const Layer* l, const Batch* b, int start, int stop) { LEVELS[level]->finish(*l, *b, start, stop); }

@@ -4,11 +4,16 @@
 namespace {
 
 void project(const Layer& l, const Batch& b, int start, int stop) {
-    by_blocks(start, stop, [&](bool together, int from, int to) { project_rows(together, l, b, from, to); });
+    const int64_t work = (stop - start) * size_of(l.qkv);
+    by_blocks(work, start, stop, [&](bool together, int from, int to) { project_rows(together, l, b, from, to); });
 }
 
 void finish(const Layer& l, const Batch& b, int start, int stop) {
-    by_blocks(start, stop, [&](bool together, int from, int to) { finish_rows(together, l, b, from, to); });
+    int64_t seen = 0;
+    for (int row = start; row < stop; ++row) seen += b.slot[row] - b.first[row] + 1;
+    const int64_t weights = size_of(l.output) + size_of(l.gate_up) + size_of(l.down);
+    const int64_t work = (stop - start) * weights + 2 * seen * l.heads * l.head_dim;
+    by_blocks(work, start, stop, [&](bool together, int from, int to) { finish_rows(together, l, b, from, to); });
 }
 
 // Rows times Hadamard matrices of the largest power of two that divides their width.

@@ -291,16 +291,22 @@ static void finish_rows(bool together, const Layer& l, const Batch& b, int start
     add_product(together, l.down, rows, count, x);
 }
 
-// Some rows to each thread, or few to all of them.
+// Multiplications that are over before a thread that sleeps is awake.
+constexpr int64_t SMALL = 6 << 20;
+
+// Some rows to each thread, or few to all of them; on this thread alone what is small.
 template <class G>
-INLINE void by_blocks(int start, int stop, G&& f) {
-    const int rows = stop - start, n = threads();
+INLINE void by_blocks(int64_t multiplications, int start, int stop, G&& f) {
+    const bool alone = multiplications < SMALL;
+    const int rows = stop - start, n = alone ? 1 : threads();
     if (rows < 48 * n && n > 1) return f(true, start, stop);
     const int rounds = (rows + BLOCK * n - 1) / (BLOCK * n), block = up_to((rows + n * rounds - 1) / (n * rounds), ROWS);
-    each(true, (rows + block - 1) / block, [&](int i) {
+    each(!alone, (rows + block - 1) / block, [&](int i) {
         const int from = start + i * block;
         f(false, from, from + block < stop ? from + block : stop);
     });
 }
+
+INLINE int64_t size_of(const Matrix& m) { return (int64_t)m.inputs * m.outputs; }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace upsize {
 namespace {
 
-// Turns of the waiting loop before a thread goes to sleep: some tens of microseconds, longer than the caller needs from
-// one piece of work to the next.
+// Turns of the waiting loop before a thread goes to sleep, or offers its processor to whom it waits for: some tens of
+// microseconds, longer than the caller needs from one piece of work to the next.
 constexpr int PATIENCE = 4000;
 
 inline void pause() {
@@ -19,9 +19,19 @@ inline void pause() {
 #endif
 }
 
+// Wait for others to change something. They may need this very processor for it.
+template <class F>
+inline void until(F&& changed) {
+    for (int turns = 0; !changed(); ++turns) {
+        if (turns < PATIENCE) pause();
+        else std::this_thread::yield();
+    }
+}
+
 struct Pool {
     std::mutex callers;  // one at a time
     std::vector<std::thread> workers;
+    std::atomic<int> used{1};  // threads that work, the caller's among them
 
     // What is being done. Written while nobody is inside; read by whoever found it open from inside.
     Piece piece = nullptr;
@@ -40,21 +50,23 @@ struct Pool {
         for (int i; (i = next.fetch_add(1)) < count;) piece(context, i);
     }
 
-    void live() {
+    bool called(int worker) const { return open && worker < used; }
+
+    void live(int worker) {
         int patience = PATIENCE;
         while (!stopping) {
-            if (open) {
+            if (called(worker)) {
                 ++inside;
                 if (open) work();
                 --inside;
                 patience = PATIENCE;
-                while (open && !stopping) pause();
+                until([this] { return !open || stopping; });
             } else if (--patience > 0) {
                 pause();
             } else {
                 std::unique_lock<std::mutex> lock(bed);
                 ++sleepers;
-                alarm.wait(lock, [this] { return open || stopping; });
+                alarm.wait(lock, [&] { return called(worker) || stopping; });
                 --sleepers;
                 patience = PATIENCE;
             }
@@ -77,14 +89,15 @@ struct Pool {
 
     void resize(int size) {
         std::lock_guard<std::mutex> lock(callers);
+        used = size;
         if (size - 1 == static_cast<int>(workers.size())) return;
         stop();
-        for (int i = 1; i < size; ++i) workers.emplace_back([this] { live(); });
+        for (int i = 1; i < size; ++i) workers.emplace_back([this, i] { live(i); });
     }
 
     void run(int pieces, Piece f, void* c) {
         std::unique_lock<std::mutex> lock(callers, std::try_to_lock);
-        if (!lock || workers.empty()) {
+        if (!lock || used < 2) {
             for (int i = 0; i < pieces; ++i) f(c, i);
             return;
         }
@@ -96,10 +109,7 @@ struct Pool {
         wake();
         work();
         open = false;
-        for (int turns = 0; inside != 0; ++turns) {
-            if (turns < PATIENCE) pause();
-            else std::this_thread::yield();
-        }
+        until([this] { return inside == 0; });
     }
 };
 
@@ -109,16 +119,16 @@ Pool& pool() {
     return *one;
 }
 
-std::atomic<int> size{1};
-
 }  // namespace
 
-void set_threads(int count) {
-    pool().resize(count < 1 ? 1 : count);
-    size = count < 1 ? 1 : count;
+void set_threads(int count) { pool().resize(count < 1 ? 1 : count); }
+
+void use_threads(int count) {
+    const int there = static_cast<int>(pool().workers.size()) + 1;
+    pool().used = count < 1 ? 1 : count < there ? count : there;
 }
 
-int threads() { return size; }
+int threads() { return pool().used; }
 
 void share_out(int count, Piece piece, void* context) { pool().run(count, piece, context); }
 

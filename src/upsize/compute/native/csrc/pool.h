@@ -6,8 +6,10 @@ namespace upsize {
 
 using Piece = void (*)(void* context, int index);
 
-// Threads that work, the caller's own among them.
+// Threads that there are, the caller's own among them.
 void set_threads(int count);
+// Of these, how many work from now on; the others sleep.
+void use_threads(int count);
 int threads();
 
 // Call piece(context, i) for every i below count, on all threads; returns when all are done. A second caller at the
