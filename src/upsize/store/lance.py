@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import lancedb
 import numpy as np
 import pyarrow as pa
-from lancedb.index import BTree, IvfPq
+from lancedb.index import BTree, IvfFlat, IvfRq
 
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
 from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
@@ -39,9 +39,9 @@ SPARE_BYTES, SPARE_SHARE = 256 << 20, 0.05
 """Of the disk, left free, the lesser: what a compaction needs, and what keeps the rest of the machine alive."""
 RESIDENT_BYTES = 256 << 20
 """Of a table's vectors, kept in memory once they are searched; of a larger table every scan reads the files."""
-REFINE = 20
-"""An approximate search takes so many times k by short codes, and ranks them by their whole vectors."""
-PROBES = 0.08
+CANDIDATES, TIMES = 500, 4
+"""An approximate search takes so many by short codes, or so many times k, and ranks them by their whole vectors."""
+PROBES = 0.25
 """Of the partitions, those that a search looks into."""
 FETCH = 1000
 """Ids of one request."""
@@ -165,7 +165,7 @@ class LanceStore:
             if exact:
                 search = search.bypass_vector_index()
             elif self.indexed(table):
-                search = search.nprobes(self._probes(table)).refine_factor(REFINE)
+                search = search.nprobes(self._probes(table)).refine_factor(max(-(-CANDIDATES // k), TIMES))
             return search.select(["id", "number", "_distance", *also]).to_arrow()
 
         return self._guarded(table, ask)
@@ -357,7 +357,8 @@ def _partitions(rows: int) -> int:
     return max(int(rows**0.5), 1)
 
 
-def _index(rows: int, dimension: int) -> IvfPq:
-    """Product quantisation (Jégou et al. 2011) of 8 values a byte or finer, behind an inverted file of √rows lists."""
-    codes = max(d for d in range(1, dimension // 4 + 1) if dimension % d == 0)
-    return IvfPq(distance_type="dot", num_partitions=_partitions(rows), num_sub_vectors=codes)
+def _index(rows: int, dimension: int) -> IvfRq | IvfFlat:
+    """RaBitQ codes (Gao and Long 2024), a bit a value, behind an inverted file of √rows lists; whole vectors where the
+    dimension does not fill bytes."""
+    kind = IvfFlat if dimension % 8 else IvfRq
+    return kind(distance_type="dot", num_partitions=_partitions(rows))
