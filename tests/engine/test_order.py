@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 
 from tests.engine.scripted import Gate, Scripted, slow, wait_until
@@ -80,11 +81,11 @@ def test_a_backlog_of_equals_runs_in_full_batches(embedding_model: LoadedModel) 
     engine.close()
 
 
-def test_lanes_run_in_their_order_and_arrivals_within_one(embedding_model: LoadedModel) -> None:
+def test_lanes_run_in_their_order(embedding_model: LoadedModel) -> None:
     gate = Gate(20)
     model = Scripted(embedding_model, budget=40, at_step=gate)
     engine = Engine({"m": model})
-    slow(engine, 1e6)
+    slow(engine, 100)
     futures = [engine.submit("m", EmbedRequest(ids(20)))]
     gate.reached.wait(20)
     for tokens, lane in (
@@ -99,6 +100,43 @@ def test_lanes_run_in_their_order_and_arrivals_within_one(embedding_model: Loade
     for future in futures:
         future.result(20)
     assert model.starts == [(20,), (33,), (35,), (32,), (34,), (31,)]
+    engine.close()
+
+
+def test_a_query_passes_a_backlog_of_bulk_work(embedding_model: LoadedModel) -> None:
+    """A query comes at the third batch of many, and is too large a part of one to overtake it."""
+    model = Scripted(embedding_model, budget=40)
+    engine = Engine({"m": model})
+    futures: list[Future[Result]] = []
+
+    def at_the_third(tokens: int, step: int) -> None:
+        time.sleep(0.01)  # bulk work is owed a turn after nine times what its batch took
+        if step == 0 and len(model.starts) == 3 and not futures:
+            futures.append(queued(engine, 33))
+
+    model.at_step = at_the_third
+    slow(engine, 1000)
+    bulk = engine.submit("m", EmbedRequest(ids(40) * 6, lane=Lane.BULK))
+    bulk.result(20)
+    futures[0].result(20)
+    assert model.starts == [(40,), (40,), (40,), (33,), (40,), (40,), (40,)]
+    engine.close()
+
+
+def test_interactive_work_alone_overtakes(embedding_model: LoadedModel) -> None:
+    model = Scripted(embedding_model)
+    engine = Engine({"m": model})
+    futures: list[Future[Result]] = []
+
+    def when_the_long_one_runs(tokens: int, step: int) -> None:
+        if tokens == 400 and step == 0:
+            futures.extend([queued(engine, 11, Lane.BULK), queued(engine, 12)])
+
+    model.at_step = when_the_long_one_runs
+    engine.submit("m", EmbedRequest(ids(400), lane=Lane.BULK)).result(20)
+    for future in futures:
+        future.result(20)
+    assert model.events[:4] == [("start", (400,)), ("start", (12,)), ("end", (12,)), ("end", (400,))]
     engine.close()
 
 

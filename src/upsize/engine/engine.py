@@ -69,7 +69,7 @@ class Engine:
             if self._draining:
                 raise Unavailable("The engine is draining, or closed, and takes no new requests.")
             if self._inside >= self._limits.requests:
-                waiting = served.waiting_tokens
+                waiting = served.tokens
                 raise Overloaded(waiting, max(waiting / served.tokens_per_second, 1.0))
             self._inside += 1
         job = Job(request)
@@ -86,7 +86,7 @@ class Engine:
     def queue(self, name: str) -> tuple[int, int]:
         """(sequences, tokens) that wait for the model."""
         served = self._served[name]
-        return len(served.waiting), served.waiting_tokens
+        return served.sequences, served.tokens
 
     def tokens_per_second(self, name: str) -> float:
         """What the model does, measured on its last batches."""

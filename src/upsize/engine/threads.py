@@ -1,7 +1,8 @@
-"""All threads of the engine: a pool that tokenises, and one runner that runs batches.
+"""All threads of the engine: pools that tokenise, one a lane, and one runner that runs batches.
 
-The runner takes the earliest deadline of all models' queues, runs its batch step by step, and at each pause lets
-much smaller, more urgent work overtake. While a device works off what was launched, it prepares the next batch.
+The runner takes the earliest deadline of all models' queues in the first lane that waits, runs its batch step by step,
+and at each pause lets much smaller, more urgent work overtake. While a device works off what was launched, it prepares
+the next batch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import os
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ from typing import Protocol
 from upsize.compute import LoadedModel
 from upsize.engine.job import Job, QueuedSequence, suspicions
 from upsize.engine.nouns import Lane, Result
-from upsize.engine.schedule import deadline, next_batch, overtaking_budget
+from upsize.engine.queue import Queue
+from upsize.engine.schedule import deadline, lane_due, lane_order, overtaking_budget
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
 from upsize.model.heads import Vectors
 from upsize.model.suspicion import ADVICE
@@ -50,22 +51,35 @@ class Observer(Protocol):
 
 @dataclass
 class Served:
-    """A model in the engine with its queue. The queue is read and written under the runner's lock alone."""
+    """A model in the engine with its queues, one a lane. These are read and written under the runner's lock alone."""
 
     name: str
     model: LoadedModel
     tokens_per_second: float
-    waiting: list[QueuedSequence] = field(default_factory=list)
-    waiting_tokens: int = 0
-    """Tokens in the queue, kept as a running total: an admission must not cost more the longer the queue is."""
+    queues: dict[Lane, Queue] = field(default_factory=lambda: {lane: Queue() for lane in Lane})
     removed: bool = False
+
+    @property
+    def sequences(self) -> int:
+        """How many wait."""
+        return sum(map(len, self.queues.values()))
+
+    @property
+    def tokens(self) -> int:
+        """Of all sequences that wait."""
+        return sum(queue.tokens for queue in self.queues.values())
+
+    def clear(self) -> list[Job]:
+        """The jobs that waited, none of which does any more."""
+        return [job for queue in self.queues.values() for job in queue.clear()]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences of one model that run together."""
+    """Sequences of one model and lane that run together."""
 
     served: Served
+    lane: Lane
     sequences: Sequence[QueuedSequence]
 
     @cached_property
@@ -78,11 +92,6 @@ class Batch:
         """The earliest of its sequences."""
         return min(s.deadline for s in self.sequences)
 
-    @cached_property
-    def interactive(self) -> bool:
-        """Whether any of its sequences is in the lane that the others make way for."""
-        return any(s.job.request.lane is Lane.INTERACTIVE for s in self.sequences)
-
     @property
     def wanted(self) -> bool:
         """Whether anyone still waits for any of it."""
@@ -94,7 +103,10 @@ class Threads:
 
     def __init__(self, models: dict[str, Served], max_queued_tokens: int, observer: Observer | None) -> None:
         self._models, self._limit, self._observer = models, max_queued_tokens, observer
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="upsize-tokenize")
+        self._pools = {
+            lane: ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix=f"upsize-tokenize-{lane.name}")
+            for lane in Lane
+        }
         self._changed = threading.Condition()
         self._closed = False
         self._prepared: Batch | None = None
@@ -102,6 +114,8 @@ class Threads:
         """Who wants the machine for a moment, beside the engine."""
         self._asked = float("-inf")
         """When somebody asked last, or wanted the machine."""
+        self._ran = dict.fromkeys(Lane, float("-inf"))
+        """When each lane's last batch ended."""
         self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
@@ -129,9 +143,9 @@ class Threads:
         """One model less. Its batch under way is finished; what waits is answered with Unavailable."""
         with self._changed:
             served = self._models.pop(name)
-            waiting, served.waiting, served.waiting_tokens = served.waiting, [], 0
+            waiting = served.clear()
             served.removed = True
-        for job in {id(s.job): s.job for s in waiting}.values():
+        for job in waiting:
             job.fail(Unavailable(f"The model {name!r} is served no more."))
 
     def submit(self, served: Served, job: Job) -> Future[Result]:
@@ -141,7 +155,7 @@ class Threads:
         # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
         job.future.add_done_callback(lambda future: self._forget(served, future))
         try:
-            self._pool.submit(self._tokenize, served, job)
+            self._pools[job.request.lane].submit(self._tokenize, served, job)
         except RuntimeError:  # the pool is shut down
             job.fail(Unavailable("The engine is closed."))
         return job.future
@@ -151,13 +165,14 @@ class Threads:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._pool.shutdown(wait=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
         self._runner.join()
         for served in self._models.values():
-            for job in {id(s.job): s.job for s in served.waiting}.values():
+            for job in served.clear():
                 job.fail(Unavailable("The engine was closed before this request ran."))
 
-    # the tokenising pool
+    # the tokenising pools
 
     def _tokenize(self, served: Served, job: Job) -> None:
         if job.future.done():
@@ -188,7 +203,7 @@ class Threads:
             return
         tokens = job.tokens
         with self._changed:
-            queued = served.waiting_tokens
+            queued = served.tokens
             if self._closed:
                 raise Unavailable("The engine was closed before this request ran.")
             if served.removed:
@@ -197,18 +212,16 @@ class Threads:
                 return
             if queued and queued + tokens > self._limit:
                 raise Overloaded(queued, max(queued / served.tokens_per_second, 1.0))
-            due = deadline(job.arrival, job.request.lane, tokens, served.tokens_per_second)
-            place = bisect_right(served.waiting, due, key=lambda s: s.deadline)
-            served.waiting[place:place] = [QueuedSequence(job, i, e.ids, due) for i, e in enumerate(job.encoded)]
-            served.waiting_tokens += tokens
+            due = deadline(job.arrival, tokens, served.tokens_per_second)
+            served.queues[job.request.lane].put(job, due)
             self._changed.notify()
 
     def _forget(self, served: Served, future: Future[Result]) -> None:
         """Take a job off the queue whose client went away, or that failed in one of its sequences."""
         if future.cancelled() or future.exception() is not None:
             with self._changed:
-                served.waiting = [s for s in served.waiting if s.job.future is not future]
-                served.waiting_tokens = sum(s.tokens for s in served.waiting)
+                for queue in served.queues.values():
+                    queue.drop(future)
 
     # the runner
 
@@ -233,24 +246,22 @@ class Threads:
         return None
 
     def _take(self, budget: int | None = None, *, interactive: bool = False) -> Batch | None:
-        """Take a batch off the queue of the earliest deadline; with a budget, only what fits; of the interactive lane
-        alone, if asked. Needs the lock."""
-        queues = sorted((s for s in self._models.values() if s.waiting), key=lambda s: s.waiting[0].deadline)
-        for served in queues:
-            room = served.model.plan.budget if budget is None else budget
-            within: Sequence[int] = range(len(served.waiting))
-            if interactive:
-                within = [p for p in within if served.waiting[p].job.request.lane is Lane.INTERACTIVE]
-            places = [
-                within[p] for p in next_batch([served.waiting[p] for p in within], room, oversized=budget is None)
-            ]
-            if places:
-                chosen = [served.waiting[p] for p in places]
-                for place in reversed(places):
-                    del served.waiting[place]
-                served.waiting_tokens -= sum(s.tokens for s in chosen)
-                # Neighbours of equal length share one attention call.
-                return Batch(served, sorted(chosen, key=lambda s: s.tokens))
+        """Take the next batch off its queue; with a budget, only what fits; of the interactive lane alone, if asked.
+        Needs the lock."""
+        due, waiting, now = {}, {}, time.monotonic()
+        for lane in (Lane.INTERACTIVE,) if interactive else Lane:
+            found = [s for s in self._models.values() if s.queues[lane]]
+            if found:
+                waiting[lane] = sorted(found, key=lambda s: s.queues[lane].first.deadline)
+                first, queue = waiting[lane][0], waiting[lane][0].queues[lane]
+                seconds = min(queue.tokens, first.model.plan.budget) / first.tokens_per_second
+                due[lane] = lane_due(lane, max(queue.first.job.queued_at, self._ran[lane]), seconds)
+        for lane in lane_order(due, now):
+            for served in waiting[lane]:
+                room = served.model.plan.budget if budget is None else budget
+                if chosen := served.queues[lane].take(room, oversized=budget is None):
+                    # Neighbours of equal length share one attention call.
+                    return Batch(served, lane, sorted(chosen, key=lambda s: s.tokens))
         return None
 
     def _run(self, batch: Batch, may_be_overtaken: bool = True) -> None:
@@ -258,10 +269,10 @@ class Threads:
         served = batch.served
         steps = served.model.run([s.ids for s in batch.sequences])
         started, overtaken = time.monotonic(), 0.0
-        yields = may_be_overtaken and not batch.interactive
+        bulk = batch.lane is not Lane.INTERACTIVE
         try:
             while True:
-                served.model.spare_a_core(not batch.interactive and time.monotonic() - self._asked < ASKED)
+                served.model.spare_a_core(bulk and time.monotonic() - self._asked < ASKED)
                 try:
                     launched = next(steps)
                 except StopIteration as finished:
@@ -272,7 +283,7 @@ class Threads:
                     return
                 if may_be_overtaken:
                     overtaken += self._let_overtake(batch, time.monotonic() - started - overtaken, overtaken)
-                    if yields and self._quiet:
+                    if bulk and self._quiet:
                         overtaken += self._stand_aside()
                     if launched and self._prepared is None:
                         with self._changed:
@@ -297,14 +308,17 @@ class Threads:
                 job.succeed(batch.served.model)
 
     def _let_overtake(self, batch: Batch, computed: float, overtaken: float) -> float:
-        """At a pause of `batch`, run one much smaller batch that is due; seconds spent on it."""
+        """At a pause of `batch`, run one much smaller batch that is due; seconds spent on it.
+
+        Of the interactive lane alone, for what overtakes cannot be overtaken itself.
+        """
         with self._changed:
-            heads = [s.waiting[0].deadline for s in self._models.values() if s.waiting]
+            heads = [q.first.deadline for s in self._models.values() if (q := s.queues[Lane.INTERACTIVE])]
             if not heads:
                 return 0.0
-            ahead = min(heads) < batch.deadline
-            room = overtaking_budget(batch.tokens, batch.served.model.plan.budget, ahead, computed, overtaken)
-            urgent = self._take(room) if room else None
+            earlier, whole = min(heads) < batch.deadline, batch.served.model.plan.budget
+            room = overtaking_budget(batch.tokens, batch.lane, whole, earlier, computed, overtaken)
+            urgent = self._take(room, interactive=True) if room else None
         if urgent is None:
             return 0.0
         started = time.monotonic()
@@ -338,9 +352,10 @@ class Threads:
         half = len(batch.sequences) // 2
         for part in (batch.sequences[:half], batch.sequences[half:]):
             if alive := [s for s in part if not s.job.future.done()]:
-                self._run(Batch(batch.served, alive), may_be_overtaken)
+                self._run(Batch(batch.served, batch.lane, alive), may_be_overtaken)
 
     def _account(self, batch: Batch, seconds: float) -> None:
+        self._ran[batch.lane] = time.monotonic()
         served, rate = batch.served, batch.tokens / max(seconds, 1e-6)
         served.tokens_per_second = RATE_MEMORY * served.tokens_per_second + (1 - RATE_MEMORY) * rate
         if self._observer is not None:

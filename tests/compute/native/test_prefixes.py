@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upsize.compute.native.prefixes import LONGEST, SHORTEST, Plan, Prefix, Prefixes
+from upsize.compute.native.prefixes import KEPT, LONGEST, SHORTEST, Plan, Prefix, Prefixes
 
 A, B, C = np.arange(20), np.arange(100, 130), np.arange(200, 203)
 
@@ -67,3 +67,24 @@ def test_no_memory_no_prefixes() -> None:
     prefixes = Prefixes(0, 100)
     for _ in range(3):
         assert [(p.shared, p.keep) for p in prefixes.plan([joined(A, B)])] == [(0, 0)]
+
+
+def test_only_so_many_are_kept_and_what_is_used_stays() -> None:
+    prefixes = Prefixes(1 << 30, 100)
+    used = joined(A, B)
+    prefixes.add([Prefix(used, ())])
+    for i in range(2 * KEPT):
+        prefixes.add([Prefix(joined(B + i * 1000), ())])
+        assert prefixes.plan([used])[0].shared == len(used) - 1
+    first, last = prefixes.plan([joined(B), joined(B + (2 * KEPT - 1) * 1000)])
+    assert first.shared == 0
+    assert last.shared == len(B) - 1
+
+
+def test_the_longest_of_several_beginnings_is_taken() -> None:
+    prefixes = Prefixes(1 << 20, 100)
+    prefixes.add(Prefix(ids, ()) for ids in (A, joined(A, B), joined(A, C)))
+    (plan,) = prefixes.plan([joined(A, B, C)])
+    assert plan.shared == len(A) + len(B)
+    assert plan.prefix is not None
+    assert plan.prefix.ids.tolist() == joined(A, B).tolist()

@@ -7,7 +7,7 @@ is not computed again. What was used longest ago is forgotten first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -20,6 +20,8 @@ SHORTEST = 8
 LONGEST = 512
 RECENT = 32
 """Texts whose beginnings are compared with a new one's."""
+KEPT = 128
+"""Prefixes, at most: a small model's fit by the thousand, and looking through them would take longer than computing."""
 
 Ids = NDArray[np.integer]
 
@@ -44,12 +46,16 @@ class Plan:
 
 
 class Prefixes:
-    """The prefixes kept, at most `limit` bytes of them. `token_bytes`: of one token's keys and values in all layers."""
+    """What is kept: KEPT prefixes of `limit` bytes, at most. `token_bytes`: a token's keys and values in all layers."""
 
     def __init__(self, limit: int, token_bytes: int) -> None:
         self._longest = min(LONGEST, limit // token_bytes)
         self._limit, self._token_bytes = limit, token_bytes
         self._kept: OrderedDict[bytes, Prefix] = OrderedDict()
+        """All tokens of a prefix → it; what was used longest ago first."""
+        self._starts: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        """The first SHORTEST tokens → the keys in `_kept` of those that begin with them."""
+        self._tokens = 0
         self._recent = np.full((RECENT, max(self._longest, 1)), -1, np.int32)
         self._next = 0
 
@@ -79,15 +85,28 @@ class Prefixes:
         for prefix in prefixes:
             if not all(_finite(array) for layer in prefix.layers for array in layer):
                 continue
-            self._kept[prefix.ids.astype(np.int32).tobytes()] = prefix
-            while sum(len(p.ids) for p in self._kept.values()) * self._token_bytes > self._limit:
-                self._kept.popitem(last=False)
+            name = prefix.ids.astype(np.int32).tobytes()
+            if name not in self._kept:
+                self._starts[_start(name)].add(name)
+                self._tokens += len(prefix.ids)
+            self._kept[name] = prefix
+            while len(self._kept) > KEPT or self._tokens * self._token_bytes > self._limit:
+                self._forget()
+
+    def _forget(self) -> None:
+        """What was used longest ago."""
+        name, prefix = self._kept.popitem(last=False)
+        same = self._starts[_start(name)]
+        same.remove(name)
+        if not same:
+            del self._starts[_start(name)]
+        self._tokens -= len(prefix.ids)
 
     def _find(self, head: NDArray[np.int32]) -> tuple[Prefix | None, int]:
         """The prefix kept that has most of `head`, and how much."""
         best, shared = None, SHORTEST - 1
-        for name, prefix in self._kept.items():
-            length = _common(prefix.ids, head)
+        for name in self._starts.get(_start(head.tobytes()), ()):
+            length = _common(self._kept[name].ids, head)
             if length > shared:
                 best, shared = name, length
         if best is None:
@@ -105,6 +124,11 @@ class Prefixes:
         self._recent[self._next, : len(head)] = head
         self._next = (self._next + 1) % RECENT
         return length
+
+
+def _start(name: bytes) -> bytes:
+    """Of its first SHORTEST tokens, int32 each; no prefix that is kept has fewer."""
+    return name[: 4 * SHORTEST]
 
 
 def _finite(bits: NDArray[np.uint16]) -> bool:
