@@ -72,6 +72,14 @@ def test_the_model_that_is_served_is_used_and_not_loaded_again(client: httpx.Cli
     assert index
 
 
+def test_metrics_tell_how_far_each_generation_is(client: httpx.Client, index: str) -> None:
+    name, path = index.rsplit("/", 1)[1], demo.folder("demo-xs")
+    page = client.get("/metrics").text.splitlines()
+    assert f'upsize_index_documents{{index="{name}"}} 6.0' in page
+    assert f'upsize_index_missing{{generation="g1",index="{name}",model="{path}"}} 0.0' in page
+    assert f'upsize_index_active{{generation="g1",index="{name}",model="{path}"}} 1.0' in page
+
+
 def test_explain_says_which_rungs_answered_and_how_long_each_took(client: httpx.Client, index: str) -> None:
     body = {"query": "recipe for onion soup", "explain": True, "rerank": {"model": "demo-rerank", "depth": 3}, "k": 3}
     told = post(client, f"{index}/search", body)

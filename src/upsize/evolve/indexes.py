@@ -45,6 +45,10 @@ class Indexes:
         """Of those that are there."""
         return sorted(p.parent.name for p in self.folder.glob(f"[A-Za-z]*/{FILE}"))
 
+    def opened(self) -> list[Index]:
+        """Those that are open now."""
+        return list(self._open.values())
+
     def get(self, name: str) -> Index:
         """The index; UnknownIndex, or what opening it raises."""
         index = self._open.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
@@ -40,7 +41,8 @@ def create_app(
         return HTMLResponse(PAGE)
 
     async def metrics(_: Request) -> Response:
-        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4")
+        page = await asyncio.to_thread(service.metrics.page)  # it counts the documents of large indexes
+        return Response(page, media_type="text/plain; version=0.0.4")
 
     routes: list[Route | Mount] = [
         Route(path, endpoint(service, operation), methods=[operation.method])

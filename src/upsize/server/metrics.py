@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sqlite3 import Error
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Result
+from upsize.evolve import Indexes
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -61,9 +63,10 @@ class Metrics:
         """A request looked wrong."""
         self._suspicious.labels(model, kind).inc()
 
-    def watch(self, engine: Engine, models: Mapping[str, LoadedModel]) -> None:
-        """Read the engine's queues and rates at every scrape."""
+    def watch(self, engine: Engine, models: Mapping[str, LoadedModel], indexes: Indexes) -> None:
+        """Read the engine's queues and rates, and what the indexes hold, at every scrape."""
         self.registry.register(_Queues(engine, models))
+        self.registry.register(_Held(indexes))
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
@@ -91,3 +94,27 @@ class _Queues(Collector):
             rate.add_metric([name], self._engine.tokens_per_second(name))
             info.add_metric([name, model.checkpoint.kind, model.plan.precision, model.fingerprint.id], 1)
         return sequences, tokens, rate, info
+
+
+class _Held(Collector):
+    """Gauges of the indexes that are open."""
+
+    def __init__(self, indexes: Indexes) -> None:
+        self._indexes = indexes
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One family a gauge."""
+        documents = GaugeMetricFamily("upsize_index_documents", "Documents of an index.", labels=["index"])
+        of_generation = ["index", "generation", "model"]
+        missing = GaugeMetricFamily("upsize_index_missing", "Documents that a generation lacks.", labels=of_generation)
+        active = GaugeMetricFamily("upsize_index_active", "1 for the generation that answers.", labels=of_generation)
+        for index in self._indexes.opened():
+            try:
+                documents.add_metric([index.name], index.documents.count())
+                for generation in index.state.generations:
+                    labels = [index.name, generation.id, generation.model]
+                    missing.add_metric(labels, index.documents.missing_count(generation.id))
+                    active.add_metric(labels, generation.id == index.state.active)
+            except Error:  # it was closed or dropped meanwhile
+                continue
+        return documents, missing, active

@@ -70,7 +70,7 @@ class Service:
         served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
         self._indexes = Indexes(self.indexes_folder, Models(self._engine, served), background=self.fills)
         self.models = models
-        self.metrics.watch(self._engine, {m.name: m.loaded for m in models})
+        self.metrics.watch(self._engine, {m.name: m.loaded for m in models}, self._indexes)
         if self.state == "starting":
             self.state = "ok"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from upsize.errors import InvalidInput, MissingExtra
 from upsize.store.base import Store
 
 LANCEDB = "lancedb"
+QDRANT_KEY = "QDRANT_API_KEY"
+"""Of the environment, so that no key is written into an index's state."""
 
 
 def open_store(address: str, folder: Path) -> Store:
@@ -21,7 +24,8 @@ def open_store(address: str, folder: Path) -> Store:
     if address.startswith(("postgresql://", "postgres://")):
         return _postgres(address)
     if address == "qdrant" or address.startswith(("http://", "https://")):
-        return _qdrant({"path": str(folder)} if address == "qdrant" else {"url": address})
+        key = os.environ.get(QDRANT_KEY)
+        return _qdrant({"path": str(folder)} if address == "qdrant" else {"url": address, "api_key": key})
     raise InvalidInput(
         f"The store {address!r} is not known: use lancedb, postgresql://user@host/database, qdrant, or the http:// "
         "address of a Qdrant server.",
