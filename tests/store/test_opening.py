@@ -28,8 +28,9 @@ def test_a_qdrant_server_gets_the_key_of_the_environment(tmp_path: Path, monkeyp
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         store = open_store(f"http://127.0.0.1:{server.server_port}", tmp_path)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="QDRANT_API_KEY"):
             store.create(Table("upsize_docs_g1", 4, None))
+        store.close()
         server.shutdown()
     assert set(keys) == {"a key"}
 

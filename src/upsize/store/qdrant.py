@@ -40,7 +40,9 @@ class QdrantStore:
         self._where = f"{told.hostname or ''}{told.path}"  # without what the address may hold of a password
         # The local mode is one SQLite connection, and not made for several threads.
         self._one = threading.RLock()
-        more = {"force_disable_check_same_thread": True} if self._local else {"timeout": TIMEOUT}
+        # A server that is away is told by the first request, not by a warning of the client's.
+        server = {"timeout": TIMEOUT, "check_compatibility": False}
+        more = {"force_disable_check_same_thread": True} if self._local else server
         self._client = QdrantClient(**where, **more)
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
@@ -160,7 +162,14 @@ class QdrantStore:
             return work()
         except ResponseHandlingException as error:
             raise StoreUnavailable(f"Qdrant ({self._where})", str(error)) from error
-        except (UnexpectedResponse, ApiException, ValueError) as error:
+        except UnexpectedResponse as error:
+            code = error.status_code or 0
+            if code in (401, 403):
+                told = f"it wants another key than QDRANT_API_KEY in the environment ({code})"
+                raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
+            kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged
+            raise kind(f"Qdrant ({self._where})", str(error)) from error
+        except (ApiException, ValueError) as error:
             raise StoreDamaged(f"Qdrant ({self._where})", str(error)) from error
 
 
