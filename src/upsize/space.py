@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from upsize.errors import FingerprintMismatch
 
@@ -37,9 +37,10 @@ class Fingerprint:
         """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
+    @lru_cache(maxsize=1024)  # noqa: B019 (a few values of a few models; with each goes its id)
     def at(self, dimension: int) -> Fingerprint:
         """The same space cut to its first `dimension` values and normalised again."""
-        return replace(self, dimension=dimension)
+        return self if dimension == self.dimension else replace(self, dimension=dimension)
 
     def require(self, other: Fingerprint) -> None:
         """Raise FingerprintMismatch, naming both and what differs, unless `other` is the same space."""

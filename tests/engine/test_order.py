@@ -59,6 +59,19 @@ def test_a_text_of_another_model_overtakes_too(embedding_model: LoadedModel) -> 
     engine.close()
 
 
+def test_a_short_text_is_in_the_queue_when_submit_returns(embedding_model: LoadedModel) -> None:
+    gate = Gate(100)
+    engine = Engine({"m": Scripted(embedding_model, at_step=gate)})
+    futures = [engine.submit("m", EmbedRequest(ids(100)))]
+    gate.reached.wait(20)
+    futures += [engine.submit("m", EmbedRequest(["a few words"] * count)) for count in (1, 3)]
+    assert engine.queue("m")[0] == 4
+    gate.open.set()
+    for future in futures:
+        future.result(20)
+    engine.close()
+
+
 def test_what_is_not_much_smaller_waits(embedding_model: LoadedModel) -> None:
     gate = Gate(100)
     model = Scripted(embedding_model, at_step=gate)

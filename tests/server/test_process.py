@@ -98,10 +98,12 @@ def test_a_signal_that_is_passed_on_twice_counts_once(embedder_folder: Path, tmp
 def test_start_says_what_was_derived(embedder_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with process(log, f"one={embedder_folder}", f"two={reranker_folder}", "--enable-metrics", "--tp-size", "2") as (
-        _,
+        server,
         base,
     ):
         assert [m["id"] for m in httpx.get(f"{base}/v1/models").json()["data"]] == ["one", "two"]
+        maps = Path(f"/proc/{server.pid}/maps")
+        assert not maps.exists() or "/uvloop/" in maps.read_text(), "the loop that takes half the time is not used"
     text = log.read_text()
     for words in ("Embedding model loaded successfully: one", "Reranker model loaded successfully: two", "fingerprint"):
         assert words in text

@@ -138,6 +138,15 @@ def encode(model: LoadedModel, request: Request) -> list[Encoded]:
     )
 
 
+def characters(request: Request) -> int:
+    """Of all its texts, the instruction's included for each; an id counts as one."""
+    if isinstance(request, EmbedRequest):
+        texts, each = request.inputs, 0
+    else:
+        texts, each = request.documents, len(request.query)
+    return sum(map(len, texts)) + len(texts) * (each + len(request.instruction or ""))
+
+
 def suspicions(model: LoadedModel, request: Request) -> Iterator[str]:
     """What looks wrong with a request that will succeed all the same (kinds of `model.suspicion`)."""
     if isinstance(request, EmbedRequest):

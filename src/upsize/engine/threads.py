@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Protocol
 
 from upsize.compute import LoadedModel
-from upsize.engine.job import Job, QueuedSequence, suspicions
+from upsize.engine.job import Job, QueuedSequence, characters, suspicions
 from upsize.engine.nouns import Lane, Result
 from upsize.engine.queue import Queue
 from upsize.engine.schedule import deadline, lane_due, lane_order, overtaking_budget
@@ -33,6 +33,8 @@ ASIDE = 0.1
 """Seconds that bulk work waits at one pause for those who want the machine: it goes slower, and never stands still."""
 ASKED = 0.5
 """Seconds after somebody asked, in which bulk work leaves one core to whoever asks next, and to the answer's way."""
+AT_ONCE = 1000
+"""Characters that whoever submits them tokenises: it takes less time than to wake a thread for it."""
 LOOK = 0.005
 """Seconds between looks for urgent work meanwhile; what comes into the queue ends the wait earlier."""
 RATE_MEMORY = 0.8
@@ -154,6 +156,9 @@ class Threads:
             self._asked = time.monotonic()
         # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
         job.future.add_done_callback(lambda future: self._forget(served, future))
+        if characters(job.request) <= AT_ONCE:
+            self._tokenize(served, job)
+            return job.future
         try:
             self._pools[job.request.lane].submit(self._tokenize, served, job)
         except RuntimeError:  # the pool is shut down

@@ -91,7 +91,17 @@ def serve(service: Service, address: Address, load: Callable[[], tuple[ServedMod
     """
     sys.setswitchinterval(SWITCH)
     with bind(address) as listener:
-        asyncio.run(_serve(service, address, listener, load))
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(_serve(service, address, listener, load))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, which takes half the time for a request, where there is one for the system."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 async def _serve(
