@@ -90,9 +90,8 @@ def serve(service: Service, address: Address, load: Callable[[], tuple[ServedMod
     `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised.
     """
     sys.setswitchinterval(SWITCH)
-    with bind(address) as listener:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(service, address, listener, load))
+    with bind(address) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(_serve(service, address, listener, load))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
