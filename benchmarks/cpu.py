@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -264,9 +265,15 @@ def _peers(model: str, work: Path, peers: Path, scripts: Path) -> list[dict[str,
     """Each peer whose environment is there, one after another, on the same ids."""
     lines = []
     for script in sorted(scripts.glob("*_*.py")):
-        python = peers / script.stem.split("_")[0] / "bin" / "python"
-        if python.exists():
-            done = subprocess.run([python, script, model, work], capture_output=True, text=True, cwd=scripts)
+        peer = script.stem.split("_")[0]
+        python = peers / peer / "bin" / "python"
+        for weights in ("int8", "bf16") if peer == "openvino" else (None,):
+            if not python.exists():
+                continue
+            environment = os.environ | ({"WEIGHTS": weights} if weights else {})
+            done = subprocess.run(
+                [python, script, model, work], capture_output=True, text=True, cwd=scripts, env=environment
+            )
             if done.returncode:
                 lines.append({"peer": script.stem, "failed": done.stderr.splitlines()[-1:]})
             lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -14,6 +14,7 @@ from tests.checkpoints import Layout
 from tests.networks import finish, last_states, network, random_sequences
 from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import NativeQwen3
+from upsize.compute.native.network import slab_of
 from upsize.compute.native.packing import packed_arrays, token_vectors
 from upsize.model import open_checkpoint
 from upsize.model.heads import Vectors
@@ -123,3 +124,8 @@ def test_a_text_that_is_not_finite_spoils_no_other(built: ctypes.CDLL, checkpoin
         found = states(net, [bad, good, bad, good])
         assert not np.isfinite(found[[0, 2]]).any()
         np.testing.assert_array_equal(found[[1, 3]], np.repeat(alone, 2, 0))
+
+
+@pytest.mark.parametrize(("layers", "rows"), [(2, 128), (4, 128), (10, 256), (28, 512), (36, 512)])
+def test_a_deep_network_has_larger_slabs(layers: int, rows: int) -> None:
+    assert slab_of(layers) == rows

@@ -24,11 +24,18 @@ from upsize.compute.native.prefixes import Prefix, Prefixes
 from upsize.compute.native.rows import Rows
 from upsize.model.config import ModelConfig
 
-SLAB = 128
+SLABS = 128, 512
+"""Rows of a slab, at least and at most."""
 REMEMBERED = 48 << 20
 """Bytes of keys and values that are kept of shared beginnings: of the 0.6B, 430 tokens."""
 
 Floats = NDArray[np.float32]
+
+
+def slab_of(layers: int) -> int:
+    """Rows of a slab, so that a batch pauses about as often as a short query of 27 tokens would take in all layers."""
+    fewest, most = SLABS
+    return min(max(27 * layers // fewest * fewest, fewest), most)
 
 
 class NativeQwen3:
@@ -41,7 +48,7 @@ class NativeQwen3:
         embedding: NDArray[np.generic],
         precision: str,
         threads: int,
-        slab: int = SLAB,
+        slab: int | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
         """`embedding` is float32, float16, or uint16: the bits of bfloat16. `remembered` bytes of prefixes are kept."""
@@ -49,7 +56,7 @@ class NativeQwen3:
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
         library.upsize_threads(threads)
-        self.config, self.slab, self.int8 = config, slab, precision == "int8"
+        self.config, self.slab, self.int8 = config, slab or slab_of(config.layers), precision == "int8"
         self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
         self._layers = [self._layer(index) for index in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
