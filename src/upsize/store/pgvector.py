@@ -226,7 +226,7 @@ class PgvectorStore:
         self._connections.clear()
 
     def _one(self, ask: sql.Composed) -> Any:
-        row = self._run(lambda c: c.execute(ask).fetchone())
+        row = self._run(lambda c: c.execute(ask).fetchone(), patience=BRIEFLY)
         assert row is not None
         return row[0]
 
