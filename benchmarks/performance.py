@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS
+from benchmarks.cpu import QUERY
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 HEAD = """# Performance on a CPU
@@ -28,7 +29,7 @@ ROWS = (
     ("the same, remembering the instruction", "queries_remembering", "tokens_per_second"),
     ("passages, tokens/s", "passages", "tokens_per_second"),
     ("of the limit", "passages", "of_limit"),
-    ("one query, p50 in ms", "one_query", "p50_ms"),
+    ("one query of {query_tokens} tokens, p50 in ms", "one_query", "p50_ms"),
     ("the same, remembering the instruction", "one_query_remembering", "p50_ms"),
     ("pairs that share 80 tokens of 280, tokens/s", "pairs", "tokens_per_second"),
     ("the same, remembering them", "pairs_remembering", "tokens_per_second"),
@@ -61,19 +62,44 @@ def _speed(result: Result) -> str:
     dtypes = list(result["ours"])
     threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
     limit = result["limit"]
+    tokens = {"query_tokens": result["ours"][dtypes[0]]["one_query"]["tokens"]}
+
+    def cells(group: str, figure: str) -> list[str]:
+        return [_cell(result["ours"][dtype], group, figure) for dtype in dtypes]
+
     lines = [
         f"## {result['model']}, {threads}",
         "",
         f"Clock: {result['clock']}; medians of {result['n']}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
         f"{limit['bfloat16']:.0f} GFLOP/s. {_conditions(result)}",
         "",
-        *_table(["", *dtypes], ([label, *(_cell(result["ours"][d], g, f) for d in dtypes)] for label, g, f in ROWS)),
+        *_table(
+            ["", *dtypes],
+            ([label.format(**tokens), *(_cell(result["ours"][d], g, f) for d in dtypes)] for label, g, f in ROWS),
+        ),
         "",
     ]
-    if peers := result.get("peers"):
-        lines += ["Peers on the same ids, as they print themselves:", ""]
-        lines += ["```json", *(json.dumps(line) for line in peers), "```", ""]
+    if result.get("peers"):
+        lines += ["Beside peers on the same ids, each at the best of its batch sizes:", "", *_beside(result), ""]
     return "\n".join(lines)
+
+
+def _beside(result: Result) -> list[str]:
+    """Ours and the peers', a line each; the one query only where all had as many tokens."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for dtype, ours in result["ours"].items():
+        figures = {name: ours[name]["tokens_per_second"] for name in ("queries", "passages")}
+        rows["upsize", dtype] = figures | {
+            f"one query of {ours['one_query']['tokens']} tokens": ours["one_query"]["p50_ms"]
+        }
+    for line in result["peers"]:
+        if "failed" not in line:
+            figure = line.get("tokens_per_s", line.get("p50_ms"))
+            rows.setdefault((line["peer"], line["precision"]), {})[line["workload"]] = figure
+    columns = ["queries", "passages", f"one query of {QUERY} tokens"]
+    head = ["", "precision", "queries, tokens/s", "passages, tokens/s", f"one query of {QUERY} tokens, ms"]
+    cells = ([f"{row[c]:,.0f}" if c in row else "–" for c in columns] for row in rows.values())
+    return _table(head, ([*key, *cell] for key, cell in zip(rows, cells, strict=True)))
 
 
 def _cell(figures: Result, group: str, figure: str) -> str:
