@@ -108,4 +108,4 @@ def test_log_odds_of_a_sequence_classification_conversion(
 
 def test_every_embedder_layout_of_the_same_tensors_has_one_digest(checkpoint_folder: Folder) -> None:
     same = [layout for layout in EMBEDDERS.values() if layout.dtype == "float32"]
-    assert len({open_checkpoint(checkpoint_folder(layout)).weights.digest() for layout in same}) == 1
+    assert len({open_checkpoint(checkpoint_folder(layout)).weights.digest for layout in same}) == 1

@@ -44,12 +44,12 @@ def test_bytes_are_those_on_disk(checkpoint_folder: Folder) -> None:
 
 def test_the_digest_is_blind_to_files_and_prefixes(checkpoint_folder: Folder) -> None:
     layouts = [Layout(), Layout(sharded=True), Layout(prefixed=True), Layout(kind="reranker"), Layout(tied=False)]
-    assert len({weights(checkpoint_folder(layout)).digest() for layout in layouts}) == 1
+    assert len({weights(checkpoint_folder(layout)).digest for layout in layouts}) == 1
 
 
 def test_the_digest_sees_other_values_types_and_heads(checkpoint_folder: Folder) -> None:
     layouts = [Layout(), Layout(seed=1), Layout(dtype="bfloat16"), Layout(kind="reranker", score_head=True)]
-    assert len({weights(checkpoint_folder(layout)).digest() for layout in layouts}) == 4
+    assert len({weights(checkpoint_folder(layout)).digest for layout in layouts}) == 4
 
 
 @pytest.mark.parametrize("name", ["norm.weight", "layers.2.mlp.down_proj.weight", "embed_tokens.weight"])
@@ -58,7 +58,7 @@ def test_the_digest_sees_a_tensor_that_was_trained_on(embedder_folder: Path, tmp
     path = folder / "model.safetensors"
     tensors = {n: t.clone() for n, t in load_file(path).items()}
     save_file(tensors | {name: tensors[name] * 1.001}, path)
-    assert weights(folder).digest() != weights(embedder_folder).digest()
+    assert weights(folder).digest != weights(embedder_folder).digest
 
 
 MEASURE = """

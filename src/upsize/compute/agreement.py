@@ -49,7 +49,7 @@ Floats = NDArray[np.float32]
 
 def agreement(checkpoint: Checkpoint, int8: native.NativeQwen3, native_bfloat16: bool) -> float:
     """Centred cosine of the worst text, from the file beside the packed form or measured now."""
-    path = native.packed_file(checkpoint.weights.digest(), "int8").with_suffix(".agreement.json")
+    path = native.packed_file(checkpoint.weights.digest, "int8").with_suffix(".agreement.json")
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["centred_cosine"])
     except (OSError, ValueError, KeyError, TypeError):

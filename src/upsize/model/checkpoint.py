@@ -41,7 +41,7 @@ class Checkpoint:
         """The space of this checkpoint's full-size vectors."""
         embedding = self.kind == "embedding"
         return Fingerprint(
-            weights=self.weights.digest(),
+            weights=self.weights.digest,
             tokenizer=self.tokenizer.digest,
             pooling="last-token" if embedding else "yes-no",
             prompts=self.prompts.digest(),

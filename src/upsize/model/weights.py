@@ -9,8 +9,9 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +103,20 @@ class Weights:
         """Numbers in all of them."""
         return sum(torch.Size(t.shape).numel() for t in self.tensors.values())
 
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of names, shapes, types and up to 4 windows of 4 KiB of each tensor.
 
         Sampled, because hashing 16 GB takes a minute; training or merging changes every matrix, so samples tell.
         """
         total = hashlib.sha256()
-        for name in sorted(self.tensors):
-            stored = self.tensors[name]
-            total.update(f"{name} {stored.shape} {stored.dtype}".encode())
-            flat = self.load(name).view(torch.uint8).reshape(-1)
-            starts = sorted({int(k * max(len(flat) - 4096, 0) / 3) for k in range(4)})
-            for start in starts:
-                total.update(flat[start : start + 4096].numpy().tobytes())
+        with ExitStack() as stack:
+            files = {path: stack.enter_context(opened(path)) for path in {t.file for t in self.tensors.values()}}
+            for name, stored in sorted(self.tensors.items()):
+                total.update(f"{name} {stored.shape} {stored.dtype}".encode())
+                flat = files[stored.file].get_tensor(stored.stored_name).view(torch.uint8).reshape(-1)
+                for start in sorted({int(k * max(len(flat) - 4096, 0) / 3) for k in range(4)}):
+                    total.update(flat[start : start + 4096].numpy())
         return total.hexdigest()[:16]
 
 

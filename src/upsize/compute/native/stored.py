@@ -39,7 +39,7 @@ def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> Native
     `threads` is for the whole process: its networks share the threads.
     """
     config, load = checkpoint.config, checkpoint.weights.load
-    path = packed_file(checkpoint.weights.digest(), precision)
+    path = packed_file(checkpoint.weights.digest, precision)
     arrays = stored_arrays(path, lambda: packed_arrays(config, load, precision))
     return NativeQwen3(config, arrays, token_vectors(load), precision, threads)
 
