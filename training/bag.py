@@ -38,7 +38,7 @@ def train(
         pairs: queries and passages, for contrast.
         vectors: the teacher's vectors (rows, dimension), in the student's space.
         start: initial vectors (vocabulary, dimension).
-        dimensions: where the losses cut.
+        dimensions: where the contrast cuts.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def train(
         else:
             drawn = distil.draw(rng, BATCH)
             targets = torch.from_numpy(vectors[distil.targets[drawn]].astype(np.float32))
-            loss = distil_loss(bag(*distil.texts.bags(drawn)), targets, dimensions)
+            loss = distil_loss(bag(*distil.texts.bags(drawn)), targets)
             sums["distil"].append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -87,7 +87,7 @@ def learned(
         pairs: queries and passages.
         vectors: the teacher's vectors in the student's space (rows, dimension).
         space: the student's space in the teacher's (384, dimension).
-        cuts: where the losses cut.
+        cuts: where the contrast cuts.
     """
     path = file_of(out, name)
     if not path.exists():

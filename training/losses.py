@@ -7,32 +7,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TEMPERATURE = 0.05
-CUT_WEIGHT = 1.0
-"""Of the cut vectors' share in distillation, all cuts together, against that of the whole vectors."""
 
 
-def distil_loss(states: Tensor, targets: Tensor, dimensions: Sequence[int]) -> Tensor:
+def distil_loss(states: Tensor, targets: Tensor) -> Tensor:
     """1 − cosine to the teacher; each text against the teacher's batch; each text against the student's own batch.
 
     The last two hold a text's similarities to all others against the teacher's, so near-equal texts are no negatives.
-    The last is taken at every dimension: a cut vector must give the similarities that the teacher's whole one gives.
+    The targets are turned so that their leading dimensions say most: no cut is needed here.
 
     Args:
         states: (batch, hidden), the student's.
         targets: (batch, hidden), the teacher's, in the student's space.
-        dimensions: where to cut.
     """
     ours, theirs = F.normalize(states, dim=1), F.normalize(targets, dim=1)
     wanted = theirs @ theirs.T / TEMPERATURE
     across = F.cross_entropy(ours @ theirs.T / TEMPERATURE, F.softmax(wanted, dim=1))
     itself = torch.eye(len(ours), dtype=torch.bool)
-    others = F.log_softmax(wanted.masked_fill(itself, -1e4), dim=1)
-    within = states.new_zeros(())
-    for dimension in sorted({*dimensions, states.shape[1]}):
-        cut = F.normalize(states[:, :dimension], dim=1)
-        own = F.log_softmax((cut @ cut.T / TEMPERATURE).masked_fill(itself, -1e4), dim=1)
-        weight = 1.0 if dimension == states.shape[1] else CUT_WEIGHT / max(len(dimensions) - 1, 1)
-        within = within + weight * F.kl_div(own, others, reduction="batchmean", log_target=True)
+    own = F.log_softmax((ours @ ours.T / TEMPERATURE).masked_fill(itself, -1e4), dim=1)
+    within = F.kl_div(
+        own, F.log_softmax(wanted.masked_fill(itself, -1e4), dim=1), reduction="batchmean", log_target=True
+    )
     return 4 * (1 - (ours * theirs).sum(1)).mean() + across + within
 
 

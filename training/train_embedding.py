@@ -24,7 +24,7 @@ class Recipe:
     """How to train."""
 
     size: str
-    dimensions: tuple[int, ...]  # matryoshka: the losses are taken at each of these
+    dimensions: tuple[int, ...]  # matryoshka: the contrast is taken at each of these
     learning_rate: float
     distil_tokens: int = 4000  # padded tokens of a distillation batch
     pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
@@ -105,7 +105,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         out: folder with the rows and teacher vectors of the earlier stages.
         folder: where the finished model goes.
         recipe: how to train.
-        minutes: how long; the learning rate falls over this time, however many steps it holds.
+        minutes: how long, of one core; the learning rate falls over this time, however many steps it holds.
     """
     torch.set_num_threads(recipe.threads)
     data = Data(out, recipe.size)
@@ -127,9 +127,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
     texts = iter(DistilStream(data.distil, data.vectors, recipe.distil_tokens, recipe.seed + step))
     asked = iter(PairStream(data.pairs, data.distil, negatives, recipe.pair_tokens, recipe.seed + 1 + step))
     losses: dict[str, list[float]] = {"distil": [], "pair": []}
-    began = last_report = last_save = time.monotonic()
+    began = last_report = last_save = time.process_time()  # the core's time: other work beside it takes no steps away
     before, tokens = spent, 0
-    while (progress := (spent := before + time.monotonic() - began) / (60 * minutes)) < 1:
+    while (progress := (spent := before + time.process_time() - began) / (60 * minutes)) < 1:
         falling = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min((step + 1) / recipe.warmup, falling)
@@ -142,7 +142,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
             tokens += pair.query_ids.numel() + pair.passage_ids.numel()
         else:
             text = next(texts)
-            loss = distil_loss(forward(text.ids, text.last)[:, 0], text.targets, recipe.dimensions)
+            loss = distil_loss(forward(text.ids, text.last)[:, 0], text.targets)
             losses["distil"].append(loss.item())
             tokens += text.ids.numel()
         loss.backward()
@@ -150,7 +150,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         optimizer.step()
         optimizer.zero_grad()
         step += 1
-        now = time.monotonic()
+        now = time.process_time()
         if now - last_report > 60:
             means = {name: round(float(np.mean(values[-200:])), 4) for name, values in losses.items() if values}
             print(f"step {step}, {100 * progress:.1f} %, {means}, {tokens / (now - began):.0f} tokens/s", flush=True)
@@ -158,7 +158,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         if now - last_save > 480:
             save(model, optimizer, step, spent, state_path)
             print(f"step {step}:", scores(rounded(model)), flush=True)
-            last_save = last_report = time.monotonic()
+            last_save = last_report = time.process_time()
     save(model, optimizer, step, spent, state_path)
     final = rounded(averaged(first, model, recipe.kept))
     checkpoint.write(final, data.tokenizer, folder, reranker=False)
@@ -166,7 +166,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         "starts_from": "token vectors whose weighted mean meets the teacher's vector of a text",
         "steps": step,
         "hours": round(spent / 3600, 3),
-        "training_tokens_per_second": round(tokens / (time.monotonic() - began)),
+        "training_tokens_per_second": round(tokens / (time.process_time() - began)),
         "teacher_vectors": len(data.teacher),
         "recipe": vars(recipe),
     }
