@@ -1,4 +1,4 @@
-"""Write docs/performance.md from the results of `benchmarks.cpu` and `benchmarks.accuracy`.
+"""Write docs/performance.md from the results of `benchmarks.cpu`, `benchmarks.server` and `benchmarks.accuracy`.
 
 usage: python -m benchmarks.performance            # the tests check that this changes nothing
 """
@@ -45,6 +45,8 @@ def page(folder: Path = RESULTS) -> str:
     """The whole document."""
     speeds = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cpu-*.json"))]
     parts = [HEAD, *(_speed(result) for result in speeds)]
+    if short := [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("server-short-*.json"))]:
+        parts.append(_served(short))
     if (path := folder / "accuracy.json").exists():
         parts.append(_accuracy(json.loads(path.read_text(encoding="utf-8"))))
     return "\n".join(parts)
@@ -107,6 +109,26 @@ def _cell(figures: Result, group: str, figure: str) -> str:
     if value is None:
         return "–"
     return f"{value:.0%}" if figure == "of_limit" else f"{value:,.0f}" if value >= 100 else f"{value:g}"
+
+
+def _served(results: list[Result]) -> str:
+    rows = [
+        [r["model"], *(f"{r[key]:,.0f}" for key in ("clients", "requests", "requests_per_second"))]
+        + [f"{r[key]:.2f}" for key in ("cpu_ms_a_request", "cpu_ms_beyond_the_model")]
+        for r in results
+    ]
+    head = ["model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
+    return "\n".join(
+        [
+            "## What HTTP adds",
+            "",
+            "One short text a call, the next when the answer is there; the clients are processes on the same cores.",
+            _conditions(results[0]),
+            "",
+            *_table(head, rows),
+            "",
+        ]
+    )
 
 
 def _accuracy(result: Result) -> str:
