@@ -126,6 +126,8 @@ def test_truncation_is_refused_or_reported(server: httpx.Client) -> None:
         ({"input": [1, 2, 10**9]}, 400, "input", "Are these ids of another tokenizer?"),
         ({"input": 7}, 400, "input", "got `int`"),
         ({"input": "x", "model": ""}, 404, "model", "The model '' is not served here"),
+        ({"input": "x", "dimension": 64}, 400, "dimension", "Did you mean dimensions?"),
+        ({"input": "x", "encodingFormat": "float"}, 400, "encodingFormat", "Did you mean encoding_format?"),
         ({"model": "embed"}, 400, "input", "missing required field `input`"),
     ],
 )
@@ -149,6 +151,12 @@ def test_fields_that_are_null_are_as_if_left_out(server: httpx.Client) -> None:
     null = dict.fromkeys(f for f in EmbeddingsBody.__struct_fields__ if f != "input")
     asked, plain = ({"input": "How are you today"} | more for more in (null, {}))
     assert server.post("/v1/embeddings", json=asked).json() == server.post("/v1/embeddings", json=plain).json()
+
+
+def test_fields_of_other_servers_are_let_pass(server: httpx.Client) -> None:
+    others = {"add_special_tokens": True, "normalize": True, "truncate_prompt_tokens": 9, "embed_dtype": "float32"}
+    asked = {"input": "How are you today"}
+    assert server.post("/v1/embeddings", json=asked | others).json() == server.post("/v1/embeddings", json=asked).json()
 
 
 def test_what_shells_and_gateways_make_of_a_request(server: httpx.Client) -> None:
