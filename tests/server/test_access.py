@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -89,6 +93,29 @@ def test_metrics_count_what_happened(embedder_folder: Path) -> None:
     assert value('upsize_batch_tokens_count{model="embed"}') >= 2
     assert value('upsize_tokens_per_second{model="embed"}') > 0
     assert 'upsize_model_info{dtype="float32"' in page
+
+
+def test_the_work_of_a_client_that_left_is_dropped(embedder_folder: Path) -> None:
+    body = json.dumps({"input": ["word " * 100] * 2048}).encode()
+    with live({"embed": embedder_folder}) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
+            head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            leaving.sendall(head.encode() + body)
+            wait_for(client, lambda page: 'upsize_queue_sequences{model="embed"} 0.0' not in page)
+        page = wait_for(client, lambda page: 'path="/v1/embeddings",status="499"} 1.0' in page)
+        assert 'upsize_queue_sequences{model="embed"} 0.0' in page
+        computed = re.search(r'^upsize_tokens_total\{model="embed"\} (\S+)$', page, re.MULTILINE)
+        assert float(computed[1] if computed else 0) < 2048 * 100
+        assert client.post("/v1/embeddings", json={"input": "the next"}).status_code == 200
+
+
+def wait_for(client: httpx.Client, condition: Callable[[str], bool]) -> str:
+    """The metrics, once they are so."""
+    end = time.monotonic() + 30
+    while not condition(page := client.get("/metrics").text):
+        assert time.monotonic() < end, page
+        time.sleep(0.005)
+    return page
 
 
 def test_overload_is_429_with_a_time_to_come_back(embedder_folder: Path) -> None:

@@ -67,18 +67,18 @@ async def run(service: Service, request: Request, model: ServedModel, work: Engi
 
 
 async def _unless_gone(request: Request, future: Future[Result]) -> Result:
-    answered = asyncio.ensure_future(asyncio.wrap_future(future))
+    answered = asyncio.wrap_future(future)
     # The body has been read, so the next message can only be that the client has gone.
     gone = asyncio.ensure_future(request.receive())
+    gone.add_done_callback(lambda _: answered.cancel())
     try:
-        either: set[asyncio.Future[Any]] = {answered, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if answered.done():
-            return answered.result()
-        raise ClientDisconnect
+        return await answered
+    except asyncio.CancelledError:
+        if gone.done() and not gone.cancelled():
+            raise ClientDisconnect from None
+        raise
     finally:
         gone.cancel()
-        answered.cancel()
         future.cancel()
 
 
