@@ -9,9 +9,10 @@ from upsize import errors
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:
-    from upsize import choose
-    from upsize.choose import Verdict
+    from upsize.choose import Room, Verdict
     from upsize.engine import Embedder, Ranked, Reranker
+
+    choose: Room
 
 __version__ = "0.1.0"
 

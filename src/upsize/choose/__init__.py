@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-class _Room(ModuleType):
+class Room(ModuleType):
     """A module that answers the question it is named after."""
 
     def __call__(
@@ -82,4 +82,4 @@ class _Room(ModuleType):
         return choose(Settings(Path(data), tuple(models), Path(out), slo=limits, **several), progress=progress)
 
 
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = Room
