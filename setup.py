@@ -16,7 +16,9 @@ AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "vnni")), "-mprefer-vector-width=512"]
 LEVELS = {"plain": [], "avx2": AVX2, "avx512_vnni": AVX512, "avx512_bf16": [*AVX512, "-mavx512bf16"]}
 """What kernels.cpp is compiled for, each time with its own flags; the best that a processor has runs."""
-COMMON = ["-O3", "-g0", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-Wno-unknown-pragmas"]
+# gcc 12 takes values that its own intrinsics leave undefined for a mistake.
+QUIET = [f"-Wno-{warning}" for warning in ("psabi", "unknown-pragmas", "uninitialized", "maybe-uninitialized")]
+COMMON = ["-O3", "-g0", "-std=c++17", "-fno-math-errno", *QUIET]
 
 
 class BuildKernels(build_ext):

@@ -69,6 +69,15 @@ INLINE void store_bf16(bf16* p, F v, int n = LANES) {
     put(p, narrow(v), n);
 }
 
+#if defined(__AVX512F__)
+
+INLINE float sum(F v) { return _mm512_reduce_add_ps(bits<__m512>(v)); }
+INLINE int32_t sum(I v) { return _mm512_reduce_add_epi32(bits<__m512i>(v)); }
+INLINE float greatest(F v) { return _mm512_reduce_max_ps(bits<__m512>(v)); }
+INLINE int32_t greatest(I v) { return _mm512_reduce_max_epi32(bits<__m512i>(v)); }
+
+#else
+
 INLINE float sum(F v) {
     float s[LANES];
     memcpy(s, &v, sizeof v);
@@ -87,6 +96,9 @@ INLINE auto greatest(V v) {
     for (int i = 1; i < LANES; ++i) m = v[i] > m ? v[i] : m;
     return m;
 }
+
+#endif
+
 INLINE F max(F a, F b) { return a > b ? a : b; }
 INLINE I max(I a, I b) { return a > b ? a : b; }
 
