@@ -16,6 +16,9 @@ $(BIN)/python:
 
 $(VENV)/.serving: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
+	@# Without a compiler there are no kernels: then torch does the work.
+	@$(BIN)/python -c 'from upsize.compute import native; assert native.level()' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --editable '.[torch]'
 	@touch $@
 
 $(STAMP): pyproject.toml | $(BIN)/python

@@ -5,23 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from upsize.compute import this_machine
+from upsize.measure.environment import installed
 
 RESULTS = Path(__file__).parent / "results"
 
 
 STORES = ("lancedb", "pgvector", "qdrant-client")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def conditions() -> dict[str, Any]:
@@ -38,8 +31,8 @@ def conditions() -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("upsize", "torch", "numpy", "tokenizers")},
-            **{name: version for name in STORES if (version := _version(name))},
+            **{name: installed(name) for name in ("upsize", "torch", "numpy", "tokenizers")},
+            **{name: version for name in STORES if (version := installed(name))},
         },
     }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
+
+# Tiny networks are faster on one core, and results do not depend on how many there are. Read by what comes next.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.checkpoints import EMBEDDER, RERANKER, Layout, write_checkpoint
 from upsize.measure import rates
@@ -21,12 +23,6 @@ SHARED_VARIABLE = "UPSIZE_SHARED"
 # The same examples every time and everywhere, at whatever speed.
 hypothesis.settings.register_profile("upsize", deadline=None, derandomize=True, database=None, max_examples=60)
 hypothesis.settings.load_profile("upsize")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _few_threads() -> None:
-    """Tiny networks are faster on one core, and results do not depend on how many there are."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from upsize.compute import LoadedModel, load_model
-from upsize.compute.cpu import CpuBackend
-from upsize.model import Backend, Qwen3, open_checkpoint
+from upsize.compute.pytorch import Backend, CpuBackend, Qwen3, tensor
+from upsize.model import open_checkpoint
 from upsize.model.heads import Vectors
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def network(folder: Path, backend: Backend | None = None, slab: int | None = Non
     if slab is not None:
         backend.slab = slab
     checkpoint = open_checkpoint(folder)
-    return Qwen3(checkpoint.config, checkpoint.weights.load, backend)
+    return Qwen3(checkpoint.config, lambda name: tensor(checkpoint.weights.load(name)), backend)
 
 
 @torch.inference_mode()

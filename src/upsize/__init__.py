@@ -20,7 +20,7 @@ __all__ = ["Embedder", "Fingerprint", "Ranked", "Reranker", "Verdict", "__versio
 
 
 def __getattr__(name: str) -> Any:
-    """Load torch only when a model is wanted: `upsize --help` and error handling do without."""
+    """Load the engine only when a model is wanted: `upsize --help` and error handling do without."""
     if name in ("Embedder", "Ranked", "Reranker"):
         from upsize import engine
 

@@ -11,9 +11,8 @@ import torch
 
 from tests.checkpoints import Layout
 from tests.networks import cosines, last_states, network, random_sequences
-from upsize.compute.cpu import TILE, CpuBackend
-from upsize.compute.cuda import CudaBackend
-from upsize.model import Backend
+from upsize.compute.pytorch import Backend, CpuBackend, CudaBackend
+from upsize.compute.pytorch.cpu import TILE
 
 Folder = Callable[[Layout], Path]
 CPU = torch.device("cpu")

@@ -56,7 +56,7 @@ def test_it_keeps_no_graph_and_may_be_run_from_any_thread(embedder: LoadedModel)
 )
 def test_memory_that_does_not_suffice_is_out_of_memory(embedder: LoadedModel, error: Exception) -> None:
     with (
-        patch.object(embedder._network, "forward", side_effect=error),
+        patch.object(embedder._network._network, "forward", side_effect=error),  # type: ignore[attr-defined]
         pytest.raises(OutOfMemory, match="A batch of 14 tokens did not fit into the memory of cpu"),
     ):
         finish(embedder.run(SEQUENCES))
@@ -64,7 +64,7 @@ def test_memory_that_does_not_suffice_is_out_of_memory(embedder: LoadedModel, er
 
 def test_another_error_stays_what_it_is(embedder: LoadedModel) -> None:
     with (
-        patch.object(embedder._network, "forward", side_effect=RuntimeError("shapes")),
+        patch.object(embedder._network._network, "forward", side_effect=RuntimeError("shapes")),
         pytest.raises(RuntimeError, match="shapes"),
     ):
         finish(embedder.run(SEQUENCES))

@@ -1,4 +1,4 @@
-"""Peak memory of a model, in a process of its own: what it takes beyond Python and torch themselves."""
+"""Peak memory of a model, in a process of its own: what it takes beyond Python and libraries themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from upsize.choose.matrix.child import resident
+from upsize.choose.matrix.child import most_allocated, resident
 from upsize.compute import LoadedModel, load_model
 from upsize.errors import UpsizeError
 
@@ -44,8 +44,6 @@ def _measure(pipe: Connection, model: str, precision: str, lengths: list[int], d
 
 
 def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
-    import torch
-
     before = resident()
     loaded = load_model(model, dtype=precision, device=device)
     budget = loaded.plan.budget
@@ -56,9 +54,7 @@ def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
             break
         batch.append(length)
     _run(loaded, batch)
-    if loaded.plan.device != "cpu":
-        return int(torch.cuda.max_memory_allocated())
-    return max(resident() - before, 0)
+    return most_allocated(loaded.plan.device) or max(resident() - before, 0)
 
 
 def _run(loaded: LoadedModel, lengths: list[int]) -> None:

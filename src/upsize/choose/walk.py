@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from upsize.compute import this_machine
 from upsize.errors import InvalidInput
 from upsize.measure import measure_rates
 from upsize.measure.datasets import Dataset, load_dataset
+from upsize.measure.environment import installed
 from upsize.measure.tasks import Task, UnjudgedTask, task_of
 from upsize.model import RerankPrompts, Truncation
 from upsize.model.prompts import encode_pairs
@@ -379,7 +379,7 @@ def _conditions() -> dict[str, Any]:
         "machine": {k: v for k, v in machine.items() if k != "available"},
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("upsize", "torch", "numpy", "scipy", "scikit-learn")},
+            **{name: installed(name) for name in ("upsize", "torch", "numpy", "scipy", "scikit-learn")},
         },
         "date": datetime.date.today().isoformat(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

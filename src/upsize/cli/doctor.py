@@ -100,11 +100,12 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
     for name, value in (
         (
             "upsize",
-            f"{environment.upsize}, Python {environment.python}, torch {environment.torch}, {environment.system}",
+            f"{environment.upsize}, Python {environment.python}, torch {environment.torch or 'not installed'}, "
+            f"{environment.system}",
         ),
-        ("processor", f"{escape(machine.processor)}, {machine.cores} cores, {environment.threads} threads of torch"),
+        ("processor", f"{escape(machine.processor)}, {machine.cores} cores, {environment.threads} threads compute"),
         ("bfloat16", "multiplied by the processor" if machine.bfloat16_products else "stored, multiplied as float32"),
-        ("kernels", machine.kernels or "not built when upsize was installed (no compiler); products run in torch"),
+        ("kernels", machine.kernels or "not built when upsize was installed (no compiler); products need torch"),
         ("memory", f"{machine.memory / 1e9:.1f} GB, {machine.available / 1e9:.1f} GB free"),
         ("GPUs", gpus),
         ("models", f"{escape(environment.cache)}, {environment.cache_free / 1e9:.0f} GB free on its disk"),

@@ -69,7 +69,7 @@ class ModelOptions:
     revision: str | None
 
     def arguments(self) -> dict[str, Any]:
-        """Those of Embedder and Reranker. Brings torch in, so only once a model is wanted."""
+        """Those of Embedder and Reranker. Takes a while to import, so only once a model is wanted."""
         return {
             "model": self.model,
             "dtype": self.dtype,

@@ -66,7 +66,7 @@ def _show(done: Verification) -> None:
     shape = f", of the shape of {done.published}" if done.published else ""
     console.print(
         f"[bold]{escape(done.folder)}[/]: {done.kind}{shape}, "
-        f"{done.precision} on {done.device}, space {done.fingerprint}, torch {done.torch}"
+        f"{done.precision} on {done.device}, space {done.fingerprint}, torch {done.torch or 'not installed'}"
     )
     table = Table(box=None, pad_edge=False)
     for heading in ("", "check", "found, and what is allowed"):

@@ -1,4 +1,4 @@
-"""Whether int8 holds for a checkpoint: its states of built-in texts against those of the network it was made from.
+"""Whether int8 holds for a checkpoint: its states of built-in texts against those of the same network in bfloat16.
 
 All texts share a large common component, which flatters a plain cosine; the centred one, of each state less its set's
 mean, does not. It is computed once for a packed form, and kept beside it.
@@ -10,15 +10,14 @@ import json
 import logging
 from collections.abc import Generator
 from itertools import accumulate
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from upsize.compute import native
-from upsize.compute.cpu import CpuBackend
-from upsize.model import Checkpoint, Qwen3
+from upsize.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -47,30 +46,37 @@ T = TypeVar("T")
 Floats = NDArray[np.float32]
 
 
-def agreement(checkpoint: Checkpoint, int8: native.NativeQwen3, native_bfloat16: bool) -> float:
+def agreement(checkpoint: Checkpoint, int8: native.NativeQwen3, threads: int) -> float:
     """Centred cosine of the worst text, from the file beside the packed form or measured now."""
     path = native.packed_file(checkpoint.weights.digest, "int8").with_suffix(".agreement.json")
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["centred_cosine"])
+        return _stored(path)
     except (OSError, ValueError, KeyError, TypeError):
-        found = _measure(checkpoint, int8, native_bfloat16)
+        found = _measure(checkpoint, int8, threads)
+    stored = {"centred_cosine": found, "texts": len(TEXTS), "quantization": native.QUANTIZATION}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"centred_cosine": found, "texts": len(TEXTS)}) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(stored) + "\n", encoding="utf-8")
     except OSError as error:
         log.warning("%s cannot be written, so int8 is checked again next time: %s", path, error)
     return found
 
 
-@torch.inference_mode()
-def _measure(checkpoint: Checkpoint, int8: native.NativeQwen3, native_bfloat16: bool) -> float:
+def _stored(path: Path) -> float:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["quantization"] != native.QUANTIZATION:
+        raise ValueError("of another version")
+    return float(stored["centred_cosine"])
+
+
+def _measure(checkpoint: Checkpoint, int8: native.NativeQwen3, threads: int) -> float:
     sequences = [checkpoint.tokenizer.encode(text)[-512:] for text in TEXTS]
     ids, cu = np.concatenate(sequences), [0, *accumulate(map(len, sequences))]
     ours = _finished(int8.forward(ids, cu))
-    backend = CpuBackend(torch.float32 if checkpoint.config.dtype == "float32" else torch.bfloat16, native_bfloat16)
-    reference = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
-    theirs = _finished(reference.forward(torch.from_numpy(ids), cu)).numpy()
-    return centred_cosine(ours, theirs)
+    config, load = checkpoint.config, checkpoint.weights.load
+    layers, vectors = native.OneLayer(config, load, "bfloat16"), load("embed_tokens.weight")
+    bfloat16 = native.NativeQwen3(config, layers, vectors, "bfloat16", threads, remembered=0)
+    return centred_cosine(ours, _finished(bfloat16.forward(ids, cu)))
 
 
 def centred_cosine(ours: Floats, theirs: Floats) -> float:

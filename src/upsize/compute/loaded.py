@@ -6,21 +6,34 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from os import PathLike
+from typing import Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from upsize.catalog import Kind
 from upsize.compute import native
 from upsize.compute.agreement import LEAST, agreement
-from upsize.compute.cpu import CpuBackend
-from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine, this_machine
-from upsize.compute.plan import INT8, PRECISIONS, Plan, plan
+from upsize.compute.plan import INT8, Plan, plan
 from upsize.errors import OutOfMemory
-from upsize.model import Backend, Checkpoint, HubOptions, Qwen3, locate, open_checkpoint, rerank_direction
+from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_direction
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
+
+
+class Network(Protocol):
+    """Qwen3 without its head, packed: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
+
+    arithmetic: str
+    """What products are computed in; in torch, on a CPU without bfloat16 products, that is float32."""
+
+    def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Vectors]:
+        """Last states after the final norm, (sequences, hidden) in float32, of the sequences laid end to end in `ids`
+        and bounded by `cu`. Pauses between slabs, at last with True: all is launched."""
+
+    def use_threads(self, count: int) -> None:
+        """Compute on so many of the process's threads from now on, if that can be."""
 
 
 class LoadedModel:
@@ -31,33 +44,19 @@ class LoadedModel:
         quantization = native.QUANTIZATION if plan.precision == INT8 else "none"
         self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length, quantization)
         machine = machine or this_machine()
-        if plan.device == "cpu" and torch.get_num_threads() > machine.cores:
-            torch.set_num_threads(machine.cores)  # torch sees the machine's cores, not the container's share of them
-        self.threads = torch.get_num_threads() if plan.device == "cpu" else 1
-        self.arithmetic = plan.precision
-        """What products are computed in; on a CPU without bfloat16 products that is float32."""
-        self._device = torch.device(plan.device)
-        self._network: Qwen3 | native.NativeQwen3
-        with torch.inference_mode():
-            if plan.compiled:
-                self._network = native.load_network(checkpoint, plan.precision, self.threads)
-            else:
-                backend = _backend(plan, machine)
-                self.arithmetic = str(backend.dtype).removeprefix("torch.")
-                self._network = Qwen3(checkpoint.config, checkpoint.weights.load, backend)
-            ranks = checkpoint.kind == "reranker"
-            self._direction = rerank_direction(checkpoint).to(self._device) if ranks else None
+        self.threads = machine.threads if plan.device == "cpu" else 1
+        self._network = _network(checkpoint, plan, machine)
+        self.arithmetic = self._network.arithmetic
+        self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
         self.agreement = None
-        """Centred cosine of int8 with the checkpoint's own precision, of the worst built-in text."""
+        """Centred cosine of int8 with bfloat16, of the worst built-in text."""
         if isinstance(self._network, native.NativeQwen3) and plan.precision == INT8:
-            self.agreement = agreement(checkpoint, self._network, machine.bfloat16_products)
+            self.agreement = agreement(checkpoint, self._network, self.threads)
 
     def spare_a_core(self, spare: bool) -> None:
         """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
-        if isinstance(self._network, native.NativeQwen3):
-            self._network.use_threads(self.threads - 1 if spare else self.threads)
+        self._network.use_threads(self.threads - 1 if spare else self.threads)
 
-    @torch.inference_mode()
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
         """Run one packed batch. Pauses between slabs, yielding whether all work is launched (on a GPU it may then
         still be under way); its value is float32 on the host: last states
@@ -67,22 +66,10 @@ class LoadedModel:
         """
         tokens, cu = sum(map(len, sequences)), [0, *accumulate(map(len, sequences))]
         try:
-            ids = np.concatenate(sequences)
-            if isinstance(self._network, Qwen3):
-                states = yield from self._network.forward(torch.from_numpy(ids).to(self._device), cu)
-            else:
-                states = torch.from_numpy((yield from self._network.forward(ids, cu)))
-            if self._direction is not None:
-                states = states @ self._direction
-            yield True
-            result: Vectors = states.cpu().numpy()
-            return result
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise OutOfMemory(tokens, str(self._device)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):  # what the CPU allocator raises
-                raise OutOfMemory(tokens, str(self._device)) from error
-            raise
+            states = yield from self._network.forward(np.concatenate(sequences), cu)
+        except MemoryError as error:
+            raise OutOfMemory(tokens, self.plan.device) from error
+        return states if self._direction is None else states @ self._direction
 
 
 def load_model(
@@ -113,8 +100,10 @@ def load_model(
     return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
 
 
-def _backend(plan: Plan, machine: Machine) -> Backend:
-    precision = PRECISIONS[plan.precision]
-    if plan.device == "cpu":
-        return CpuBackend(precision, machine.bfloat16_products)
-    return CudaBackend(precision, torch.device(plan.device))
+def _network(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> Network:
+    if plan.compiled:
+        return native.load_network(checkpoint, plan.precision, machine.threads)
+    from upsize.compute.pytorch import TorchNetwork
+
+    weights = checkpoint.weights
+    return TorchNetwork(checkpoint.config, weights.load, plan, machine.bfloat16_products, machine.threads)

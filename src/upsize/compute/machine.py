@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import math
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 
 from upsize.compute import native
+
+TORCH = importlib.util.find_spec("torch") is not None
 
 
 @dataclass(frozen=True)
@@ -38,26 +42,64 @@ class Machine:
     gpus: tuple[Gpu, ...]
     kernels: str | None = None
     """Level of the compiled kernels that it runs (`native.library.LEVELS`); None where they were not built."""
+    torch: bool = True
+    """Whether torch is installed. Without it the compiled kernels do all there is to do, on the CPU."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute on the CPU: OMP_NUM_THREADS, or one for each core. A second thread of a core shares its
+        multipliers."""
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        return int(asked) if asked.isdigit() and int(asked) else min(psutil.cpu_count(False) or self.cores, self.cores)
 
 
 def this_machine() -> Machine:
-    """Look at the machine. Takes a few milliseconds."""
-    capabilities = torch.cpu.get_capabilities()
+    """Look at the machine. Takes a few milliseconds, and as long as torch takes to import where a GPU may be."""
+    processor, flags = _processor()
     memory, available = psutil.virtual_memory().total, psutil.virtual_memory().available
     limit, free = _container_memory()
     memory, available = min(memory, limit), min(available, free)
     return Machine(
-        processor=str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
+        processor=processor,
         cores=min(_own_cores(), _container_cores()),
         memory=memory,
         available=available,
-        bfloat16_products=bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")),
-        gpus=tuple(
-            Gpu(torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory)
-            for i in range(torch.cuda.device_count())
-        ),
+        bfloat16_products=not flags.isdisjoint(("avx512_bf16", "amx_bf16")),
+        gpus=_gpus(),
         kernels=native.level(),
+        torch=TORCH,
     )
+
+
+def _processor() -> tuple[str, frozenset[str]]:
+    """Its name, and the instructions that it has: as Linux tells them, elsewhere none."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return name, frozenset()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return facts.get("model name", name), frozenset(facts.get("flags", "").split())
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """Those that torch finds. Without NVIDIA's driver there are none, and torch need not be imported to say so."""
+    if not TORCH or (sys.platform == "linux" and not _loads("libcuda.so.1")):
+        return ()
+    import torch
+
+    return tuple(
+        Gpu(torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory)
+        for i in range(torch.cuda.device_count())
+    )
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _own_cores() -> int:

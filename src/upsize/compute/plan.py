@@ -5,26 +5,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-import torch
-
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
 from upsize.compute import native
-from upsize.compute.cpu import CpuBackend
-from upsize.compute.cuda import CudaBackend
 from upsize.compute.machine import Machine
-from upsize.errors import InvalidInput, UpsizeError
+from upsize.errors import InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
 from upsize.model.weights import DTYPES
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Of floating numbers → bytes of one."""
 INT8 = "int8"
-"""Weights with a scale for each output, activations with one for each 128 inputs; on the compiled kernels alone."""
+"""Weights with a scale for each output, activations with one for some inputs; on the compiled kernels alone."""
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
 CPU_BUDGET = 512
 """Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps others waiting less."""
 CUDA_BUDGET = 16384
+SLAB = {"cpu": 512, "cuda": 8192}
+"""Rows that go through a layer at once."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,15 @@ def plan(
         raise InvalidInput(f"--device {device!r}: use auto, cpu, cuda or cuda:N.", param="device")
     kind, number = device.split(":")[0], int(form[1] or 0)
     if kind == "cuda" and number >= len(machine.gpus):
+        if not machine.torch:
+            raise MissingExtra(f"--device {device}", "torch", "torch")
         found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
-    kernels = machine.kernels if native.takes(checkpoint.config) else "plain"
+    kernels = machine.kernels if native.takes(checkpoint.config) else None
     precision = _precision(checkpoint, kernels, kind, dtype, notes)
+    compiled = carried(kind, precision, kernels, machine.torch)
+    if not compiled and not machine.torch:
+        raise _needs_torch(precision, kernels)
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
@@ -84,24 +88,35 @@ def plan(
             f"a text of {longest} tokens needs {(weights + work) / 1e9:.1f} GB with the weights and {device} has "
             f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
         )
-    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), carried(kind, precision, kernels))
+    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
 
 
-def carried(device: str, precision: str, kernels: str | None) -> bool:
-    """Whether the compiled kernels, at the level that the processor has, carry a precision."""
-    if device != "cpu" or kernels in (None, "plain"):
+def carried(device: str, precision: str, kernels: str | None, torch: bool) -> bool:
+    """Whether the compiled kernels, at the level that the processor has, carry a precision. bfloat16 on a processor
+    that does not multiply it is faster in torch, where that is installed."""
+    if device != "cpu" or kernels is None:
         return False
-    return precision == INT8 or (precision == "bfloat16" and kernels == "avx512_bf16")
+    if precision == INT8:
+        return kernels != "plain"
+    return precision == "bfloat16" and (kernels == "avx512_bf16" or not torch)
+
+
+def _needs_torch(precision: str, kernels: str | None) -> MissingExtra:
+    if kernels is None:
+        what = "A CPU without compiled kernels (they were not built when upsize was installed: no compiler)"
+    else:
+        what = f"{precision} on a CPU (bfloat16 and int8 do without)"
+    return MissingExtra(what, "torch", "torch")
 
 
 def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
     """Of a checkpoint's weights in a precision."""
     if precision != INT8:
-        return checkpoint.weights.parameters * PRECISIONS[precision].itemsize
+        return checkpoint.weights.parameters * PRECISIONS[precision]
     # Token vectors stay as they are stored.
     config, stored = checkpoint.config, checkpoint.weights.tensors["embed_tokens.weight"]
     vectors = config.vocab_size * config.hidden_size
-    return checkpoint.weights.parameters - vectors + vectors * DTYPES[stored.dtype].itemsize
+    return checkpoint.weights.parameters + vectors * (int(DTYPES[stored.dtype].itemsize) - 1)
 
 
 def _precision(checkpoint: Checkpoint, kernels: str | None, kind: str, dtype: str, notes: list[str]) -> str:
@@ -130,7 +145,7 @@ def _precision(checkpoint: Checkpoint, kernels: str | None, kind: str, dtype: st
 def work_bytes(config: ModelConfig, tokens: int, device: str = "cpu") -> int:
     """Activations of `tokens` packed tokens: the residual stream, rotary tables, one layer's keys and values, a slab
     through the widest part of a layer, and on a CPU the mask of a slab against all keys."""
-    itemsize, slab, mask = (4, CpuBackend.slab, 5) if device == "cpu" else (2, CudaBackend.slab, 0)
+    itemsize, slab, mask = (4, SLAB["cpu"], 5) if device == "cpu" else (2, SLAB["cuda"], 0)
     row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
     widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
     return tokens * row + min(slab, tokens) * (widest * 4 + tokens * mask)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from huggingface_hub import constants
 
 from upsize.compute import Machine, this_machine
@@ -33,11 +32,12 @@ class Environment:
     python: str
     system: str
     upsize: str
-    torch: str
+    torch: str | None
+    """None where it is not installed: the compiled kernels do without."""
     cuda: str | None
     """CUDA version that torch was built for; None for a build without."""
     threads: int
-    """That torch uses."""
+    """That compute."""
     load: float
     """Processes that wanted a core, on average over the last minute."""
     machine: Machine
@@ -55,18 +55,19 @@ class Environment:
 
 def look_around() -> Environment:
     """Read it. Takes some milliseconds."""
+    machine = this_machine()
     return Environment(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        upsize=_version("upsize") or "not installed",
-        torch=torch.__version__,
-        cuda=torch.version.cuda,
-        threads=torch.get_num_threads(),
+        upsize=installed("upsize") or "not installed",
+        torch=installed("torch"),
+        cuda=_cuda(),
+        threads=machine.threads,
         load=psutil.getloadavg()[0],
-        machine=this_machine(),
+        machine=machine,
         cache=constants.HF_HUB_CACHE,
         cache_free=shutil.disk_usage(_existing(Path(constants.HF_HUB_CACHE))).free,
-        packages={name: _version(name) for name in OPTIONAL},
+        packages={name: installed(name) for name in OPTIONAL},
     )
 
 
@@ -84,7 +85,7 @@ def advice(environment: Environment) -> list[str]:
         )
     if environment.threads > machine.cores:
         lines.append(
-            f"torch runs {environment.threads} threads on {machine.cores} usable cores: set OMP_NUM_THREADS="
+            f"{environment.threads} threads compute on {machine.cores} usable cores: set OMP_NUM_THREADS="
             f"{machine.cores}."
         )
     if environment.load > machine.cores:
@@ -110,7 +111,16 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _version(package: str) -> str | None:
+def _cuda() -> str | None:
+    if installed("torch") is None:
+        return None
+    import torch
+
+    return torch.version.cuda
+
+
+def installed(package: str) -> str | None:
+    """Its version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -65,7 +65,7 @@ def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, a
 def member_bytes(member: FamilyMember, precision: str) -> int:
     """Of a published checkpoint's weights; with int8 products its token vectors stay in bfloat16."""
     if precision != INT8:
-        return member.parameters * PRECISIONS[precision].itemsize
+        return member.parameters * PRECISIONS[precision]
     return 2 * member.parameters - member.non_embedding_parameters
 
 

@@ -11,10 +11,9 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from upsize.catalog import Kind
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
@@ -64,6 +63,7 @@ def parity(model: LoadedModel, reference: Path | None = None) -> list[Check]:
 
 def reference_values(folder: Path, kind: Kind, sequences: Sequence[Ids], device: str) -> Vectors:
     """What transformers gives in float32, one sequence at a time: last states (n, hidden), or log-odds (n,)."""
+    torch: Any = importlib.import_module("torch")
     with quiet(), torch.inference_mode():
         network, yes_no = _load(folder, kind)
         network = network.eval().to(device)
@@ -97,7 +97,7 @@ def _load(folder: Path, kind: Kind) -> tuple[Any, tuple[int, int] | None]:
         yes_no = (tokenizer.convert_tokens_to_ids("yes"), tokenizer.convert_tokens_to_ids("no"))
     # Eager attention is the plain formula; the fused kernel is what our own network calls.
     network, info = loader.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, **options
+        folder, dtype="float32", attn_implementation="eager", output_loading_info=True, **options
     )
     if info["missing_keys"]:
         raise ValueError(f"it finds no {', '.join(sorted(info['missing_keys'])[:3])} and would make them up")
@@ -152,12 +152,19 @@ def _too_large(model: LoadedModel) -> str | None:
     checkpoint, device = model.checkpoint, model.plan.device
     itemsize = {"BF16": 2, "F16": 2, "F32": 4}
     stored = checkpoint.weights.tensors.values()
-    weights = sum(4 * torch.Size(t.shape).numel() for t in stored if t.dtype in itemsize)
+    weights = sum(4 * prod(t.shape) for t in stored if t.dtype in itemsize)
     need = int(weights * SPARE) + work_bytes(checkpoint.config, 2048)
-    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else this_machine().available
+    free = _free_on(device)
     if need <= free:
         return None
     return f"the float32 weights need {need / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free"
+
+
+def _free_on(device: str) -> int:
+    if device == "cpu":
+        return this_machine().available
+    torch: Any = importlib.import_module("torch")
+    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def _skipped(reason: str) -> list[Check]:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from upsize.catalog import FAMILY
 from upsize.compute import Machine, native
-from upsize.compute.cpu import CpuBackend
-from upsize.compute.cuda import CudaBackend
-from upsize.compute.plan import INT8, PRECISIONS, carried
+from upsize.compute.plan import CUDA_BUDGET, INT8, Plan, carried
 from upsize.measure.shapes import config_of, random_weights
-from upsize.model import Qwen3
 from upsize.model.config import ModelConfig
-from upsize.model.weights import expected_shapes
+from upsize.model.weights import Array, expected_shapes
 
+if TYPE_CHECKING:
+    from upsize.compute.pytorch import TorchNetwork
+
+PRECISIONS = ("float32", "bfloat16", INT8)
 FULL, QUERY = 512, 27
 """Tokens of a full batch on the CPU, and of one short query (with the default instruction)."""
 CUDA_FULL = 16 * FULL
@@ -53,16 +54,28 @@ def measure_rates(machine: Machine, device: str = "auto", seconds: float = 0.25)
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"
     batch, query = {}, {}
-    with torch.inference_mode():
-        for precision in ("float32", "bfloat16", *((INT8,) if carried(device, INT8, machine.kernels) else ())):
-            run = _pass(machine, device, precision)
-            full = FULL if device == "cpu" else CUDA_FULL
-            batch[precision], query[precision] = (
-                _products(tokens) / _fastest(partial(run, tokens), device, seconds) for tokens in (full, QUERY)
-            )
-        block = torch.ones(BLOCK if device == "cpu" else 16 * BLOCK, device=device)
-        read = block.nbytes / _fastest(block.sum, device, seconds)
-    return Rates(device, batch, query, read)
+    full = FULL if device == "cpu" else CUDA_FULL
+    for precision in PRECISIONS:
+        compiled = carried(device, precision, machine.kernels, machine.torch)
+        if not compiled and (precision == INT8 or not machine.torch):
+            continue
+        run = _pass(machine, device, precision, compiled)
+        batch[precision], query[precision] = (
+            _products(tokens) / _fastest(partial(run, tokens), seconds) for tokens in (full, QUERY)
+        )
+    return Rates(device, batch, query, _read_bytes(machine, device, seconds))
+
+
+def _read_bytes(machine: Machine, device: str, seconds: float) -> float:
+    if device != "cpu":
+        import torch
+
+        values = torch.ones(16 * BLOCK, device=device)
+        return values.nbytes / _fastest(lambda: values.sum().item(), seconds)
+    block = np.ones(BLOCK, np.float32)
+    parts = np.array_split(block, machine.threads)
+    with ThreadPoolExecutor(machine.threads) as threads:
+        return block.nbytes / _fastest(lambda: list(threads.map(np.max, parts)), seconds)
 
 
 def _products(tokens: int) -> float:
@@ -72,22 +85,23 @@ def _products(tokens: int) -> float:
     return 2.0 * tokens * ((SHAPE.layers - 1) * sum(map(prod, layer)) + keys)
 
 
-def _pass(machine: Machine, device: str, precision: str) -> Callable[[int], None]:
+def _pass(machine: Machine, device: str, precision: str, compiled: bool) -> Callable[[int], None]:
     """Runs one sequence of so many tokens, with nothing remembered of the one before."""
     shapes = expected_shapes(SHAPE)
+    network: native.NativeQwen3 | TorchNetwork
 
-    def load(name: str) -> torch.Tensor:
+    def load(name: str) -> Array:
         return random_weights(shapes[name])
 
-    if carried(device, precision, machine.kernels):
-        packed = dict(native.packed_arrays(SHAPE, load, precision))
-        threads = min(torch.get_num_threads(), machine.cores)
-        compiled = native.NativeQwen3(SHAPE, packed, native.token_vectors(load), precision, threads, remembered=0)
-        return lambda tokens: _exhaust(compiled.forward(np.zeros(tokens, np.int32), [0, tokens]))
-    dtype, place = PRECISIONS[precision], torch.device(device)
-    on_cpu = device == "cpu"
-    network = Qwen3(SHAPE, load, CpuBackend(dtype, machine.bfloat16_products) if on_cpu else CudaBackend(dtype, place))
-    return lambda tokens: _exhaust(network.forward(torch.zeros(tokens, dtype=torch.int32, device=place), [0, tokens]))
+    if compiled:
+        packed, vectors = dict(native.packed_arrays(SHAPE, load, precision)), load("embed_tokens.weight")
+        network = native.NativeQwen3(SHAPE, packed, vectors, precision, machine.threads, remembered=0)
+    else:
+        from upsize.compute.pytorch import TorchNetwork
+
+        plan = Plan(device, precision, SHAPE.max_positions, CUDA_BUDGET, 0, 0)
+        network = TorchNetwork(SHAPE, load, plan, machine.bfloat16_products, machine.threads)
+    return lambda tokens: _exhaust(network.forward(np.zeros(tokens, np.int32), [0, tokens]))
 
 
 def _exhaust(steps: Iterable[bool]) -> None:
@@ -95,19 +109,12 @@ def _exhaust(steps: Iterable[bool]) -> None:
         pass
 
 
-def _fastest(run: Callable[[], object], device: str, seconds: float) -> float:
+def _fastest(run: Callable[[], object], seconds: float) -> float:
     """Seconds of the fastest run of those that fit into `seconds`, two at least after one to warm up."""
-
-    def wait() -> None:
-        if device != "cpu":
-            torch.cuda.synchronize()
-
     run()
-    wait()
     best, done, end = float("inf"), 0, time.perf_counter() + seconds
     while done < 2 or time.perf_counter() < end:
         started = time.perf_counter()
         run()
-        wait()
         best, done = min(best, time.perf_counter() - started), done + 1
     return best

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from math import prod
 
-import torch
+import numpy as np
+from ml_dtypes import bfloat16
 
 from upsize.catalog import FamilyMember
 from upsize.model.config import ModelConfig
+from upsize.model.weights import Array
 
 _BLOCK = 1 << 22
 _VOCABULARY = 151_669
@@ -33,14 +35,13 @@ def config_of(member: FamilyMember) -> ModelConfig:
     )
 
 
-def random_weights(shape: tuple[int, ...]) -> torch.Tensor:
+def random_weights(shape: tuple[int, ...]) -> Array:
     """bfloat16 values of a new tensor: ones of a norm, else one normal block, repeated. Speed depends on no value."""
     if len(shape) == 1:
-        return torch.ones(shape, dtype=torch.bfloat16)
-    size, block = prod(shape), _block()
-    return block.repeat(-(-size // len(block)))[:size].reshape(shape).contiguous()
+        return np.ones(shape, bfloat16)
+    return np.resize(_block(), prod(shape)).reshape(shape)
 
 
 @cache
-def _block() -> torch.Tensor:
-    return (torch.randn(_BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
+def _block() -> Array:
+    return (np.random.default_rng(0).standard_normal(_BLOCK, np.float32) * np.float32(0.02)).astype(bfloat16)

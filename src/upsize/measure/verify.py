@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from upsize.compute import LoadedModel
 from upsize.errors import UpsizeError
 from upsize.measure import invariants
 from upsize.measure.check import Check
+from upsize.measure.environment import installed
 from upsize.measure.parity import parity
 from upsize.measure.published import published
 
@@ -32,7 +31,8 @@ class Verification:
     device: str
     precision: str
     fingerprint: str
-    torch: str
+    torch: str | None
+    """Its version, or None where it is not installed."""
     checks: tuple[Check, ...]
 
     @property
@@ -87,7 +87,7 @@ def verify(
         device=model.plan.device,
         precision=model.plan.precision,
         fingerprint=model.fingerprint.id,
-        torch=torch.__version__,
+        torch=installed("torch"),
         checks=tuple(checks),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from upsize.catalog import SMALLEST_DIMENSION
@@ -37,14 +36,15 @@ def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
     return unit
 
 
-def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
+def rerank_direction(checkpoint: Checkpoint) -> Vectors:
     """W[yes] − W[no] (hidden,) in float32: the two head rows are all that a score needs.
 
     A sequence-classification conversion stores the difference itself as `score.weight`.
     """
     weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
     if "score.weight" in weights.tensors:
-        return weights.rows("score.weight", (0,))[0]
+        difference: Vectors = weights.rows("score.weight", (0,))[0]
+        return difference
     yes, no = tokenizer.token_id("yes"), tokenizer.token_id("no")
     if yes is None or no is None:
         raise CheckpointError(checkpoint.folder / "tokenizer.json", "the tokens 'yes' and 'no'", "a tokenizer without")
@@ -54,7 +54,8 @@ def rerank_direction(checkpoint: Checkpoint) -> torch.Tensor:
             checkpoint.folder, "lm_head.weight or score.weight (config.json: tie_word_embeddings is false)", "neither"
         )
     rows = weights.rows("lm_head.weight" if stored_head else "embed_tokens.weight", (yes, no))
-    return rows[0] - rows[1]
+    direction: Vectors = rows[0] - rows[1]
+    return direction
 
 
 def probability(log_odds: Vectors) -> Vectors:

@@ -9,13 +9,16 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from ml_dtypes import bfloat16
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from upsize.errors import CheckpointError, UnsupportedModel
@@ -23,7 +26,9 @@ from upsize.model.config import ModelConfig, read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(bfloat16), "F16": np.dtype(np.float16)}
+"""What safetensors calls them → what they are."""
+Array = NDArray[Any]
 
 
 def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -74,6 +79,8 @@ class StoredTensor:
     shape: tuple[int, ...]
     dtype: str
     """As safetensors writes it: `BF16`, `F16`, `F32`."""
+    offset: int
+    """Bytes before it in the file."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +90,29 @@ class Weights:
     tensors: dict[str, StoredTensor]
     prefixed: bool
 
-    def load(self, name: str) -> torch.Tensor:
-        """Map one tensor from disk: no copy is made, and its pages go when the tensor does."""
+    def load(self, name: str) -> Array:
+        """Map one tensor from disk: no copy is made, and its pages go when the array does."""
         stored = self.tensors[name]
-        with opened(stored.file) as file:
-            return file.get_tensor(stored.stored_name)  # type: ignore[no-any-return]
+        try:
+            return np.asarray(np.memmap(stored.file, DTYPES[stored.dtype], "c", stored.offset, stored.shape))
+        except FileNotFoundError:
+            raise _gone(stored.file) from None
+        except ValueError as error:  # the file has become shorter
+            raise CheckpointError(stored.file, *_diagnosis(stored.file, error), "Download it again.") from error
 
-    def rows(self, name: str, rows: tuple[int, ...]) -> torch.Tensor:
+    def rows(self, name: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
         """A few rows of a matrix, in float32; only their pages are read."""
-        return self.load(name)[list(rows)].float()
+        return self.load(name)[list(rows)].astype(np.float32)
 
     @property
     def bytes(self) -> int:
         """Size of the network's tensors on disk."""
-        return sum(DTYPES[t.dtype].itemsize * torch.Size(t.shape).numel() for t in self.tensors.values())
+        return sum(DTYPES[t.dtype].itemsize * prod(t.shape) for t in self.tensors.values())
 
     @property
     def parameters(self) -> int:
         """Numbers in all of them."""
-        return sum(torch.Size(t.shape).numel() for t in self.tensors.values())
+        return sum(prod(t.shape) for t in self.tensors.values())
 
     @cached_property
     def digest(self) -> str:
@@ -110,13 +121,11 @@ class Weights:
         Sampled, because hashing 16 GB takes a minute; training or merging changes every matrix, so samples tell.
         """
         total = hashlib.sha256()
-        with ExitStack() as stack:
-            files = {path: stack.enter_context(opened(path)) for path in {t.file for t in self.tensors.values()}}
-            for name, stored in sorted(self.tensors.items()):
-                total.update(f"{name} {stored.shape} {stored.dtype}".encode())
-                flat = files[stored.file].get_tensor(stored.stored_name).view(torch.uint8).reshape(-1)
-                for start in sorted({int(k * max(len(flat) - 4096, 0) / 3) for k in range(4)}):
-                    total.update(flat[start : start + 4096].numpy())
+        for name, stored in sorted(self.tensors.items()):
+            total.update(f"{name} {stored.shape} {stored.dtype}".encode())
+            flat = self.load(name).reshape(-1).view(np.uint8)
+            for start in sorted({int(k * max(len(flat) - 4096, 0) / 3) for k in range(4)}):
+                total.update(flat[start : start + 4096].data)
         return total.hexdigest()[:16]
 
 
@@ -124,12 +133,16 @@ class Weights:
 def opened(path: Path) -> Iterator[Any]:
     """A safetensors file; what is wrong with it becomes a CheckpointError."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError:
-        raise CheckpointError(path, "a safetensors file", "no such file", "Download it again.") from None
+        raise _gone(path) from None
     except SafetensorError as error:
         raise CheckpointError(path, *_diagnosis(path, error), "Download it again.") from error
+
+
+def _gone(path: Path) -> CheckpointError:
+    return CheckpointError(path, "a safetensors file", "no such file", "Download it again.")
 
 
 def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
@@ -159,15 +172,25 @@ def find_weights(folder: Path, config: ModelConfig) -> Weights:
     prefixed = False
     for path in _files(folder):
         with opened(path) as file:
+            offsets = _offsets(path)
             for stored_name in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
                 part = file.get_slice(stored_name)
                 name = stored_name.removeprefix("model.")
                 if name in tensors:
                     raise CheckpointError(path, f"{name} once", f"it again, after {tensors[name].file.name}")
                 prefixed |= name != stored_name
-                tensors[name] = StoredTensor(path, stored_name, tuple(part.get_shape()), part.get_dtype())
+                shape, dtype = tuple(part.get_shape()), part.get_dtype()
+                tensors[name] = StoredTensor(path, stored_name, shape, dtype, offsets[stored_name])
     _check(folder, config, tensors)
     return Weights(tensors, prefixed)
+
+
+def _offsets(path: Path) -> dict[str, int]:
+    """Where each tensor begins in a file that safetensors found to be in order: 8 bytes, a header, the values."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from tests.networks import finish, last_states, network, random_sequences
 from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import NativeQwen3
 from upsize.compute.native.network import slab_of
-from upsize.compute.native.packing import packed_arrays, token_vectors
+from upsize.compute.native.packing import OneLayer, packed_arrays
 from upsize.model import open_checkpoint
 from upsize.model.heads import Vectors
 
@@ -33,7 +33,7 @@ def native(folder: Path, precision: str, remembered: int = 0, slab: int = 512, t
     checkpoint = open_checkpoint(folder)
     load = checkpoint.weights.load
     arrays = dict(packed_arrays(checkpoint.config, load, precision))
-    return NativeQwen3(checkpoint.config, arrays, token_vectors(load), precision, threads, slab, remembered)
+    return NativeQwen3(checkpoint.config, arrays, load("embed_tokens.weight"), precision, threads, slab, remembered)
 
 
 def states(net: NativeQwen3, sequences: Sequence[Sequence[int]]) -> Vectors:
@@ -55,6 +55,17 @@ def test_states_are_those_of_the_torch_network(
     sequences = some(1, (1, 2, 5, 24, 25, 63, 64, 65, 130, 333))
     expected = last_states(network(folder), sequences)
     assert centred_cosine(states(native(folder, precision), sequences), expected) >= LEAST[precision]
+
+
+@pytest.mark.parametrize("precision", LEAST)
+def test_a_layer_held_at_a_time_is_the_same_network(
+    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str
+) -> None:
+    checkpoint = open_checkpoint(folder := checkpoint_folder(Layout()))
+    config, load, sequences = checkpoint.config, checkpoint.weights.load, some(7, (3, 80))
+    once = NativeQwen3(config, OneLayer(config, load, precision), load("embed_tokens.weight"), precision, 1, 512, 0)
+    for _ in range(2):
+        np.testing.assert_array_equal(states(once, sequences), states(native(folder, precision), sequences))
 
 
 @pytest.mark.parametrize("precision", LEAST)

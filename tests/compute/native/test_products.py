@@ -7,9 +7,9 @@ from ctypes import byref
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 
 from upsize.compute.native import library as c
@@ -28,33 +28,33 @@ each_level = settings(max_examples=25, suppress_health_check=[HealthCheck.functi
 
 
 def product(library: ctypes.CDLL, packed: Packed, x: Floats, outputs: int, group: int = 128) -> Floats:
-    scales = None if packed.scales is None else packed.scales.data_ptr()
+    scales = None if packed.scales is None else packed.scales.ctypes.data
     kind = c.BF16 if packed.scales is None else c.INT8
-    matrix = c.Matrix(packed.panels.data_ptr(), scales, x.shape[1], outputs, group, kind)
+    matrix = c.Matrix(packed.panels.ctypes.data, scales, x.shape[1], outputs, group, kind)
     out = np.empty((len(x), outputs), np.float32)
     library.upsize_linear(byref(matrix), np.ascontiguousarray(x).ctypes.data, len(x), out.ctypes.data)
     return out
 
 
-def by_definition(x: Floats, weight: torch.Tensor, group: int) -> Floats:
+def by_definition(x: Floats, weight: Floats, group: int) -> Floats:
     """Both sides rounded to int8, multiplied exactly."""
-    scales = weight.abs().amax(1, keepdim=True).double() / 127
-    weights = torch.round(weight.double() / scales.clamp(min=1e-300)) * scales
+    scales = np.abs(weight).max(1, keepdims=True).astype(np.float64) / 127
+    weights = np.rint(weight / np.maximum(scales, 1e-300)) * scales
     sides = np.zeros(x.shape, np.float64)
     for start in range(0, x.shape[1], group):
         part = x[:, start : start + group].astype(np.float64)
         scale = np.maximum(np.abs(part).max(1, keepdims=True) / 127, 1e-300)
         sides[:, start : start + group] = np.rint(part / scale) * scale
-    return np.asarray(sides @ weights.numpy().T, np.float32)
+    return np.asarray(sides @ weights.T, np.float32)
 
 
-def noise(seed: int, rows: int, inputs: int, outputs: int) -> tuple[Floats, torch.Tensor]:
+def noise(seed: int, rows: int, inputs: int, outputs: int) -> tuple[Floats, Floats]:
     """Rows of very different loudness, some zero, some with a loud value; weights likewise."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rows, inputs)) * 10.0 ** rng.integers(-6, 7, (rows, 1))
     x[rng.random(rows) < 0.1] = 0
     x[:, rng.integers(inputs)] *= 100
-    weight = torch.from_numpy(rng.standard_normal((outputs, inputs)).astype(np.float32)) / 16
+    weight = rng.standard_normal((outputs, inputs)).astype(np.float32) / 16
     weight[rng.random(outputs) < 0.05] = 0
     return x.astype(np.float32), weight
 
@@ -68,7 +68,7 @@ def test_int8_is_the_product_of_what_was_rounded(
     found = product(built, pack_int8(weight), x, outputs, group)
     expected = by_definition(x, weight, group)
     # A value that lies between two steps may be rounded either way: one step of one input.
-    step = np.abs(x).max(1, keepdims=True) / 127 * weight.abs().max(1).values.numpy()
+    step = np.abs(x).max(1, keepdims=True) / 127 * np.abs(weight).max(1)
     assert (np.abs(found - expected) <= 2 * step + 1e-5 * np.abs(expected)).all()
     assert np.abs(found - expected).mean() <= 0.05 * step.mean() + 1e-30
 
@@ -80,9 +80,9 @@ def test_bfloat16_is_the_product_of_what_was_rounded(
 ) -> None:
     x, weight = noise(seed, rows, inputs, outputs)
     found = product(built, pack_bfloat16(weight), x, outputs)
-    left, right = (t.bfloat16().double() for t in (torch.from_numpy(x), weight))
-    bound = (left.abs() @ right.abs().T).numpy()
-    assert (np.abs(found - (left @ right.T).numpy()) <= 1e-5 * bound + 1e-30).all()
+    left, right = (side.astype(bfloat16).astype(np.float64) for side in (x, weight))
+    bound = np.abs(left) @ np.abs(right).T
+    assert (np.abs(found - left @ right.T) <= 1e-5 * bound + 1e-30).all()
 
 
 @pytest.mark.parametrize("rows", [96, 131, 600])
@@ -98,7 +98,7 @@ def test_a_row_does_not_see_the_others(built: ctypes.CDLL, level: str, rows: int
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("inputs", [2, 4096])
 def test_the_loudest_pairs_do_not_saturate(built: ctypes.CDLL, level: str, inputs: int, sign: int) -> None:
-    x, weight = np.full((7, inputs), sign * 3.0, np.float32), torch.full((65, inputs), 2.0)
+    x, weight = np.full((7, inputs), sign * 3.0, np.float32), np.full((65, inputs), 2.0, np.float32)
     np.testing.assert_allclose(product(built, pack_int8(weight), x, 65), sign * 6.0 * inputs, rtol=1e-5)
 
 

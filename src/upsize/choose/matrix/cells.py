@@ -162,5 +162,5 @@ def sum_shown(few: float, more: float, layers: tuple[int, int], whole: int, unit
 
 def missing_bytes(config: ModelConfig, precision: str, layers: int) -> int:
     """Of the layers that a network of `layers` lacks."""
-    each = 1 if precision == INT8 else PRECISIONS[precision].itemsize
+    each = 1 if precision == INT8 else PRECISIONS[precision]
     return (config.layers - layers) * layer_parameters(config) * each

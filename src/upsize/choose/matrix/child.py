@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from upsize.compute import LoadedModel, load_model
@@ -52,12 +51,11 @@ def measure(
         started = time.perf_counter()
         _run(loaded, given)
         times.append(time.perf_counter() - started)
-    on_gpu = loaded.plan.device != "cpu"
     return {
         "times": times,
         "loaded_s": loaded_s,
         "resident_before": before,
-        "peak": int(torch.cuda.max_memory_allocated()) if on_gpu else resident(),
+        "peak": most_allocated(loaded.plan.device) or resident(),
         "device": loaded.plan.device,
         "arithmetic": loaded.arithmetic,
         "threads": loaded.threads,
@@ -67,6 +65,15 @@ def measure(
 def _run(loaded: LoadedModel, batch: Sequence[Ids]) -> None:
     for _ in loaded.run(batch):
         pass
+
+
+def most_allocated(device: str) -> int:
+    """Greatest bytes that torch held on a GPU; 0 for a CPU."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
 
 
 def resident() -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import prod
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from upsize import demo
 from upsize.measure.shapes import random_weights

@@ -1,5 +1,7 @@
-"""Qwen3 on compiled kernels: the same slabs, pauses and last layer as `model.network`, each layer two calls.
+"""Qwen3 on compiled kernels, packed: flat token ids and cumulative lengths in, last states out; each layer two calls.
 
+The work goes slab by slab (some hundred rows through one whole layer), and `forward` is a generator that pauses after
+each, so that a short query can overtake a long text. In the last layer only keys and values are computed of all rows.
 `project` gives the queries, keys and values of a slab's rows, `finish` all that comes after; what lies between the
 products happens within the calls, on values that are still in the cache. The residual stream is float32, keys and
 values are bfloat16. Each sequence's keys begin at a multiple of 64 slots, so every sum has the same order whatever the
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute.native import library as c
-from upsize.compute.native.packing import GROUP
+from upsize.compute.native.packing import GROUP, OneLayer, group_of_turned
 from upsize.compute.native.prefixes import Prefix, Prefixes
 from upsize.compute.native.rows import Rows
 from upsize.model.config import ModelConfig
@@ -44,21 +46,22 @@ class NativeQwen3:
     def __init__(
         self,
         config: ModelConfig,
-        packed: Mapping[str, NDArray[np.generic]],
+        packed: Mapping[str, NDArray[np.generic]] | OneLayer,
         embedding: NDArray[np.generic],
         precision: str,
         threads: int,
         slab: int | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
-        """`embedding` is float32, float16, or uint16: the bits of bfloat16. `remembered` bytes of prefixes are kept."""
+        """`embedding` is of any floating type. `remembered` bytes of prefixes are kept."""
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
         library.upsize_threads(threads)
         self.config, self.slab, self.int8 = config, slab or slab_of(config.layers), precision == "int8"
+        self.arithmetic = precision
         self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
-        self._layers = [self._layer(index) for index in range(config.layers)]
+        self._layers = None if isinstance(packed, OneLayer) else [self._layer(i) for i in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
         self._inverse_frequency = (1.0 / config.rope_theta ** (half / config.head_dim)).astype(np.float32)
         self.prefixes = Prefixes(remembered, config.layers * config.kv_heads * config.head_dim * 4)
@@ -68,9 +71,11 @@ class NativeQwen3:
         self._library.upsize_use_threads(count)
 
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Floats]:
-        """As `Qwen3.forward`: last states after the final norm, (sequences, hidden) in float32.
+        """Last states after the final norm, (sequences, hidden) in float32.
 
-        Rows of beginnings that are remembered are not computed again.
+        `ids` (tokens,) are the sequences laid end to end; sequence i is `ids[cu[i]:cu[i + 1]]`. Run it to its end, or
+        pause after any step; closing it drops the work. Its last pause is True. Rows of beginnings that are
+        remembered are not computed again.
         """
         plans = self.prefixes.plan([ids[a:b] for a, b in pairwise(cu)])
         kept: list[list[Prefix.Layer]] = [[] for _ in plans]
@@ -79,8 +84,8 @@ class NativeQwen3:
         angles = rows.positions[:, None].astype(np.float32) * self._inverse_frequency
         batch, _memory = rows.batch(x, np.cos(angles), np.sin(angles))
         slabs = [(start, min(start + self.slab, len(x))) for start in range(0, len(x), self.slab)]
-        for index, layer in enumerate(self._layers):
-            last = index == len(self._layers) - 1
+        for index, layer in enumerate(self._layers or map(self._layer, range(self.config.layers))):
+            last = index == self.config.layers - 1
             for i, plan in enumerate(plans):
                 if plan.prefix is not None:
                     rows.recall(i, plan.prefix.layers[index], plan.shared)
@@ -98,16 +103,15 @@ class NativeQwen3:
         # In the last layer everything after keys and values is for the last rows alone.
         out = x[rows.ends]
         batch, _memory = rows.last().batch(out, angles, angles)
-        self._library.upsize_finish(byref(self._layers[-1]), byref(batch), 0, len(out))
+        self._library.upsize_finish(byref(layer), byref(batch), 0, len(out))
         self._turn(out)
         scale = np.sqrt(np.mean(out * out, 1, keepdims=True) + np.float32(self.config.norm_eps))
         normed: Floats = out / scale * self._packed["norm"].view(np.float32)
+        yield True
         return normed
 
     def _token_vectors(self, ids: NDArray[np.integer]) -> Floats:
-        stored = self._embedding[ids]
-        bfloat16 = stored.dtype == np.uint16
-        x: Floats = (stored.astype(np.uint32) << 16).view(np.float32) if bfloat16 else stored.astype(np.float32)
+        x: Floats = self._embedding[ids].astype(np.float32)
         self._turn(x)
         return x
 
@@ -123,14 +127,16 @@ class NativeQwen3:
         def pointer(part: str) -> int:
             return self._packed[name + part].ctypes.data
 
-        def matrix(part: str, inputs: int, outputs: int) -> c.Matrix:
+        def matrix(part: str, inputs: int, outputs: int, group: int = GROUP) -> c.Matrix:
             scales = pointer(f"{part}.scales") if self.int8 else None
-            return c.Matrix(pointer(f"{part}.panels"), scales, inputs, outputs, GROUP, c.INT8 if self.int8 else c.BF16)
+            return c.Matrix(pointer(f"{part}.panels"), scales, inputs, outputs, group, c.INT8 if self.int8 else c.BF16)
+
+        turned = group_of_turned(config.hidden_size)
 
         return c.Layer(
-            matrix("qkv", config.hidden_size, width + 2 * config.kv_heads * config.head_dim),
+            matrix("qkv", config.hidden_size, width + 2 * config.kv_heads * config.head_dim, turned),
             matrix("output", width, config.hidden_size),
-            matrix("gate_up", config.hidden_size, len(self._packed[f"{name}gate_up.panels"]) * c.PANEL),
+            matrix("gate_up", config.hidden_size, len(self._packed[f"{name}gate_up.panels"]) * c.PANEL, turned),
             matrix("down", config.intermediate_size, config.hidden_size),
             *map(pointer, ("input_norm", "q_norm", "k_norm", "mlp_norm")),
             config.hidden_size,

@@ -12,131 +12,157 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
-from torch import Tensor
 
 from upsize.compute.native.library import PANEL
 from upsize.model.config import ModelConfig
+from upsize.model.weights import Array
 
 GROUP = 128
-"""Inputs that share a scale of their activations."""
+"""Inputs that share a scale of their activations, where nothing spreads a loud one; see also `group_of_turned`."""
 VERSION = "1"
 """Of the packed form; a file of another version is packed again."""
-QUANTIZATION = f"weights by output, activations by {GROUP} inputs, turned; form {VERSION}"
+QUANTIZATION = f"weights by output, activations by {GROUP} inputs or by what is turned together; form {VERSION}"
 """What a fingerprint says of the int8 form."""
 
+Floats = NDArray[np.float32]
 
-def hadamard(size: int) -> Tensor:
+
+def hadamard(size: int) -> Floats:
     """The orthogonal symmetric Hadamard matrix of a power of two."""
-    h: Tensor = torch.ones(1, 1)
+    h: Floats = np.full((1, 1), size**-0.5, np.float32)
     while len(h) < size:
-        h = torch.cat((torch.cat((h, h), 1), torch.cat((h, -h), 1)))
-    return h.mul(size**-0.5)
+        h = np.concatenate((np.concatenate((h, h), 1), np.concatenate((h, -h), 1)))
+    return h
 
 
-def turned(x: Tensor) -> Tensor:
+def group_of_turned(width: int) -> int:
+    """Inputs of a turned row that share a scale: those that one Hadamard matrix made alike. A group more costs time."""
+    return max(width & -width, GROUP)
+
+
+def turned(x: Floats) -> Floats:
     """The last dimension times Hadamard matrices of the largest power of two that divides it. Its own inverse."""
     size = x.shape[-1] & -x.shape[-1]
     inner = 1 << (size.bit_length() // 2)
+    outer = size // inner
     # H of a × b is the Kronecker product of H of a and H of b: two small products instead of one large.
-    blocks = x.reshape(-1, size // inner, inner)
-    product: Tensor = hadamard(size // inner) @ blocks @ hadamard(inner)
-    return product.reshape(x.shape)
+    rows: Floats = (x.reshape(-1, inner) @ hadamard(inner)).reshape(-1, outer, inner)
+    columns: Floats = rows.swapaxes(1, 2).reshape(-1, outer) @ hadamard(outer)
+    return np.asarray(columns.reshape(-1, inner, outer).swapaxes(1, 2).reshape(x.shape), np.float32)
 
 
 @dataclass(frozen=True)
 class Packed:
     """A matrix (outputs, inputs) as the kernels read it."""
 
-    panels: Tensor
-    scales: Tensor | None
+    panels: Array
+    scales: Floats | None
 
 
-def in_panels(weight: Tensor, step: int) -> Tensor:
+def in_panels(weight: Array, step: int) -> Array:
     """(outputs, inputs) → (panels, inputs / step, 64, step), filled up with zeros."""
     outputs, inputs = weight.shape
-    full = torch.zeros(-(-outputs // PANEL) * PANEL, -(-inputs // step) * step, dtype=weight.dtype)
+    full = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // step) * step), weight.dtype)
     full[:outputs, :inputs] = weight
-    return full.view(len(full) // PANEL, PANEL, -1, step).transpose(1, 2).contiguous()
+    return np.ascontiguousarray(full.reshape(len(full) // PANEL, PANEL, -1, step).swapaxes(1, 2))
 
 
-def pack_int8(weight: Tensor) -> Packed:
+def pack_int8(weight: Floats) -> Packed:
     """One scale for each output; each value rounded, plus 128."""
-    scales = weight.abs().amax(1) / 127
-    scales = torch.where(scales > 0, scales, 1.0)
-    quantised = (weight / scales[:, None]).round_().add_(128).to(torch.uint8)
-    full = torch.zeros(-(-len(weight) // PANEL) * PANEL)
+    scales = np.maximum(weight.max(1), -weight.min(1)) / np.float32(127)
+    scales[scales == 0] = 1
+    quantised = weight / scales[:, None]
+    np.rint(quantised, quantised)
+    quantised += 128
+    full = np.zeros(-(-len(weight) // PANEL) * PANEL, np.float32)
     full[: len(scales)] = scales
-    return Packed(in_panels(quantised, 4), full)
+    with np.errstate(invalid="ignore"):  # what is not finite shows by its scale
+        return Packed(in_panels(quantised.astype(np.uint8), 4), full)
 
 
-def pack_bfloat16(weight: Tensor) -> Packed:
-    """Rounded to bfloat16."""
-    return Packed(in_panels(weight.to(torch.bfloat16), 2), None)
+def pack_bfloat16(weight: Array) -> Packed:
+    """Rounded to bfloat16; the panels are its bits."""
+    return Packed(in_panels(weight.astype(bfloat16, copy=False).view(np.uint16), 2), None)
 
 
-def interleaved(gate: Tensor, up: Tensor) -> Tensor:
+def interleaved(gate: Array, up: Array) -> Array:
     """Gate and up in turn, 32 outputs of each, so that one panel has both sides of its SwiGLU."""
     rows, inputs = gate.shape
     half = PANEL // 2
-    both = torch.zeros(-(-rows // half), 2, half, inputs, dtype=gate.dtype)
+    both = np.zeros((-(-rows // half), 2, half, inputs), gate.dtype)
     for side, weight in enumerate((gate, up)):
-        flat = torch.zeros(len(both) * half, inputs, dtype=gate.dtype)
+        flat = np.zeros((len(both) * half, inputs), gate.dtype)
         flat[:rows] = weight
-        both[:, side] = flat.view(-1, half, inputs)
-    return both.view(-1, inputs)
+        both[:, side] = flat.reshape(-1, half, inputs)
+    return both.reshape(-1, inputs)
+
+
+class OneLayer:
+    """What `packed_arrays` gives, made when asked for, and one layer held at a time: for a network that is run once."""
+
+    def __init__(self, config: ModelConfig, load: Callable[[str], Array], precision: str) -> None:
+        self._config, self._load, self._precision = config, load, precision
+        self._held: dict[str, NDArray[np.generic]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._held:
+            part, *rest = name.split(".")
+            if part == "layers":
+                self._held = dict(packed_layer(self._config, self._load, self._precision, int(rest[0])))
+            else:
+                self._held = dict(packed_ends(self._load))
+        return self._held[name]
 
 
 def packed_arrays(
-    config: ModelConfig, load: Callable[[str], Tensor], precision: str
+    config: ModelConfig, load: Callable[[str], Array], precision: str
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
     """Name → array of everything that the native network holds but its token vectors, a layer at a time."""
-    yield from ((name, _array(tensor)) for name, tensor in _tensors(config, load, precision))
-    yield "norm", _array(load("norm.weight").float())
-
-
-def token_vectors(load: Callable[[str], Tensor]) -> NDArray[np.generic]:
-    """The embedding as it is stored, bfloat16 as its bits; mapped from disk if `load` does that."""
-    return _array(load("embed_tokens.weight"))
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array
-
-
-def _tensors(config: ModelConfig, load: Callable[[str], Tensor], precision: str) -> Iterator[tuple[str, Tensor]]:
-    int8 = precision == "int8"
-    pack = pack_int8 if int8 else pack_bfloat16
-
-    def matrix(name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-        packed = pack(weight)
-        yield f"{name}.panels", packed.panels
-        if packed.scales is not None:
-            yield f"{name}.scales", packed.scales
-
     for index in range(config.layers):
-        name = f"layers.{index}."
+        yield from packed_layer(config, load, precision, index)
+    yield from packed_ends(load)
 
-        def weight(part: str, name: str = name) -> Tensor:
-            return load(f"{name}{part}.weight").float()
 
-        q, k, v, o = (weight(f"self_attn.{p}_proj") for p in "qkvo")
-        gate, up, down = (weight(f"mlp.{p}_proj") for p in ("gate", "up", "down"))
-        norms = [weight("input_layernorm"), weight("post_attention_layernorm")]
-        if int8:
-            q, k, v = (turned(w * norms[0]) for w in (q, k, v))
-            gate, up = (turned(w * norms[1]) for w in (gate, up))
-            v = turned(v.view(config.kv_heads, config.head_dim, -1).transpose(1, 2)).transpose(1, 2).reshape(v.shape)
-            o = turned(o.view(-1, config.heads, config.head_dim)).view(o.shape)
-            o, down = turned(o.T).T, turned(down.T).T
-            norms = [torch.ones_like(norm) for norm in norms]
-        yield from matrix(name + "qkv", torch.cat((q, k, v)))
-        yield from matrix(name + "output", o)
-        yield from matrix(name + "gate_up", interleaved(gate, up))
-        yield from matrix(name + "down", down)
-        yield name + "input_norm", norms[0]
-        yield name + "mlp_norm", norms[1]
-        yield name + "q_norm", weight("self_attn.q_norm")
-        yield name + "k_norm", weight("self_attn.k_norm")
+def packed_ends(load: Callable[[str], Array]) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """What is not of a layer."""
+    yield "norm", load("norm.weight").astype(np.float32)
+
+
+def packed_layer(
+    config: ModelConfig, load: Callable[[str], Array], precision: str, index: int
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Name → array of one layer."""
+    int8, name = precision == "int8", f"layers.{index}."
+
+    def small(part: str) -> Floats:
+        return load(f"{name}{part}.weight").astype(np.float32)
+
+    def weight(part: str) -> Array:
+        return load(f"{name}{part}.weight").astype(np.float32 if int8 else bfloat16, copy=False)
+
+    def matrix(part: str, weight: Array) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        packed = pack_int8(weight) if int8 else pack_bfloat16(weight)
+        yield f"{name}{part}.panels", packed.panels
+        if packed.scales is not None:
+            yield f"{name}{part}.scales", packed.scales
+
+    q, k, v, o = (weight(f"self_attn.{p}_proj") for p in "qkvo")
+    gate, up, down = (weight(f"mlp.{p}_proj") for p in ("gate", "up", "down"))
+    norms = [small("input_layernorm"), small("post_attention_layernorm")]
+    if int8:
+        q, k, v = (turned(w * norms[0]) for w in (q, k, v))
+        gate, up = (turned(w * norms[1]) for w in (gate, up))
+        v = turned(v.reshape(config.kv_heads, config.head_dim, -1).swapaxes(1, 2)).swapaxes(1, 2).reshape(v.shape)
+        o = turned(o.reshape(-1, config.heads, config.head_dim)).reshape(o.shape)
+        o, down = turned(o.T).T, turned(down.T).T
+        norms = [np.ones_like(norm) for norm in norms]
+    yield from matrix("qkv", np.concatenate((q, k, v)))
+    yield from matrix("output", o)
+    yield from matrix("gate_up", interleaved(gate, up))
+    yield from matrix("down", down)
+    yield f"{name}input_norm", norms[0]
+    yield f"{name}mlp_norm", norms[1]
+    yield f"{name}q_norm", small("self_attn.q_norm")
+    yield f"{name}k_norm", small("self_attn.k_norm")

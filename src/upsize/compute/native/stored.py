@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute.native.network import NativeQwen3
-from upsize.compute.native.packing import VERSION, packed_arrays, token_vectors
+from upsize.compute.native.packing import VERSION, packed_arrays
 from upsize.model import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> Native
     config, load = checkpoint.config, checkpoint.weights.load
     path = packed_file(checkpoint.weights.digest, precision)
     arrays = stored_arrays(path, lambda: packed_arrays(config, load, precision))
-    return NativeQwen3(config, arrays, token_vectors(load), precision, threads)
+    return NativeQwen3(config, arrays, load("embed_tokens.weight"), precision, threads)
 
 
 def packed_file(weights: str, precision: str) -> Path:

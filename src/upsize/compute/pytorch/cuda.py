@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.operations import TorchOperations
-from upsize.model import Linear
+from upsize.compute.plan import SLAB
+from upsize.compute.pytorch.network import Linear
+from upsize.compute.pytorch.operations import TorchOperations
 
 
 class CudaBackend(TorchOperations):
     """Weights and activations in `precision` on one GPU."""
 
-    slab = 8192
+    slab = SLAB["cuda"]
 
     def __init__(self, precision: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = precision, device

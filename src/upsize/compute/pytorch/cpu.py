@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.operations import TorchOperations
-from upsize.model import Linear
+from upsize.compute.plan import SLAB
+from upsize.compute.pytorch.network import Linear
+from upsize.compute.pytorch.operations import TorchOperations
 
 TILE = 512
 """Rows of a weight widened at once: 512 × 4096 float32 is 8 MB, which stays in the cache until it is used."""
@@ -23,7 +24,7 @@ class CpuBackend(TorchOperations):
     """Weights in `precision`; products in float32, or in bfloat16 if `native_bfloat16` and that is the precision."""
 
     device = torch.device("cpu")
-    slab = 512
+    slab = SLAB["cpu"]
 
     def __init__(self, precision: torch.dtype, native_bfloat16: bool) -> None:
         self.precision = precision
