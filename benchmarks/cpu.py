@@ -30,7 +30,7 @@ import torch
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.texts import prose, sentences
 from upsize.catalog.instructions import QUERY_FORM, WEB_SEARCH
-from upsize.compute import LoadedModel, load_model
+from upsize.compute import LoadedModel, load_model, this_machine
 from upsize.compute.native import NativeQwen3
 from upsize.compute.native.network import REMEMBERED
 from upsize.compute.native.prefixes import Prefixes
@@ -78,7 +78,9 @@ def measure(
     folder: Path = RESULTS,
 ) -> Path:
     """Measure each dtype, the limit before and after each, and the peers."""
-    torch.set_num_threads(threads or torch.get_num_threads())
+    threads = threads or this_machine().threads
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of the compiled network
+    torch.set_num_threads(threads)  # of the limit
     clock = time.thread_time if threads == 1 else time.perf_counter
     limits, ours = [limit(clock, seconds)], {}
     for dtype in dtypes:
@@ -93,7 +95,7 @@ def measure(
         figures["restart"] = _restart(model, dtype)
     result: dict[str, Any] = {
         "model": model_name(model),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "clock": "CPU time of the thread" if threads == 1 else "wall",
         "n": repeats,
         "limit": {name: round(value / 1e9, 1) for name, value in best.items()},
