@@ -93,8 +93,8 @@ def load_model(
     if loaded.agreement is None or loaded.agreement >= LEAST:
         return loaded
     note = (
-        f"int8 keeps a centred cosine of only {loaded.agreement:.3f} with the checkpoint's own precision on the "
-        f"built-in texts ({LEAST} is the least), so it runs in the latter"
+        f"int8 keeps a centred cosine of only {loaded.agreement:.3f} with bfloat16 on the built-in texts ({LEAST} is "
+        "the least), so it runs in the checkpoint's own precision"
     )
     derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
     return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
