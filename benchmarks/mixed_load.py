@@ -65,24 +65,23 @@ def measure(
 
 
 def _run(base: str, clients: int, meanwhile: object) -> tuple[list[float], list[str]]:
-    """Seconds of every short query sent while `meanwhile` runs, and the errors."""
+    """Seconds of every short query sent while `meanwhile` runs (each client sends at least one), and the errors."""
     seconds: list[float] = []
     errors: list[str] = []
     stop = threading.Event()
 
-    def client(number: int) -> None:
-        queries = sentences(number, 1000)
+    def client(queries: list[str]) -> None:
         with httpx.Client(base_url=base, timeout=3600) as http:
             for query in queries:
-                if stop.is_set():
-                    return
                 started = time.perf_counter()
                 reply = http.post("/v1/embeddings", json={"input": query, "input_type": "query"})
                 seconds.append(time.perf_counter() - started)
                 if reply.status_code != 200:
                     errors.append(f"{reply.status_code} {reply.text[:200]}")
+                if stop.is_set():
+                    return
 
-    threads = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
+    threads = [threading.Thread(target=client, args=(sentences(i, 1000),)) for i in range(clients)]
     for thread in threads:
         thread.start()
     try:
