@@ -12,7 +12,7 @@ import pytest
 from tests.checkpoints import Layout, copy_of, edit_json
 from upsize.compute import Gpu, Machine, Plan, plan, work_bytes
 from upsize.compute.plan import CPU_BUDGET, CUDA_BUDGET
-from upsize.errors import InvalidInput, UpsizeError
+from upsize.errors import InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint, open_checkpoint
 
 Folder = Callable[[Layout], Path]
@@ -99,6 +99,16 @@ def test_int8_where_they_do_not_is_said(tiny: Checkpoint, kernels: str | None, r
     derived = plan(tiny, dataclasses.replace(CPU, kernels=kernels), dtype="int8")
     assert (derived.precision, derived.compiled) == ("bfloat16", False)
     assert reason in derived.notes[0]
+
+
+def test_a_shape_beyond_the_kernels_is_said(tiny: Checkpoint) -> None:
+    large = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, hidden_size=1 << 15))
+    machine = dataclasses.replace(CPU, kernels="avx512_bf16")
+    derived = plan(large, machine, dtype="int8")
+    assert (derived.precision, derived.compiled) == ("bfloat16", False)
+    assert "which do not take so large a shape" in derived.notes[0]
+    with pytest.raises(MissingExtra, match=r"bfloat16 on a CPU \(the compiled kernels do not take so large a shape\)"):
+        plan(large, dataclasses.replace(machine, torch=False))
 
 
 def test_int8_is_for_the_cpu(tiny: Checkpoint) -> None:

@@ -64,10 +64,12 @@ def plan(
         found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
     kernels = machine.kernels if native.takes(checkpoint.config) else None
-    precision = _precision(checkpoint, kernels, kind, dtype, notes)
+    lacking = _lacking(kernels, built=machine.kernels is not None)
+    precision = _precision(checkpoint, kind, dtype, lacking, notes)
     compiled = carried(kind, precision, kernels, machine.torch)
     if not compiled and not machine.torch:
-        raise _needs_torch(precision, kernels)
+        why = "bfloat16 and int8 do without" if kernels else f"the compiled kernels {lacking}"
+        raise MissingExtra(f"{precision} on a CPU ({why})", "torch", "torch")
     longest = max_length or checkpoint.context
     if not 8 <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
@@ -101,12 +103,11 @@ def carried(device: str, precision: str, kernels: str | None, torch: bool) -> bo
     return precision == "bfloat16" and (kernels == "avx512_bf16" or not torch)
 
 
-def _needs_torch(precision: str, kernels: str | None) -> MissingExtra:
+def _lacking(kernels: str | None, *, built: bool) -> str | None:
+    """What keeps the compiled kernels from int8, in words; None where nothing does."""
     if kernels is None:
-        what = "A CPU without compiled kernels (they were not built when upsize was installed: no compiler)"
-    else:
-        what = f"{precision} on a CPU (bfloat16 and int8 do without)"
-    return MissingExtra(what, "torch", "torch")
+        return "do not take so large a shape" if built else "were not built when upsize was installed: no compiler"
+    return "need AVX2" if kernels == "plain" else None
 
 
 def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
@@ -119,14 +120,13 @@ def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
     return checkpoint.weights.parameters + vectors * (int(DTYPES[stored.dtype].itemsize) - 1)
 
 
-def _precision(checkpoint: Checkpoint, kernels: str | None, kind: str, dtype: str, notes: list[str]) -> str:
+def _precision(checkpoint: Checkpoint, kind: str, dtype: str, lacking: str | None, notes: list[str]) -> str:
     wanted = SYNONYMS.get(dtype, dtype)
     if wanted == INT8:
         if kind != "cpu":
             raise InvalidInput("--dtype int8 is for the CPU; a GPU takes bfloat16.", param="dtype")
-        if kernels not in (None, "plain"):
+        if lacking is None:
             return INT8
-        lacking = "were not built when upsize was installed (no compiler)" if kernels is None else "need AVX2"
         wanted = "auto"
         notes.append(f"int8 runs on compiled kernels, which {lacking}, so it runs in the checkpoint's own precision")
     if wanted == "auto":
