@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,11 @@ from upsize.choose.verdict import (
     TaskFacts,
     Verdict,
 )
+from upsize.errors import MissingExtra
+
+for _needed in ("scipy", "sklearn", "ir_measures"):  # a server does without, so they are an extra
+    if find_spec(_needed) is None:
+        raise MissingExtra("Choosing a size, or judging a move by labels,", _needed, "choose")
 
 __all__ = [
     "CandidateReport",

@@ -18,7 +18,9 @@ from upsize.compute import Machine, this_machine
 OPTIONAL = {
     "transformers": "verify",
     "modelscope": "modelscope",
+    "scikit-learn": "choose",
     "pyarrow": "data",
+    "lancedb": "index",
     "openai": "notebook",
     "matplotlib": "notebook",
 }

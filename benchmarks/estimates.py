@@ -1,0 +1,107 @@
+"""What `doctor` and `choose` foretell of a size on this machine, beside what it then takes and does.
+
+The rates behind the estimates are measured first, in a few seconds, on four layers; then each checkpoint runs whole, in
+a process of its own, on tokens drawn from the whole vocabulary.
+
+usage: python -m benchmarks.estimates FOLDER … [--dtype bfloat16 int8] [--seconds 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import RESULTS, model_name, write
+from upsize.catalog import FAMILY, FamilyMember
+from upsize.choose.matrix.child import resident
+from upsize.compute import LoadedModel, load_model, this_machine, work_bytes
+from upsize.measure import measure_rates
+from upsize.measure.estimates import estimates
+from upsize.measure.rates import FULL, QUERY
+from upsize.model import open_checkpoint
+
+PASSAGE = 128
+"""Tokens; a full batch is of several."""
+FEWEST = 5
+"""Runs of each kind."""
+
+
+def measure(folders: Sequence[str], precisions: Sequence[str], seconds: float, folder: Path = RESULTS) -> Path:
+    """Foretell, then run each checkpoint in each precision; the ratios of the two."""
+    machine = this_machine()
+    foretold = {(e.size, e.precision): e for e in estimates(measure_rates(machine), machine.memory, machine.available)}
+    rows = []
+    for path in folders:
+        member, config = _member(path), open_checkpoint(path).config
+        for precision in precisions:
+            estimate = foretold[member.size, precision]
+            expected = {
+                "memory_gb": (estimate.weight_bytes + work_bytes(config, FULL)) / 1e9,
+                "tokens_per_second": estimate.tokens_per_second,
+                "query_ms": estimate.query_ms,
+            }
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                found: dict[str, float] = pool.apply(_run, (path, precision, seconds))
+            rows.append(
+                {
+                    "model": model_name(path),
+                    "precision": precision,
+                    "estimated": {key: round(value, 3) for key, value in expected.items()},
+                    "measured": {key: round(value, 3) for key, value in found.items()},
+                    "estimated_over_measured": {key: round(expected[key] / found[key], 3) for key in expected},
+                }
+            )
+    return write("estimates", {"seconds": seconds, "rows": rows}, folder)
+
+
+def _member(path: str) -> FamilyMember:
+    """Whose shape the checkpoint has."""
+    config = open_checkpoint(path).config
+    for member in FAMILY:
+        if (member.kind, member.hidden_size, member.layers) == ("embedding", config.hidden_size, config.layers):
+            return member
+    raise SystemExit(f"{path} has the shape of no embedder of the family, and nothing is foretold of others.")
+
+
+def _run(path: str, precision: str, seconds: float) -> dict[str, float]:
+    """In a process of its own: medians of full batches and of single queries, and the peak of resident memory beyond
+    Python and libraries."""
+    before = resident()
+    model = load_model(path, kind="embedding", device="cpu", dtype=precision)
+    rng, vocabulary = np.random.default_rng(0), model.checkpoint.config.vocab_size
+    _once(model, [rng.integers(0, vocabulary, PASSAGE, dtype=np.int32)] * (FULL // PASSAGE))
+    batch = _median(model, [PASSAGE] * (FULL // PASSAGE), seconds, rng)
+    query = _median(model, [QUERY], seconds, rng)
+    return {"memory_gb": (resident() - before) / 1e9, "tokens_per_second": FULL / batch, "query_ms": 1e3 * query}
+
+
+def _median(model: LoadedModel, lengths: Sequence[int], seconds: float, rng: np.random.Generator) -> float:
+    """Seconds of one run, another batch each time: what was seen before would be remembered."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < FEWEST or time.perf_counter() < end:
+        batch = [rng.integers(0, model.checkpoint.config.vocab_size, n, dtype=np.int32) for n in lengths]
+        times.append(_once(model, batch))
+    return float(np.median(times))
+
+
+def _once(model: LoadedModel, batch: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    for _ in model.run(batch):
+        pass
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER")
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "int8"])
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each kind of run")
+    given = parser.parse_args()
+    measure(given.folders, given.dtype, given.seconds)
