@@ -25,6 +25,7 @@ from upsize.measure import measure_rates
 from upsize.measure.estimates import estimates
 from upsize.measure.rates import FULL, QUERY
 from upsize.model import open_checkpoint
+from upsize.model.config import ModelConfig
 
 PASSAGE = 128
 """Tokens; a full batch is of several."""
@@ -32,13 +33,21 @@ FEWEST = 5
 """Runs of each kind."""
 
 
-def measure(folders: Sequence[str], precisions: Sequence[str], seconds: float, folder: Path = RESULTS) -> Path:
+def measure(
+    folders: Sequence[str],
+    precisions: Sequence[str],
+    seconds: float,
+    folder: Path = RESULTS,
+    family: Sequence[FamilyMember] = FAMILY,
+) -> Path:
     """Foretell, then run each checkpoint in each precision; the ratios of the two."""
     machine = this_machine()
-    foretold = {(e.size, e.precision): e for e in estimates(measure_rates(machine), machine.memory, machine.available)}
+    expectations = estimates(measure_rates(machine), machine.memory, machine.available, family)
+    foretold = {(e.size, e.precision): e for e in expectations}
     rows = []
     for path in folders:
-        member, config = _member(path), open_checkpoint(path).config
+        config = open_checkpoint(path).config
+        member = _member(path, config, family)
         for precision in precisions:
             estimate = foretold[member.size, precision]
             expected = {
@@ -60,10 +69,9 @@ def measure(folders: Sequence[str], precisions: Sequence[str], seconds: float, f
     return write("estimates", {"seconds": seconds, "rows": rows}, folder)
 
 
-def _member(path: str) -> FamilyMember:
+def _member(path: str, config: ModelConfig, family: Sequence[FamilyMember]) -> FamilyMember:
     """Whose shape the checkpoint has."""
-    config = open_checkpoint(path).config
-    for member in FAMILY:
+    for member in family:
         if (member.kind, member.hidden_size, member.layers) == ("embedding", config.hidden_size, config.layers):
             return member
     raise SystemExit(f"{path} has the shape of no embedder of the family, and nothing is foretold of others.")

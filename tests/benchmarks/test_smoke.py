@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks import (
     calibration,
     cpu,
     crashes,
+    estimates,
     growth,
     index_move,
     ladder,
@@ -25,6 +27,9 @@ from benchmarks import (
 from benchmarks.datasets import write_beir
 from benchmarks.multilingual import Sentence
 from benchmarks.texts import sentences
+from upsize import demo
+from upsize.catalog import FAMILY
+from upsize.model import open_checkpoint
 
 
 def test_long_text(tmp_path: Path) -> None:
@@ -52,6 +57,17 @@ def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["queries"]["texts"] == 64
     assert figures["passages"]["of_limit"] > 0
     assert figures["restart"]["first_vector_s"] > 0
+
+
+def test_estimates(tmp_path: Path) -> None:
+    folder = demo.folder("demo-xs")
+    config = open_checkpoint(folder).config
+    member = replace(FAMILY[0], hidden_size=config.hidden_size, layers=config.layers)
+    result = json.loads(estimates.measure([str(folder)], ["bfloat16"], 0.01, tmp_path, [member]).read_text())
+    row = result["rows"][0]
+    for figure in ("memory_gb", "tokens_per_second", "query_ms"):
+        assert row["estimated"][figure] > 0
+        assert row["measured"][figure] > 0
 
 
 def test_accuracy(tmp_path: Path) -> None:

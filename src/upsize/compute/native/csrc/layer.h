@@ -139,7 +139,7 @@ INLINE void small_product(const bf16* a, long stride, const bf16* panel, int pai
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
                 sums[r][v] = add ? cast<F>(c + r * c_stride + (from + v) * LANES) : F{};
-        tile_bf16<R, V>(a, stride, panel + from * 32, pairs, sums);
+        tile_bf16<R, V>(a, stride, panel + from * 32, (const char*)panel, pairs, sums);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v) memcpy(c + r * c_stride + (from + v) * LANES, &sums[r][v], 64);
     };
@@ -187,7 +187,7 @@ static void attend(const Layer& l, const Batch& b, int head, int row, int count,
             F t = {};
             int i = 0;
             for (; i < mine; i += LANES) {
-                F p = exp2(cast<F>(s + i) - peak);
+                F p = exp2_of_weight(cast<F>(s + i) - peak);
                 H h = narrow(p);
                 t += widen(h);
                 memcpy(weights + r * S + i, &h, sizeof h);

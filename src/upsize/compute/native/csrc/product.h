@@ -57,11 +57,13 @@ INLINE void take(const Matrix& m, const Rows& rows, int r, const float* x) {
     }
 }
 
+// Bytes of a panel: 256 for each step of a tile, which takes 4 inputs (int8) or 2 (bf16).
+INLINE long panel_bytes(const Matrix& m) { return m.kind == INT8 ? (m.inputs + 3) / 4 * 256L : (m.inputs + 1) / 2 * 256L; }
+
 // f(row, part, sixteen sums) for columns panel * 64 + part * 16 …, scaled. R rows, V parts from part `from` on.
 template <int R, int V, class G>
-INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, G&& f) {
-    const long panel_bytes = (m.kind == INT8 ? (m.inputs + 3) / 4 : (m.inputs + 1) / 2) * 256L;
-    const char* start = (const char*)m.panels + panel * panel_bytes + from * 64;
+INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, const char* ahead, G&& f) {
+    const char* start = (const char*)m.panels + panel * panel_bytes(m) + from * 64;
     if (m.kind == INT8) {
         const int8_t* a = (const int8_t*)rows.values + first * rows.stride;
         const uint8_t* p = (const uint8_t*)start;
@@ -75,7 +77,8 @@ INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int fr
 #pragma GCC unroll 4
                 for (int v = 0; v < V; ++v) sums[r][v] = start;
             }
-            tile_int8<R, V>(a + begin, rows.stride, p + (long)begin * PANEL, (end - begin + 3) / 4, sums);
+            tile_int8<R, V>(a + begin, rows.stride, p + (long)begin * PANEL, ahead + begin * 16L,
+                            (end - begin + 3) / 4, sums);
 #pragma GCC unroll 6
             for (int r = 0; r < R; ++r) {
                 const F scale = all(rows.scales[(first + r) * rows.groups + g]);
@@ -93,7 +96,7 @@ INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int fr
         f(first, from, total);
     } else {
         F sums[R][V] = {};
-        tile_bf16<R, V>((const bf16*)rows.values + first * rows.stride, rows.stride, (const bf16*)start,
+        tile_bf16<R, V>((const bf16*)rows.values + first * rows.stride, rows.stride, (const bf16*)start, ahead,
                         (m.inputs + 1) / 2, sums);
         f(first, from, sums);
     }
@@ -102,12 +105,18 @@ INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int fr
 // f(first row, panel, sums [R][4]) for each tile of the product.
 template <class G>
 INLINE void product(bool together, const Matrix& m, const Rows& rows, int count, G&& f) {
-    each(together, (m.outputs + PANEL - 1) / PANEL, [&](int panel) {
+    const int panels = (m.outputs + PANEL - 1) / PANEL, step = together ? threads() : 1;
+    const long bytes = panel_bytes(m);
+    each(together, panels, [&](int panel) {
+        // This thread's next panel, a quarter by each of the first four tiles; these again where there is no next.
+        const char* next = (const char*)m.panels + (panel + step < panels ? panel + step : panel) * bytes;
+        int quarter = 0;
         tiles(count, [&](int first, auto constant) {
             constexpr int R = decltype(constant)::value;
+            const char* ahead = next + quarter++ % 4 * (bytes / 4);
             F sums[R][PARTS];
             for (int from = 0; from < PARTS; from += VECTORS)
-                tile<R, VECTORS>(m, rows, first, panel, from, [&](int, int, F(&part)[R][VECTORS]) {
+                tile<R, VECTORS>(m, rows, first, panel, from, ahead, [&](int, int, F(&part)[R][VECTORS]) {
                     for (int r = 0; r < R; ++r)
                         for (int v = 0; v < VECTORS; ++v) sums[r][from + v] = part[r][v];
                 });

@@ -4,6 +4,8 @@
 //   int8: [inputs / 4][64][4] bytes, each the weight + 128, for vpdpbusd multiplies unsigned by signed;
 //   bf16: [inputs / 2][64][2].
 // The sums of a tile do not depend on how many rows it has, so a row's result does not depend on its neighbours.
+// With each 256 bytes of a panel a tile asks for one cache line of what comes next, `ahead`: the processor's own
+// prefetching would begin with a panel's first bytes, when it is too late for them.
 #pragma once
 
 #include "vectors.h"
@@ -19,6 +21,8 @@ constexpr int ROWS = 6, VECTORS = 4;  // 24 sums, 4 weights, 1 activation: 29 of
 constexpr int ROWS = 2, VECTORS = 1;
 #endif
 
+INLINE void soon(const char* line) { __builtin_prefetch(line, 0, 2); }
+
 #if defined(__AVX512VNNI__)
 
 // gcc 12 moves the sums to the stack unless the instruction is written as what it is.
@@ -28,8 +32,10 @@ INLINE void dot(I& sum, I weights, I activations) {
 
 // sums[r][v] += a[r] . panel, over `quads` x 4 inputs.
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int quads, I (&sums)[R][V]) {
-    for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4) {
+INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char* ahead, int quads,
+                      I (&sums)[R][V]) {
+    for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4, ahead += 64) {
+        soon(ahead);
         I w[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) w[v] = cast<I>(panel + v * 64);
@@ -46,7 +52,7 @@ INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int qu
 
 // vpmaddubsw would saturate (255 x 127 x 2), so both sides are widened to 16 bits first.
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
     static_assert(V == 1, "");
     __m256i s[R][4];
     for (int r = 0; r < R; ++r)
@@ -69,7 +75,7 @@ INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int qu
 #else
 
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
     for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4)
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
@@ -82,8 +88,9 @@ INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, int qu
 
 // sums[r][v] += a[r] . panel, over `pairs` x 2 inputs.
 template <int R, int V>
-INLINE void tile_bf16(const bf16* a, long stride, const bf16* panel, int pairs, F (&sums)[R][V]) {
-    for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2) {
+INLINE void tile_bf16(const bf16* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
+    for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2, ahead += 64) {
+        soon(ahead);
 #if defined(__AVX512BF16__)
         I w[V];
 #pragma GCC unroll 4

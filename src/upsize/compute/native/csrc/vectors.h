@@ -120,6 +120,21 @@ INLINE F exp2(F x) {
     return p * bits<F>((n + 127) << 23);
 }
 
+// 2^x to 2^-18, for x that is at most 0, or NaN: for weights, which are rounded to bfloat16.
+INLINE F exp2_of_weight(F x) {
+#if defined(__AVX512DQ__)
+    const F f = bits<F>(_mm512_reduce_ps(bits<__m512>(x), 1));  // x less the whole number below it
+    F p = all(1.3534167e-2f);
+    p = p * f + 5.2011464e-2f;
+    p = p * f + 2.4144275e-1f;
+    p = p * f + 6.9300383e-1f;
+    p = p * f + 1.0000026f;
+    return bits<F>(_mm512_scalef_ps(bits<__m512>(p), bits<__m512>(x)));  // times 2 to the whole number
+#else
+    return exp2(x);
+#endif
+}
+
 constexpr float LOG2E = 1.44269504f;
 
 INLINE F silu(F x) { return x / (1.0f + exp2(x * -LOG2E)); }
