@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -25,9 +23,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from benchmarks.common import RESULTS, model_name, write
+from benchmarks.server import Server
 from benchmarks.texts import prose, sentences
 from upsize.catalog.instructions import QUERY_FORM, WEB_SEARCH
 from upsize.compute import LoadedModel, load_model, this_machine
@@ -243,27 +243,16 @@ def _times(f: Callable[[], object], clock: Clock, seconds: float) -> list[float]
 
 
 def _restart(model: str, dtype: str) -> dict[str, float]:
-    """A new process to its first vector, with the packed form on disk."""
-    command = [sys.executable, "-m", "benchmarks.cpu", model, "--dtypes", dtype, "--first-vector"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def _first_vector(model: str, dtype: str) -> None:
-    """Print the seconds from the imports on to a first vector, and what the process then holds in memory."""
+    """A server with the packed form on disk: from its start to the first vector over HTTP, and its memory then."""
     started = time.perf_counter()
-    loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
-    _run(loaded, [[np.full(27, 1, np.int32)]])
-    seconds = time.perf_counter() - started
-    resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
-    figures = {
-        "first_vector_s": round(seconds, 2),
-        "first_vector_cpu_s": round(time.process_time(), 2),
-        "resident_gb": round(int(resident.split()[1]) * 1024 / 1e9, 3),
-        "peak_resident_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3),
-    }
-    print(json.dumps(figures))
+    with Server(model, dtype) as server:
+        server.post({"input": "How are you today"}).raise_for_status()
+        seconds = time.perf_counter() - started
+        return {
+            "first_vector_s": round(seconds, 2),
+            "cpu_s": round(server.cpu_seconds(), 2),
+            "resident_gb": round(psutil.Process(server.process.pid).memory_info().rss / 1e9, 3),
+        }
 
 
 def _peers(model: str, work: Path, peers: Path, scripts: Path) -> list[dict[str, Any]]:
@@ -295,18 +284,14 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--scripts", type=Path)
-    parser.add_argument("--first-vector", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.first_vector:
-        _first_vector(given.model, given.dtypes[0])
-    else:
-        measure(
-            given.model,
-            dtypes=given.dtypes,
-            threads=given.threads,
-            work=given.work,
-            peers=given.peers,
-            scripts=given.scripts,
-            documents=given.documents,
-            repeats=given.repeats,
-        )
+    measure(
+        given.model,
+        dtypes=given.dtypes,
+        threads=given.threads,
+        work=given.work,
+        peers=given.peers,
+        scripts=given.scripts,
+        documents=given.documents,
+        repeats=given.repeats,
+    )

@@ -33,8 +33,8 @@ ROWS = (
     ("the same, remembering the instruction", "one_query_remembering", "p50_ms"),
     ("pairs that share 80 tokens of 280, tokens/s", "pairs", "tokens_per_second"),
     ("the same, remembering them", "pairs_remembering", "tokens_per_second"),
-    ("restart to the first vector, CPU seconds, imports included", "restart", "first_vector_cpu_s"),
-    ("resident memory then, GB", "restart", "resident_gb"),
+    ("a server's restart to its first vector, seconds", "restart", "first_vector_s"),
+    ("its resident memory then, GB", "restart", "resident_gb"),
 )
 """A label, a group of figures, a figure."""
 
@@ -43,13 +43,17 @@ Result = dict[str, Any]
 
 def page(folder: Path = RESULTS) -> str:
     """The whole document."""
-    speeds = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cpu-*.json"))]
-    parts = [HEAD, *(_speed(result) for result in speeds)]
-    if short := [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("server-short-*.json"))]:
-        parts.append(_served(short))
+    parts = [HEAD, *map(_speed, _results(folder, "cpu-*.json"))]
+    short, batches = (_results(folder, f"server-{kind}-*.json") for kind in ("short", "batches"))
+    if short or batches:
+        parts.append(_served(short, batches))
     if (path := folder / "accuracy.json").exists():
         parts.append(_accuracy(json.loads(path.read_text(encoding="utf-8"))))
     return "\n".join(parts)
+
+
+def _results(folder: Path, pattern: str) -> list[Result]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(pattern))]
 
 
 def _conditions(result: Result) -> str:
@@ -111,24 +115,31 @@ def _cell(figures: Result, group: str, figure: str) -> str:
     return f"{value:.0%}" if figure == "of_limit" else f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 
-def _served(results: list[Result]) -> str:
-    rows = [
-        [r["model"], *(f"{r[key]:,.0f}" for key in ("clients", "requests", "requests_per_second"))]
-        + [f"{r[key]:.2f}" for key in ("cpu_ms_a_request", "cpu_ms_beyond_the_model")]
-        for r in results
+def _served(short: list[Result], batches: list[Result]) -> str:
+    parts = [
+        "## What HTTP adds",
+        "",
+        "The clients are processes on the same cores, each with one call out at a time.",
+        "",
     ]
-    head = ["model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
-    return "\n".join(
-        [
-            "## What HTTP adds",
-            "",
-            "One short text a call, the next when the answer is there; the clients are processes on the same cores.",
-            _conditions(results[0]),
-            "",
-            *_table(head, rows),
-            "",
+    if short:
+        rows = [
+            [r["model"], *(f"{r[key]:,.0f}" for key in ("clients", "requests", "requests_per_second"))]
+            + [f"{r[key]:.2f}" for key in ("cpu_ms_a_request", "cpu_ms_beyond_the_model")]
+            for r in short
         ]
-    )
+        head = ["model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
+        parts += [f"One short text a call. {_conditions(short[0])}", "", *_table(head, rows), ""]
+    if batches:
+        rows = [
+            [r["model"], r["dtype"], str(r["clients"]), str(r["texts_a_call"])]
+            + [f"{r[key]:,.0f}" for key in ("engine_tokens_per_second", "http_tokens_per_second")]
+            + [f"{r['of_engine']:.1%}"]
+            for r in batches
+        ]
+        head = ["model", "precision", "clients", "passages a call", "engine, tokens/s", "over HTTP", "of the engine's"]
+        parts += [f"Batches of passages. {_conditions(batches[0])}", "", *_table(head, rows), ""]
+    return "\n".join(parts)
 
 
 def _accuracy(result: Result) -> str:

@@ -41,7 +41,7 @@ def batches(model: str, dtype: str, clients: int, calls: int, folder: Path = RES
         json.dumps({"input": texts[i : i + BATCH], "encoding_format": "base64"}) for i in range(0, len(texts), BATCH)
     ]
     alone = [_engine(model, dtype, texts)]
-    with _Server(model, dtype) as server:
+    with Server(model, dtype) as server:
         _call((server.port, bodies[:1]))
         seconds, errors = server.load([bodies[i::clients] for i in range(clients)])
     alone.append(_engine(model, dtype, texts))
@@ -69,7 +69,7 @@ def short(model: str, dtype: str, clients: int, calls: int, folder: Path = RESUL
     """Requests a second of one short text each, and the server's CPU milliseconds for each beyond the model's own."""
     texts = sentences(1, clients * calls)
     bodies = [json.dumps({"input": text, "encoding_format": "base64"}) for text in texts]
-    with _Server(model, dtype) as server:
+    with Server(model, dtype) as server:
         _call((server.port, bodies[:50]))
         before = server.cpu_seconds()
         seconds, errors = server.load([bodies[i::clients] for i in range(clients)])
@@ -95,7 +95,7 @@ def short(model: str, dtype: str, clients: int, calls: int, folder: Path = RESUL
     )
 
 
-class _Server:
+class Server:
     """A server of its own process, ended at the end."""
 
     def __init__(self, model: str, dtype: str) -> None:
@@ -103,18 +103,23 @@ class _Server:
         command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT), "--dtype", dtype]
         self.process = subprocess.Popen([*command, "--log-level", "warning"])
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Server:
         while self.process.poll() is None:
             try:
                 if httpx.get(f"http://127.0.0.1:{PORT}/health").status_code == 200:
                     return self
             except httpx.TransportError:
-                time.sleep(0.1)
+                pass
+            time.sleep(0.02)
         raise SystemExit("the server ended before it was ready")
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait()
+
+    def post(self, body: dict[str, Any]) -> httpx.Response:
+        """The reply to one call of `/v1/embeddings`."""
+        return httpx.post(f"http://127.0.0.1:{self.port}/v1/embeddings", json=body)
 
     def load(self, bodies: Sequence[Sequence[str]]) -> tuple[float, list[str]]:
         """Seconds in which the clients, each with its own bodies, have all their answers; and what went wrong."""

@@ -118,7 +118,7 @@ def endpoint(service: Service, operation: Operation) -> Callable[[Request], Awai
     """The operation as Starlette calls it: errors become replies, everything is counted."""
 
     async def handle(request: Request) -> Response:
-        started, path = time.monotonic(), request.url.path
+        started, path = time.monotonic(), request.scope["path"]
         try:
             response = await operation.handler(service, request)
         except ClientDisconnect:
