@@ -17,8 +17,9 @@ $(BIN)/python:
 $(VENV)/.serving: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@# Without a compiler there are no kernels: then torch does the work.
-	@$(BIN)/python -c 'from upsize.compute import native; assert native.level()' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --editable '.[torch]'
+	@$(BIN)/python -c 'from upsize.compute import native; raise SystemExit(native.level() is None)' || \
+		{ echo "no kernels were compiled here: torch is installed to do their work"; \
+		$(BIN)/python -m pip install --quiet --editable '.[torch]'; }
 	@touch $@
 
 $(STAMP): pyproject.toml | $(BIN)/python

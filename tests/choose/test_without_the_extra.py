@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,16 +16,21 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", HIDDEN + code], capture_output=True, text=True, timeout=100)
 
 
-def test_a_server_and_its_indexes_do_without() -> None:
-    done = python("import upsize.server, upsize.evolve, upsize.measure, upsize.cli; upsize.Embedder('demo-xs')")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import upsize.server, upsize.evolve, upsize.measure, upsize.cli; upsize.Embedder('demo-xs')",
+        "from upsize.choose import Run, Verdict; import upsize.choose.matrix, upsize.choose.report",
+    ],
+    ids=["a server and its indexes", "the matrix"],
+)
+def test_what_does_without(code: str) -> None:
+    done = python(code)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "code", ["import upsize; upsize.choose", "import upsize.evolve.compare", "from upsize.choose import Verdict"]
-)
-def test_choosing_says_what_to_install(code: str) -> None:
-    done = python(code)
+def test_choosing_says_what_to_install() -> None:
+    done = python("import upsize; upsize.choose('titles.csv', ['demo-xs', 'demo-s'])")
     assert done.stderr.splitlines()[-1] == (
         "upsize.errors.MissingExtra: Choosing a size, or judging a move by labels, needs the package 'scipy': "
         "pip install 'upsize[choose]'."
@@ -36,3 +42,19 @@ def test_the_command_says_it_in_a_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: Choosing a size")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_service_says_it_to_whom_it_concerns(tmp_path: Path) -> None:
+    code = f"""
+import pathlib
+from starlette.testclient import TestClient
+from upsize.compute import load_model
+from upsize.server import ServedModel, Service, create_app
+service = Service(indexes_folder=pathlib.Path({str(tmp_path)!r}))
+service.start((ServedModel("demo-xs", "demo-xs", (), load_model("demo-xs")),))
+reply = TestClient(create_app(service)).post("/v1/indexes/docs/move/compare", json={{"queries": []}})
+print(reply.status_code, reply.json()["error"]["code"])
+service.finish()
+"""
+    done = python(code)
+    assert done.stdout.split() == ["501", "missing_extra"], done.stderr

@@ -37,10 +37,6 @@ from upsize.choose.verdict import (
 )
 from upsize.errors import MissingExtra
 
-for _needed in ("scipy", "sklearn", "ir_measures"):  # a server does without, so they are an extra
-    if find_spec(_needed) is None:
-        raise MissingExtra("Choosing a size, or judging a move by labels,", _needed, "choose")
-
 __all__ = [
     "CandidateReport",
     "Decision",
@@ -58,7 +54,15 @@ __all__ = [
     "TaskFacts",
     "Verdict",
     "read_run",
+    "require_extra",
 ]
+
+
+def require_extra() -> None:
+    """Raise MissingExtra where what the statistics rest on is not installed: serving and the matrix do without."""
+    for package in ("scipy", "sklearn", "ir_measures"):
+        if find_spec(package) is None:
+            raise MissingExtra("Choosing a size, or judging a move by labels,", package, "choose")
 
 
 class Room(ModuleType):
@@ -78,8 +82,9 @@ class Room(ModuleType):
 
         `slo` is quantile → latency, such as {"p95": "50ms"} (a number is milliseconds). `options` are the fields of
         `settings.Settings`: rerankers, depths, dims, precisions, kind, delta, rate, price, seed … Raises InvalidInput
-        for data or options that cannot be, CheckpointError and HubError for models.
+        for data or options that cannot be, CheckpointError and HubError for models, MissingExtra without `choose`.
         """
+        require_extra()
         from upsize.choose.settings import Settings, milliseconds
         from upsize.choose.walk import choose
 

@@ -115,6 +115,9 @@ def choose(
     upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
     ```
     """
+    from upsize.choose import require_extra
+
+    require_extra()
     if data is None and (task or language or domain):
         _prior(task, language, domain, delta, json)
         return

@@ -110,6 +110,9 @@ async def compare(service: Service, request: Request) -> Response:
     body = await read(request, CompareBody)
 
     def work() -> dict[str, Any]:
+        from upsize.choose import require_extra
+
+        require_extra()
         from upsize.evolve.compare import compare_move
 
         return compare_move(index_of(service, request), body.queries, delta=body.delta)
