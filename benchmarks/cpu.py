@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 import torch
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, model_name, peers_of, write
 from benchmarks.server import Server
 from benchmarks.texts import prose, sentences
 from upsize.catalog.instructions import QUERY_FORM, WEB_SEARCH
@@ -258,19 +258,13 @@ def _restart(model: str, dtype: str) -> dict[str, float]:
 def _peers(model: str, work: Path, peers: Path, scripts: Path) -> list[dict[str, Any]]:
     """Each peer whose environment is there, one after another, on the same ids."""
     lines = []
-    for script in sorted(scripts.glob("*_*.py")):
-        peer = script.stem.split("_")[0]
-        python = peers / peer / "bin" / "python"
-        for weights in ("int8", "bf16") if peer == "openvino" else (None,):
-            if not python.exists():
-                continue
-            environment = os.environ | ({"WEIGHTS": weights} if weights else {})
-            done = subprocess.run(
-                [python, script, model, work], capture_output=True, text=True, cwd=scripts, env=environment
-            )
-            if done.returncode:
-                lines.append({"peer": script.stem, "failed": done.stderr.splitlines()[-1:]})
-            lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for python, script, environment in peers_of(peers, scripts):
+        done = subprocess.run(
+            [python, script, model, work], capture_output=True, text=True, cwd=scripts, env=environment
+        )
+        if done.returncode:
+            lines.append({"peer": script.stem, "failed": done.stderr.splitlines()[-1:]})
+        lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return lines
 
 

@@ -1,23 +1,39 @@
 """One long text through an embedder: seconds, and the peak of resident memory beyond the weights.
 
-usage: python -m benchmarks.long_text MODEL [--tokens 32768] [--dtype auto]
+usage: python -m benchmarks.long_text MODEL [--tokens 32768] [--dtype auto] [--peers PEERS --scripts SCRIPTS]
+
+PEERS and SCRIPTS as for `benchmarks.cpu`; each peer gets the same ids after ours, `--limit` minutes at most.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import subprocess
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, model_name, peers_of, write
 from benchmarks.texts import prose
 from upsize.compute import load_model
+from upsize.model.tokenizer import Ids
 
 
-def measure(model: str, tokens: int, dtype: str, folder: Path = RESULTS) -> Path:
+def measure(
+    model: str,
+    tokens: int,
+    dtype: str,
+    folder: Path = RESULTS,
+    *,
+    peers: Path | None = None,
+    scripts: Path | None = None,
+    minutes: float = 30,
+) -> Path:
     """Run the text once, after a short one that wakes everything."""
     before = _peak()
     loaded = load_model(model, dtype=dtype)
@@ -30,23 +46,45 @@ def measure(model: str, tokens: int, dtype: str, folder: Path = RESULTS) -> Path
     list(loaded.run([ids]))
     seconds = time.perf_counter() - started
     peak = _peak()
-    return write(
-        f"long-text-{model_name(model)}-{len(ids)}",
-        {
-            "model": model_name(model),
-            "precision": loaded.plan.precision,
-            "tokens": len(ids),
-            "n": 1,
-            "seconds": round(seconds, 3),
-            "tokens_per_second": round(len(ids) / seconds, 1),
-            "weights_gb": round(loaded.checkpoint.weights.bytes / 1e9, 3),
-            "python_and_libraries_gb": round(before / 1e9, 3),
-            "peak_after_load_gb": round(after_load / 1e9, 3),
-            "peak_gb": round(peak / 1e9, 3),
-            "beyond_weights_gb": round((peak - loaded.checkpoint.weights.bytes) / 1e9, 3),
-        },
-        folder,
-    )
+    result: dict[str, Any] = {
+        "model": model_name(model),
+        "precision": loaded.plan.precision,
+        "tokens": len(ids),
+        "n": 1,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(len(ids) / seconds, 1),
+        "weights_gb": round(loaded.checkpoint.weights.bytes / 1e9, 3),
+        "python_and_libraries_gb": round(before / 1e9, 3),
+        "peak_after_load_gb": round(after_load / 1e9, 3),
+        "peak_gb": round(peak / 1e9, 3),
+        "beyond_weights_gb": round((peak - loaded.checkpoint.weights.bytes) / 1e9, 3),
+    }
+    del loaded
+    if peers is not None and scripts is not None:
+        result["peers"] = _peers(model, ids, peers, scripts, minutes)
+    return write(f"long-text-{model_name(model)}-{len(ids)}-{result['precision']}", result, folder)
+
+
+def _peers(model: str, ids: Ids, peers: Path, scripts: Path, minutes: float) -> list[dict[str, Any]]:
+    """Each peer's seconds and peak memory on the same ids, or how it failed."""
+    lines: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="upsize-long-") as folder:
+        file = Path(folder) / "ids.json"
+        file.write_text(json.dumps(ids.tolist()))
+        for python, script, environment in peers_of(peers, scripts):
+            named = {"peer": script.stem, "weights": environment.get("WEIGHTS")}
+            command: list[str | Path] = [python, Path(__file__).with_name("peer_long.py"), script, model, file]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, cwd=scripts, env=environment, timeout=60 * minutes
+                )
+            except subprocess.TimeoutExpired:
+                lines.append(named | {"failed": f"not done after {minutes:g} minutes"})
+                continue
+            if done.returncode:
+                lines.append(named | {"failed": (done.stderr.splitlines() or [f"code {done.returncode}"])[-1]})
+            lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return lines
 
 
 def _peak() -> int:
@@ -59,5 +97,8 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--scripts", type=Path)
+    parser.add_argument("--limit", type=float, default=30, help="minutes of each peer")
     given = parser.parse_args()
-    measure(given.model, given.tokens, given.dtype)
+    measure(given.model, given.tokens, given.dtype, peers=given.peers, scripts=given.scripts, minutes=given.limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def test_long_text(tmp_path: Path) -> None:
     assert result["seconds"] > 0
     assert result["peak_gb"] > result["weights_gb"]
     assert result["machine"]["cores"] >= 1
+
+
+PEER = """
+import sys
+import common
+def load(folder):
+    return lambda batch: [[float(len(ids))] for ids in batch] if FINE else sys.exit("too long a text")
+common.main("peer", "float32", load)
+"""
+
+
+def test_long_text_beside_peers(tmp_path: Path) -> None:
+    scripts, python = tmp_path / "scripts", tmp_path / "peers" / "a" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    scripts.mkdir()
+    (scripts / "common.py").write_text("def main(*_): raise AssertionError('the whole workload')")
+    (scripts / "a_fine.py").write_text(PEER.replace("FINE", "True"))
+    (scripts / "a_short.py").write_text(PEER.replace("FINE", "False"))
+    (scripts / "b_absent.py").write_text(PEER)
+    written = long_text.measure("demo-s", 700, "int8", tmp_path, peers=tmp_path / "peers", scripts=scripts)
+    fine, short = json.loads(written.read_text())["peers"]
+    assert (fine["peer"], fine["precision"]) == ("peer", "float32")
+    assert fine["peak_gb"] > 0
+    assert short == {"peer": "a_short", "weights": None, "failed": "too long a text"}
 
 
 def test_mixed_load(tmp_path: Path) -> None:
