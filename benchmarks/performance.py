@@ -1,4 +1,4 @@
-"""Write docs/performance.md from the results of `benchmarks.cpu`, `benchmarks.server` and `benchmarks.accuracy`.
+"""Write docs/performance.md from what `benchmarks.cpu`, `.server`, `.long_text`, `.accuracy` and `.precision` found.
 
 usage: python -m benchmarks.performance            # the tests check that this changes nothing
 """
@@ -47,8 +47,10 @@ def page(folder: Path = RESULTS) -> str:
     short, batches = (_results(folder, f"server-{kind}-*.json") for kind in ("short", "batches"))
     if short or batches:
         parts.append(_served(short, batches))
-    if (path := folder / "accuracy.json").exists():
-        parts.append(_accuracy(json.loads(path.read_text(encoding="utf-8"))))
+    if long := _results(folder, "long-text-*.json"):
+        parts.append(_long(long))
+    parts += [_accuracy(result) for result in _results(folder, "accuracy.json")]
+    parts += [_scores(result) for result in _results(folder, "precision.json")]
     return "\n".join(parts)
 
 
@@ -158,6 +160,47 @@ def _accuracy(result: Result) -> str:
             f"plain one. Queries and passages: {counts}. {_conditions(result)}",
             "",
             *_table(head, rows),
+            "",
+        ]
+    )
+
+
+def _long(results: list[Result]) -> str:
+    """Every long text in every precision, the peers that ran beside it below."""
+    rows = []
+    for r in results:
+        rows.append(["upsize", r["precision"], f"{r['tokens']:,}", f"{r['seconds']:,.0f}", f"{r['peak_gb']:.2f}"])
+        for peer in r.get("peers", ()):
+            told = [f"{peer['seconds']:,.0f}", f"{peer['peak_gb']:.2f}"] if "seconds" in peer else [peer["failed"], "–"]
+            rows.append([peer["peer"], peer.get("precision") or peer.get("weights") or "–", f"{r['tokens']:,}", *told])
+    return "\n".join(
+        [
+            "## One long text",
+            "",
+            f"{results[0]['model']}, run once; peak memory of the process, weights and libraries included. "
+            f"{_conditions(results[-1])}",
+            "",
+            *_table(["", "precision", "tokens", "seconds", "peak GB"], rows),
+            "",
+        ]
+    )
+
+
+def _scores(result: Result) -> str:
+    rows = [
+        [model, task, f"{r['bfloat16']:.3f}", f"{r['int8']:.3f}", f"{r['lost_points']:+.2f}"]
+        for model, tasks in result["scores"].items()
+        for task, r in tasks.items()
+    ]
+    lost = [float(row[-1]) for row in rows]
+    return "\n".join(
+        [
+            "## What int8 scores",
+            "",
+            f"The demo family on labelled tasks: int8 loses {sum(lost) / len(lost):.2f} points on average and "
+            f"{max(lost):.2f} at most. {_conditions(result)}",
+            "",
+            *_table(["model", "task", "bfloat16", "int8", "points lost"], rows),
             "",
         ]
     )
