@@ -27,7 +27,7 @@ SECONDS = 5.0
 QUALITY: Mapping[str, Any] = {"speed": False}
 QUESTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "XQuAD zh": ("xquad-zh", {"rerankers": ("demo-rerank",), "seconds": SECONDS}),
-    "SciFact": ("scifact", QUALITY),
+    "SciFact": ("scifact", {"rerankers": ("demo-rerank",), **QUALITY}),
     "THUCNews titles": ("thucnews.jsonl", {"kind": "clustering", **QUALITY}),
     "TNEWS": ("tnews.jsonl", {"kind": "clustering", **QUALITY}),
     "TNEWS, margin 0.03": ("tnews.jsonl", {"kind": "clustering", "delta": 0.03, **QUALITY}),

@@ -1,6 +1,6 @@
 """What `doctor` and `choose` foretell of a size on this machine, beside what it then takes and does.
 
-The rates behind the estimates are measured first, in a few seconds, on four layers; then each checkpoint runs whole, in
+The rates behind the estimates are measured first, in some ten seconds; then each checkpoint runs whole, in
 a process of its own, on tokens drawn from the whole vocabulary.
 
 usage: python -m benchmarks.estimates FOLDER … [--dtype bfloat16 int8] [--seconds 20]

@@ -36,9 +36,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's rates are measured on two tiny layers."""
-    small = replace(rates.SHAPE, layers=2, hidden_size=256, intermediate_size=512)
-    monkeypatch.setattr(rates, "SHAPE", small)
+    """The machine's rates are measured on a few tiny layers."""
+    tiny = {size: (replace(rates.SMALL, hidden_size=size, intermediate_size=512), (1, 2)) for size in (128, 256)}
+    monkeypatch.setattr(rates, "SHAPES", tiny)
     monkeypatch.setattr(rates, "BLOCK", 1 << 16)
 
 

@@ -20,14 +20,29 @@ def distil_loss(states: Tensor, targets: Tensor) -> Tensor:
         targets: (batch, hidden), the teacher's, in the student's space.
     """
     ours, theirs = F.normalize(states, dim=1), F.normalize(targets, dim=1)
-    wanted = theirs @ theirs.T / TEMPERATURE
-    across = F.cross_entropy(ours @ theirs.T / TEMPERATURE, F.softmax(wanted, dim=1))
-    itself = torch.eye(len(ours), dtype=torch.bool)
-    own = F.log_softmax((ours @ ours.T / TEMPERATURE).masked_fill(itself, -1e4), dim=1)
-    within = F.kl_div(
-        own, F.log_softmax(wanted.masked_fill(itself, -1e4), dim=1), reduction="batchmean", log_target=True
-    )
-    return 4 * (1 - (ours * theirs).sum(1)).mean() + across + within
+    wanted = F.softmax(theirs @ theirs.T / TEMPERATURE, dim=1)
+    across = F.cross_entropy(ours @ theirs.T / TEMPERATURE, wanted)
+    return 4 * (1 - (ours * theirs).sum(1)).mean() + across + within_loss(states, targets, (states.shape[1],))
+
+
+def within_loss(states: Tensor, targets: Tensor, dimensions: Sequence[int]) -> Tensor:
+    """A text's similarities to the others of the student's own batch against those of the teacher's.
+
+    Args:
+        states: (batch, hidden), the student's.
+        targets: (batch, any), the teacher's.
+        dimensions: where to cut the student's.
+    """
+
+    def similar(vectors: Tensor) -> Tensor:
+        unit = F.normalize(vectors, dim=1)
+        return F.log_softmax((unit @ unit.T / TEMPERATURE).masked_fill(torch.eye(len(unit)) > 0, -1e4), dim=1)
+
+    wanted, loss = similar(targets), states.new_zeros(())
+    for dimension in dimensions:
+        own = similar(states[:, :dimension])
+        loss = loss + F.kl_div(own, wanted, reduction="batchmean", log_target=True)
+    return loss / len(dimensions)
 
 
 def pair_loss(queries: Tensor, passages: Tensor, allowed: Tensor, dimensions: Sequence[int]) -> Tensor:

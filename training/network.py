@@ -195,6 +195,7 @@ class Qwen3(nn.Module):
             self.embed_tokens.weight[:, sine] = weights.log() / size.head_dim**0.5
             self.embed_tokens.weight[:, cosine] = (1 - weights.log() ** 2 / size.head_dim).sqrt()
             self.norm.weight[constant:] = 0
+            self.norm.weight.requires_grad_(False)  # so that the output can be turned, see `turn.py`
             for number, first in enumerate(range(0, constant, values)):
                 attention = self.layers[number].self_attn
                 attention.q_proj.weight *= 0.3

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from . import bag, checkpoint, evaluate, mine, teacher, token_vectors
+from . import bag, checkpoint, evaluate, mine, teacher, token_vectors, turn
 from .batches import Encoder
 from .losses import distil_loss, pair_loss
 from .network import SIZES, Qwen3
@@ -24,13 +24,14 @@ class Recipe:
     """How to train."""
 
     size: str
-    dimensions: tuple[int, ...]  # matryoshka: the contrast is taken at each of these
+    dimensions: tuple[int, ...]  # matryoshka: the contrast is taken at each of these, twice where named twice
     learning_rate: float
     distil_tokens: int = 4000  # padded tokens of a distillation batch
     pair_tokens: int = 6000  # padded passage tokens of a contrastive batch
     contrast_every: int = 4  # one batch in so many is contrastive
     warmup: int = 100
     kept: float = 0.65  # of what training changed in the weights
+    turned: tuple[int, ...] = ()  # dimensions that a turn of the finished model is learned for
     seed: int = 20
     threads: int = 1
 
@@ -38,7 +39,7 @@ class Recipe:
 RECIPES = {
     "xs": Recipe("xs", (32, 64), learning_rate=8e-4),
     "s": Recipe("s", (32, 64, 128), learning_rate=6e-4),
-    "m": Recipe("m", (32, 64, 128, 256), learning_rate=5e-4),
+    "m": Recipe("m", (32, 64, 64, 128, 256), learning_rate=5e-4, contrast_every=3, turned=(32, 64, 128)),
 }
 
 
@@ -105,7 +106,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         out: folder with the rows and teacher vectors of the earlier stages.
         folder: where the finished model goes.
         recipe: how to train.
-        minutes: how long, of one core; the learning rate falls over this time, however many steps it holds.
+        minutes: how long, of one core (two share them); the learning rate falls over it, however many steps it holds.
     """
     torch.set_num_threads(recipe.threads)
     data = Data(out, recipe.size)
@@ -160,7 +161,11 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
             print(f"step {step}:", scores(rounded(model)), flush=True)
             last_save = last_report = time.process_time()
     save(model, optimizer, step, spent, state_path)
-    final = rounded(averaged(first, model, recipe.kept))
+    final = averaged(first, model, recipe.kept).eval()
+    if recipe.turned:
+        found = turn.learned(*turn.vectors(final, texts, asked), recipe.turned, recipe.seed)
+        final = turn.folded(final, found)
+    final = rounded(final)
     checkpoint.write(final, data.tokenizer, folder, reranker=False)
     finished = {
         "starts_from": "token vectors whose weighted mean meets the teacher's vector of a text",

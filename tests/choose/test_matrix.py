@@ -13,13 +13,21 @@ from upsize.catalog import FAMILY, FamilyMember
 from upsize.choose.matrix.cells import Cell, Settings, cells_of, expected_seconds, measure_cell, scaled, sum_shown
 from upsize.choose.matrix.rows import figures, members, precisions, recommend
 from upsize.choose.matrix.shapes import layer_parameters, parameters, write_random
+from upsize.compute import Gpu, Machine
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.measure import Rates
 from upsize.measure.estimates import config_of
 from upsize.model import open_checkpoint
 
 TINY = FamilyMember("Qwen/Qwen3-Embedding-0.6B", "embedding", 64, 5, 8, 96, 11_600_000, 1_900_000, 32768)
-RATES = Rates("cpu", {"float32": 1e11, "bfloat16": 2e11}, {"float32": 1e10, "bfloat16": 2e10}, 2e10)
+GPU = Gpu("a GPU", 80 * 10**9)
+MACHINE = Machine("a CPU", 8, 32 * 10**9, 30 * 10**9, True, (), "avx512_bf16")
+RATES = Rates(
+    "cpu",
+    {"float32": {1024: 1e11}, "bfloat16": {1024: 2e11, 2560: 2e11}},
+    {"float32": {1024: 1e10}, "bfloat16": {1024: 2e10, 2560: 2e10}},
+    2e10,
+)
 
 
 @pytest.mark.parametrize("member", [m for m in FAMILY if m.kind == "embedding"], ids=lambda m: m.size)
@@ -134,8 +142,21 @@ def test_the_use_follows_from_the_facts(row: dict[str, Any], use: str) -> None:
 def test_unknown_names_say_what_there_is() -> None:
     with pytest.raises(InvalidInput, match=r"there are 0\.6B, 4B, 8B"):
         members(["2B"])
-    with pytest.raises(InvalidInput, match="bfloat16"):
-        precisions(["int3"])
+    with pytest.raises(InvalidInput, match=r"int3.*use int8, .*bfloat16"):
+        precisions(["int3"], MACHINE, Settings())
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({}, ["int8", "bfloat16"]),
+        ({"torch": False}, ["int8", "bfloat16"]),
+        ({"kernels": None}, ["bfloat16", "float32"]),
+        ({"gpus": (GPU,)}, ["bfloat16", "float32"]),
+    ],
+)
+def test_the_precisions_that_serve_best_here(changed: dict[str, Any], names: list[str]) -> None:
+    assert precisions([], replace(MACHINE, **changed), Settings()) == names
 
 
 def test_a_cell_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, quick_rates: None) -> list[Cell]:
     """A family of two tiny sizes; cells are measured for real, in this process. Gives those that were."""
     done: list[Cell] = []
 
-    def here(cell: Cell, model: str) -> dict[str, Any]:
+    def here(cell: Cell, model: str, environment: object) -> dict[str, Any]:
         done.append(cell)
         return measure(model, cell.precision, cell.lengths, 0.01, 1, 2, "cpu")
 

@@ -7,9 +7,15 @@ from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
 from upsize.measure import Rates, estimates, look_around, measure_rates
 from upsize.measure.environment import advice
-from upsize.measure.estimates import fits
+from upsize.measure.estimates import config_of, fits
+from upsize.measure.rates import products
 
-RATES = Rates("cpu", {"float32": 2e11, "bfloat16": 4e11}, {"float32": 1e11, "bfloat16": 2e11}, 3e10)
+RATES = Rates(
+    "cpu",
+    {"float32": {1024: 2e11}, "bfloat16": {1024: 4e11, 2560: 5e11}},
+    {"float32": {1024: 1e11}, "bfloat16": {1024: 2e11, 2560: 3e11}},
+    3e10,
+)
 
 
 def test_estimates_are_arithmetic_on_the_rates() -> None:
@@ -17,10 +23,25 @@ def test_estimates_are_arithmetic_on_the_rates() -> None:
     assert len(found) == 6
     small = found["0.6B", "bfloat16"]
     assert small.weight_bytes == 2 * 595_776_512
-    assert small.tokens_per_second == pytest.approx(4e11 / (2 * 440_467_456))
-    assert small.query_ms == pytest.approx(1e3 * 27 * 2 * 440_467_456 / 2e11)
+    flops = products(config_of(FAMILY[0]), 1)
+    assert flops == pytest.approx(2 * 440_467_456 * (27 / 28 + 1 / 28 * 2 / 15), rel=1e-3)
+    assert small.tokens_per_second == pytest.approx(4e11 / flops)
+    assert small.query_ms == pytest.approx(1e3 * 27 * flops / 2e11)
+    large = found["8B", "bfloat16"]
+    assert large.query_ms == pytest.approx(1e3 * products(config_of(FAMILY[2]), 27) / 3e11)
     assert found["0.6B", "float32"].weight_bytes == 2 * small.weight_bytes
     assert small.work_bytes[8192] < small.work_bytes[32768]
+
+
+def test_between_two_shapes_a_rate_is_in_proportion_and_beyond_them_the_nearer_ones() -> None:
+    assert [RATES.of_batch("bfloat16", hidden) for hidden in (64, 1024, 1792, 2560, 4096)] == [
+        4e11,
+        4e11,
+        4.5e11,
+        5e11,
+        5e11,
+    ]
+    assert RATES.of_query("float32", 4096) == 1e11
 
 
 def test_what_fits_is_weights_and_work_against_memory() -> None:
@@ -39,7 +60,9 @@ def test_rates_are_measured_and_positive(quick_rates: None) -> None:
     found = measure_rates(machine, seconds=0.01)
     compiled = {"int8"} if machine.kernels not in (None, "plain") else set()
     assert set(found.batch) == set(found.query) == {"float32", "bfloat16"} | compiled
-    assert all(1e6 < rate < 1e15 for rate in (*found.batch.values(), *found.query.values()))
+    curves = (*found.batch.values(), *found.query.values())
+    assert all(1e6 < rate < 1e15 for curve in curves for rate in curve.values())
+    assert {len(curve) for curve in curves} == ({1, 2} if compiled else {1})
     assert 1e7 < found.read_bytes < 1e13
     assert estimates(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
 

@@ -46,11 +46,11 @@ def memory_of(model: Model, load: Load) -> int:
 
 def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
     """Of one query alone, reranking included."""
-    query = candidate.model.flops_a_token * load.query_tokens / rates.query[_rate(candidate.model, rates)]
+    query = candidate.model.flops_a_token * load.query_tokens / _of_query(candidate.model, rates)
     pairs = 0.0
     if candidate.reranker and candidate.depth:
         flops = candidate.reranker.flops_a_token * load.pair_tokens * candidate.depth
-        pairs = flops / rates.batch[_rate(candidate.reranker, rates)]
+        pairs = flops / _of_batch(candidate.reranker, rates)
     return query + pairs
 
 
@@ -93,12 +93,12 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
     seconds = seconds_of(candidate, load, rates)
     lines = [
         f"one query: {candidate.model.flops_a_token / 1e9:.3g} GFLOP a token × {load.query_tokens:.0f} tokens / "
-        f"({rates.query[_rate(candidate.model, rates)] / 1e9:.0f} GFLOP/s)"
+        f"({_of_query(candidate.model, rates) / 1e9:.0f} GFLOP/s)"
     ]
     if candidate.reranker:
         lines.append(
             f"reranking: {candidate.depth} × {candidate.reranker.flops_a_token / 1e9:.3g} GFLOP a token × "
-            f"{load.pair_tokens:.0f} tokens / ({rates.batch[_rate(candidate.reranker, rates)] / 1e9:.0f} GFLOP/s)"
+            f"{load.pair_tokens:.0f} tokens / ({_of_batch(candidate.reranker, rates) / 1e9:.0f} GFLOP/s)"
         )
     lines.append(f"sum: about {seconds * 1e3:.3g} ms a query with nothing else to do")
     if load.slo_ms is not None and seconds * 1e3 > SURE * load.slo_ms:
@@ -109,6 +109,14 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
         yield f"{load.rate:g} queries a second would keep {seconds * load.rate:.2g} such machines busy", lines
 
 
-def _rate(model: Model, rates: Rates) -> str:
+def _of_query(model: Model, rates: Rates) -> float:
+    return rates.of_query(_measured(model, rates), model.checkpoint.config.hidden_size)
+
+
+def _of_batch(model: Model, rates: Rates) -> float:
+    return rates.of_batch(_measured(model, rates), model.checkpoint.config.hidden_size)
+
+
+def _measured(model: Model, rates: Rates) -> str:
     """The measured precision that comes nearest to its own."""
     return model.precision if model.precision in rates.batch else "bfloat16"

@@ -71,7 +71,7 @@ def _machine(json: Path | None) -> None:
 
     environment = look_around()
     machine = environment.machine
-    with Console(stderr=True).status("measuring products and memory, a few seconds"):
+    with Console(stderr=True).status("measuring products and memory, some ten seconds"):
         rates = measure_rates(machine)
     on_gpu = rates.device != "cpu"
     memory, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
@@ -94,8 +94,10 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         f"{name} {version or '[dim]not installed[/]'}" for name, version in environment.packages.items()
     )
     gpus = ", ".join(f"{escape(g.name)}, {g.memory / 1e9:.0f} GB" for g in machine.gpus) or "none"
-    products = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.batch.items())
-    short = ", ".join(f"{p} {r / 1e9:,.0f}" for p, r in rates.query.items())
+    products, short = (
+        ", ".join(f"{name} {'–'.join(f'{rate / 1e9:,.0f}' for rate in curve.values())}" for name, curve in of.items())
+        for of in (rates.batch, rates.query)
+    )
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         (
@@ -112,7 +114,7 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         ("optional", packages),
         (
             "measured",
-            f"{rates.device}: a full batch in GFLOP/s {products}; a short query {short}; memory "
+            f"{rates.device}: layers of 0.6B–4B in GFLOP/s, a full batch {products}; a short query {short}; memory "
             f"{rates.read_bytes / 1e9:.1f} GB/s",
         ),
     ):

@@ -16,7 +16,9 @@ from upsize.cli.report import JSON, write_json
 
 def matrix(
     sizes: Annotated[str, typer.Option(help="Which, with commas between.")] = "0.6B,4B,8B",
-    dtype: Annotated[str, typer.Option(help="Precisions, with commas between.")] = "bfloat16,float32",
+    dtype: Annotated[
+        str, typer.Option(help="Precisions, with commas between; by default the two that serve best here.")
+    ] = "",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Cells, matrix.json and index.html.")] = Path("matrix"),
     weights: Annotated[
         list[str] | None, typer.Option(metavar="SIZE=FOLDER", help="Real weights of a size; may be repeated.")
@@ -45,7 +47,8 @@ def matrix(
 
     settings = Settings(device, whole, seconds, long_tokens)
     real = _weights(weights or [])
-    machine, names, chosen = this_machine(), precisions(_split(dtype)), members(_split(sizes))
+    machine, chosen = this_machine(), members(_split(sizes))
+    names = precisions(_split(dtype), machine, settings)
     rates = measure_rates(machine)
     cells = wanted(chosen, names, machine, settings, real)
     left = [(m, c) for m, c in cells if not (out / "cells" / c.file).exists()]

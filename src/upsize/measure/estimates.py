@@ -9,7 +9,7 @@ from typing import Any, Literal
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.compute import work_bytes
 from upsize.compute.plan import INT8, PRECISIONS
-from upsize.measure.rates import QUERY, Rates
+from upsize.measure.rates import QUERY, Rates, products
 from upsize.measure.shapes import config_of
 
 LENGTHS = (8192, 32768)
@@ -49,16 +49,16 @@ def estimates(rates: Rates, memory: int, available: int, family: Sequence[Family
 
 
 def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
-    weights = member_bytes(member, precision)
-    work = {n: work_bytes(config_of(member), n, rates.device) for n in LENGTHS}
+    weights, config = member_bytes(member, precision), config_of(member)
+    work = {n: work_bytes(config, n, rates.device) for n in LENGTHS}
     return Estimate(
         size=member.size,
         precision=precision,
         weight_bytes=weights,
         work_bytes=work,
         fits={n: fits(weights + w, memory, available) for n, w in work.items()},
-        tokens_per_second=rates.batch[precision] / member.flops_per_token,
-        query_ms=1e3 * QUERY * member.flops_per_token / rates.query[precision],
+        tokens_per_second=rates.of_batch(precision, config.hidden_size) / products(config, 1),
+        query_ms=1e3 * products(config, QUERY) / rates.of_query(precision, config.hidden_size),
     )
 
 

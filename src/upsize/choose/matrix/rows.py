@@ -28,7 +28,7 @@ from upsize.choose.matrix.cells import (
 )
 from upsize.choose.runs import write_whole
 from upsize.compute import Machine, work_bytes
-from upsize.compute.plan import INT8, PRECISIONS
+from upsize.compute.plan import INT8, carried
 from upsize.errors import InvalidInput
 from upsize.measure import look_around
 from upsize.measure.estimates import fits, member_bytes
@@ -52,12 +52,20 @@ def members(sizes: Sequence[str]) -> list[FamilyMember]:
     return [m for m in FAMILY if m.kind == "embedding" and m.size in wanted]
 
 
-def precisions(names: Sequence[str]) -> list[str]:
-    """InvalidInput for one that does not exist."""
+def precisions(names: Sequence[str], machine: Machine, settings: Settings) -> list[str]:
+    """Those wanted, or where none is, the two that serve here best: int8 and bfloat16 on a CPU with compiled kernels,
+    else bfloat16 and float32. InvalidInput for one that does not exist, or is not computed here."""
+    on_gpu = bool(machine.gpus) and settings.device != "cpu"
+    able = [
+        name
+        for name in (INT8, "bfloat16", "float32", "float16")
+        if carried("cuda" if on_gpu else "cpu", name, machine.kernels, machine.torch)
+        or (machine.torch and name != INT8)
+    ]
     for name in names:
-        if name not in (*PRECISIONS, INT8):
-            raise InvalidInput(f"--dtype {name!r}: use {', '.join(PRECISIONS)}, {INT8}.", param="dtype")
-    return list(dict.fromkeys(names))
+        if name not in able:
+            raise InvalidInput(f"--dtype {name!r}: on this machine use {', '.join(able)}.", param="dtype")
+    return list(dict.fromkeys(names or able[:2]))
 
 
 def memory_facts(member: FamilyMember, precision: str, machine: Machine, settings: Settings) -> Json:
@@ -216,9 +224,9 @@ def build(
     called with a cell before it is measured (False) and after (True). Raises InvalidInput for an unknown size or
     precision, UpsizeError where a cell failed.
     """
-    chosen, names = members(sizes), precisions(dtypes)
     around = look_around()
     machine = around.machine
+    chosen, names = members(sizes), precisions(dtypes, machine, settings)
     cells = [(member, cell) for member, cell in wanted(chosen, names, machine, settings, weights or {})]
     told = []
     for member, cell in cells:
