@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, model_name, write
-from benchmarks.cpu import _texts
+from benchmarks.cpu import texts_of
 from upsize.compute import LoadedModel, load_model
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
@@ -30,9 +30,9 @@ def measure(models: Sequence[str], work: Path | None = None, texts: int = 64, fo
 
 def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
     exact = load_model(model, kind="embedding", device="cpu", dtype="float32")
-    both = _texts(exact, work)
+    both = texts_of(exact, work)
     if max(int(ids.max()) for side in both for ids in side) >= exact.checkpoint.config.vocab_size:
-        both = _texts(exact, None)
+        both = texts_of(exact, None)
     sets = {name: side[:texts] for name, side in zip(("queries", "passages"), both, strict=True)}
     expected = {name: _vectors(exact, side) for name, side in sets.items()}
     del exact

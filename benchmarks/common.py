@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +57,3 @@ def between(text: str, mark: str, content: str) -> str:
 def model_name(model: str) -> str:
     """The part of a model's path or id that names it."""
     return Path(model).name
-
-
-def peers_of(peers: Path, scripts: Path) -> Iterator[tuple[Path, Path, dict[str, str]]]:
-    """Each peer whose environment is there: its Python, its script, and the environment variables to run it with."""
-    for script in sorted(scripts.glob("*_*.py")):
-        peer = script.stem.split("_")[0]
-        python = peers / peer / "bin" / "python"
-        for weights in ("int8", "bf16") if peer == "openvino" else (None,):
-            if python.exists():
-                yield python, script, os.environ | ({"WEIGHTS": weights} if weights else {})

@@ -5,8 +5,10 @@
     python -m benchmarks.cpu MODEL --work WORK --peers PEERS --scripts SCRIPTS   # peers on the same token ids
 
 WORK holds queries.jsonl and passages.jsonl, a line an object with its `ids`; without it texts are made up. PEERS holds
-a virtual environment for each peer, SCRIPTS a script NAME_….py for each, called with MODEL and WORK, that prints JSON
-lines. A pass is measured with nothing remembered; where beginnings are remembered the figure says so.
+a virtual environment for each peer, SCRIPTS a script NAME_….py for each, whose `common.main` is given its loader.
+
+A machine that others share is faster in one minute than in the next. So all are loaded first, and each workload is run
+by all of them in turn, in several rounds; a peer stands still while it is not asked. Medians are over rounds.
 """
 
 from __future__ import annotations
@@ -14,35 +16,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from tqdm import tqdm
 
-from benchmarks.common import RESULTS, model_name, peers_of, write
+from benchmarks.common import RESULTS, model_name, write
+from benchmarks.contenders import WARMING, Clock, Ours, Sets, Theirs
+from benchmarks.peers import PeerFailed, peers_of
 from benchmarks.server import Server
 from benchmarks.texts import prose, sentences
 from upsize.catalog.instructions import QUERY_FORM, WEB_SEARCH
 from upsize.compute import LoadedModel, load_model, this_machine
-from upsize.compute.native import NativeQwen3
-from upsize.compute.native.network import REMEMBERED
-from upsize.compute.native.prefixes import Prefixes
-from upsize.engine.schedule import next_batch
 from upsize.model.tokenizer import Ids
 
 QUERY = 27
 """Tokens of the one query, as in the peers' scripts: 19 of the default instruction, the question, the end."""
+CALLS = 15
+"""Of one query in a round."""
 SHAPES = ((512, 1024, 6144), (512, 3072, 1024), (512, 1024, 4096))
 """Rows, inputs, outputs of the products that the limit is measured on."""
-
-Clock = Callable[[], float]
 
 
 def limit(clock: Clock, seconds: float) -> dict[str, float]:
@@ -64,6 +64,17 @@ def limit(clock: Clock, seconds: float) -> dict[str, float]:
     return rates | {"read_bytes": block.nbytes / min(_times(block.sum, clock, seconds))}
 
 
+def _times(f: Callable[[], object], clock: Clock, seconds: float) -> list[float]:
+    """Of as many runs as take so long, at least 3, after one that wakes everything."""
+    f()
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        started = clock()
+        f()
+        times.append(clock() - started)
+    return times
+
+
 def measure(
     model: str,
     *,
@@ -73,71 +84,97 @@ def measure(
     peers: Path | None = None,
     scripts: Path | None = None,
     documents: int = 50,
-    repeats: int = 5,
+    rounds: int = 3,
     seconds: float = 0.5,
     folder: Path = RESULTS,
 ) -> Path:
-    """Measure each dtype, the limit before and after each, and the peers."""
+    """Measure each dtype, the peers and the limit, in so many rounds."""
     threads = threads or this_machine().threads
     os.environ["OMP_NUM_THREADS"] = str(threads)  # of the compiled network
     torch.set_num_threads(threads)  # of the limit
     clock = time.thread_time if threads == 1 else time.perf_counter
-    limits, ours = [limit(clock, seconds)], {}
-    for dtype in dtypes:
-        ours[dtype] = _model(model, dtype, work, clock, documents, repeats)
-        limits.append(limit(clock, seconds))
-    best = {name: max(each[name] for each in limits) for name in limits[0]}
-    for dtype, figures in ours.items():
-        most = best[figures["precision"]] / (2 * figures["parameters_in_products"])
-        figures["limit_tokens_per_second"] = round(most, 1)
+    loaded = [load_model(model, kind="embedding", device="cpu", dtype=dtype) for dtype in dtypes]
+    sets = _sets(loaded[0], work, documents)
+    ours = [Ours(each, sets, clock) for each in loaded]
+    with ExitStack() as stack:
+        theirs, failed = _enter(stack, peers, scripts, model, sets)
+        best = _rounds(rounds, [*ours, *theirs], list(sets), partial(limit, clock, seconds))
+        lines = [line for each in theirs for line in each.lines()]
+    figures = {dtype: _figures(each, best) | each.figures() for dtype, each in zip(dtypes, ours, strict=True)}
+    for dtype, found in figures.items():
         for name in ("queries", "passages"):
-            figures[name]["of_limit"] = round(figures[name]["tokens_per_second"] / most, 3)
-        figures["restart"] = _restart(model, dtype)
+            found[name]["of_limit"] = round(found[name]["tokens_per_second"] / found["limit_tokens_per_second"], 3)
+        found["shared_tokens_of_a_query"] = _shared(sets["queries"])
+        found["restart"] = _restart(model, dtype)
     result: dict[str, Any] = {
         "model": model_name(model),
         "threads": threads,
         "clock": "CPU time of the thread" if threads == 1 else "wall",
-        "n": repeats,
+        "n": rounds,
         "limit": {name: round(value / 1e9, 1) for name, value in best.items()},
-        "ours": ours,
+        "ours": figures,
+        "peers": lines + failed,
     }
-    if peers is not None and scripts is not None and work is not None:
-        result["peers"] = _peers(model, work, peers, scripts)
-    return write(f"cpu-{model_name(model)}-{result['threads']}-threads", result, folder)
+    return write(f"cpu-{model_name(model)}-{threads}-threads", result, folder)
 
 
-def _model(model: str, dtype: str, work: Path | None, clock: Clock, documents: int, repeats: int) -> dict[str, Any]:
-    loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
-    config = loaded.checkpoint.config
-    products = sum(
-        int(np.prod(t.shape)) for n, t in loaded.checkpoint.weights.tensors.items() if n.endswith("_proj.weight")
-    )
-    queries, passages = _texts(loaded, work)
-    instruction = _shared(queries)
-    short = [query[:QUERY] for query in queries if len(query) >= QUERY]
-    pairs = [np.concatenate((passages[0][:80], p[:200])) for p in _many(passages, documents)]
-    figures: dict[str, Any] = {
+def _enter(
+    stack: ExitStack, peers: Path | None, scripts: Path | None, model: str, sets: Sets
+) -> tuple[list[Theirs], list[dict[str, Any]]]:
+    """The peers that load and run, each at its best batch size, and what the others said."""
+    running, failed = [], []
+    if peers is not None and scripts is not None:
+        for peer in peers_of(peers, scripts, model, max(map(len, sets["passages"]))):
+            try:
+                each = Theirs(stack.enter_context(peer), sets)
+                each.tune()
+                running.append(each)
+            except PeerFailed as failure:
+                failed.append(peer.label | {"failed": str(failure)})
+    return running, failed
+
+
+def _rounds(
+    rounds: int, contenders: Sequence[Ours | Theirs], workloads: Sequence[str], limit: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """Run everything; the best that the limit was in any round."""
+    best: dict[str, float] = {}
+    with tqdm(total=rounds * len(workloads) * len(contenders), unit="run") as bar:
+        for _ in range(rounds):
+            best = {name: max(value, best.get(name, 0.0)) for name, value in limit().items()}
+            for workload in workloads:
+                for each in contenders:
+                    each.run(workload)
+                    bar.update()
+    return best
+
+
+def _figures(ours: Ours, best: dict[str, float]) -> dict[str, Any]:
+    loaded = ours.loaded
+    config, tensors = loaded.checkpoint.config, loaded.checkpoint.weights.tensors
+    products = sum(int(np.prod(t.shape)) for n, t in tensors.items() if n.endswith("_proj.weight"))
+    return {
         "precision": loaded.plan.precision,
         "compiled": loaded.plan.compiled,
         "agreement": loaded.agreement,
         "layers": config.layers,
         "parameters_in_products": products,
-        "queries": _throughput(loaded, queries, clock, repeats, remember=False),
-        "passages": _throughput(loaded, passages, clock, repeats, remember=False),
-        "one_query": _latency(loaded, short, clock, repeats, remember=False),
-        "pairs": _throughput(loaded, pairs, clock, 1, remember=False),
+        "limit_tokens_per_second": round(best[loaded.plan.precision] / (2 * products), 1),
     }
-    if loaded.plan.compiled:
-        figures |= {
-            "shared_tokens_of_a_query": instruction,
-            "queries_remembering": _throughput(loaded, queries, clock, repeats, remember=True),
-            "one_query_remembering": _latency(loaded, short, clock, repeats, remember=True),
-            "pairs_remembering": _throughput(loaded, pairs, clock, 1, remember=True),
-        }
-    return figures
 
 
-def _texts(loaded: LoadedModel, work: Path | None) -> tuple[list[Ids], list[Ids]]:
+def _sets(loaded: LoadedModel, work: Path | None, documents: int) -> Sets:
+    queries, passages = texts_of(loaded, work)
+    short = [query[:QUERY] for query in queries if len(query) >= QUERY]
+    return {
+        "queries": queries,
+        "passages": passages,
+        "one_query": short[: CALLS + WARMING],
+        "pairs": [np.concatenate((passages[0][:80], p[:200])) for p in _many(passages, documents)],
+    }
+
+
+def texts_of(loaded: LoadedModel, work: Path | None) -> tuple[list[Ids], list[Ids]]:
     """Queries with the default instruction, and passages of about 270 tokens."""
     if work is not None:
         both = []
@@ -164,84 +201,6 @@ def _shared(texts: Sequence[Ids]) -> int:
     return shortest if same.all() else int(same.argmin())
 
 
-def _remember(loaded: LoadedModel, wanted: bool) -> None:
-    """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
-    network, config = loaded._network, loaded.checkpoint.config
-    if isinstance(network, NativeQwen3):
-        token = config.layers * config.kv_heads * config.head_dim * 4
-        network.prefixes = Prefixes(REMEMBERED if wanted else 0, token)
-
-
-def _throughput(
-    loaded: LoadedModel, texts: Sequence[Ids], clock: Clock, repeats: int, *, remember: bool
-) -> dict[str, Any]:
-    """Tokens a second of all texts, in batches of the plan's budget; those remembered count as the user's tokens do."""
-    batches, rest = [], sorted(texts, key=len)
-    while rest:
-        chosen = next_batch([_Waiting(t) for t in rest], loaded.plan.budget)
-        batches.append([rest[i] for i in chosen])
-        rest = [t for i, t in enumerate(rest) if i not in set(chosen)]
-    tokens, times = sum(map(len, texts)), []
-    for _ in range(repeats):
-        _remember(loaded, remember)
-        if remember:  # what a service has seen before; the texts themselves are new to it
-            for text in texts[:3]:
-                _run(loaded, [[text]])
-        times.append(_once(partial(_run, loaded, batches), clock))
-    return {
-        "texts": len(texts),
-        "tokens": tokens,
-        "seconds": round(median(times), 4),
-        "tokens_per_second": round(tokens / median(times), 1),
-        "best_tokens_per_second": round(tokens / min(times), 1),
-    }
-
-
-def _latency(
-    loaded: LoadedModel, texts: Sequence[Ids], clock: Clock, repeats: int, *, remember: bool
-) -> dict[str, Any]:
-    """Milliseconds of one query, a different one each time."""
-    _remember(loaded, remember)
-    chosen = texts[: 4 * repeats + 3]
-    times = [_once(partial(_run, loaded, [[text]]), clock) for text in chosen][3:]
-    return {
-        "texts": len(times),
-        "tokens": int(median(map(len, chosen[3:]))),
-        "p50_ms": round(1e3 * median(times), 1),
-        "best_ms": round(1e3 * min(times), 1),
-    }
-
-
-class _Waiting:
-    """A text as the scheduler sees it."""
-
-    deadline = 0.0
-
-    def __init__(self, ids: Ids) -> None:
-        self.tokens = len(ids)
-
-
-def _run(loaded: LoadedModel, batches: Iterable[Sequence[Ids]]) -> None:
-    for batch in batches:
-        for _ in loaded.run(batch):
-            pass
-
-
-def _once(f: Callable[[], object], clock: Clock) -> float:
-    started = clock()
-    f()
-    return clock() - started
-
-
-def _times(f: Callable[[], object], clock: Clock, seconds: float) -> list[float]:
-    """Of as many runs as take so long, at least 3, after one that wakes everything."""
-    f()
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 3:
-        times.append(_once(f, clock))
-    return times
-
-
 def _restart(model: str, dtype: str) -> dict[str, float]:
     """A server with the packed form on disk: from its start to the first vector over HTTP, and its memory then."""
     started = time.perf_counter()
@@ -255,25 +214,12 @@ def _restart(model: str, dtype: str) -> dict[str, float]:
         }
 
 
-def _peers(model: str, work: Path, peers: Path, scripts: Path) -> list[dict[str, Any]]:
-    """Each peer whose environment is there, one after another, on the same ids."""
-    lines = []
-    for python, script, environment in peers_of(peers, scripts):
-        done = subprocess.run(
-            [python, script, model, work], capture_output=True, text=True, cwd=scripts, env=environment
-        )
-        if done.returncode:
-            lines.append({"peer": script.stem, "failed": done.stderr.splitlines()[-1:]})
-        lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return lines
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--dtypes", nargs="+", default=["int8", "bfloat16"])
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--documents", type=int, default=50, help="scored for one query")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--peers", type=Path)
@@ -283,9 +229,9 @@ if __name__ == "__main__":
         given.model,
         dtypes=given.dtypes,
         threads=given.threads,
+        rounds=given.rounds,
         work=given.work,
         peers=given.peers,
         scripts=given.scripts,
         documents=given.documents,
-        repeats=given.repeats,
     )

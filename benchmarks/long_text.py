@@ -8,17 +8,15 @@ PEERS and SCRIPTS as for `benchmarks.cpu`; each peer gets the same ids after our
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, peers_of, write
+from benchmarks.common import RESULTS, model_name, write
+from benchmarks.peers import PeerFailed, peers_of
 from benchmarks.texts import prose
 from upsize.compute import load_model
 from upsize.model.tokenizer import Ids
@@ -66,24 +64,14 @@ def measure(
 
 
 def _peers(model: str, ids: Ids, peers: Path, scripts: Path, minutes: float) -> list[dict[str, Any]]:
-    """Each peer's seconds and peak memory on the same ids, or how it failed."""
+    """Each peer's seconds and peak memory on the same ids, one after another, or how it failed."""
     lines: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="upsize-long-") as folder:
-        file = Path(folder) / "ids.json"
-        file.write_text(json.dumps(ids.tolist()))
-        for python, script, environment in peers_of(peers, scripts):
-            named = {"peer": script.stem, "weights": environment.get("WEIGHTS")}
-            command: list[str | Path] = [python, Path(__file__).with_name("peer_long.py"), script, model, file]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, cwd=scripts, env=environment, timeout=60 * minutes
-                )
-            except subprocess.TimeoutExpired:
-                lines.append(named | {"failed": f"not done after {minutes:g} minutes"})
-                continue
-            if done.returncode:
-                lines.append(named | {"failed": (done.stderr.splitlines() or [f"code {done.returncode}"])[-1]})
-            lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for peer in peers_of(peers, scripts, model, len(ids)):
+        try:
+            with peer:
+                lines.append(peer.label | peer.run([ids], 1, 60 * minutes))
+        except PeerFailed as failure:
+            lines.append(peer.label | {"failed": str(failure)})
     return lines
 
 

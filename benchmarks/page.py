@@ -93,8 +93,8 @@ def _speed(language: str) -> tuple[str, str]:
         return float(r["ours"][dtype]["passages"]["tokens_per_second"])
 
     def best(precisions: tuple[str, ...]) -> tuple[str, float]:
-        line = max((p for p in peers if p["precision"] in precisions), key=lambda p: p["tokens_per_s"])
-        return NAMES.get(line["peer"], line["peer"]), line["tokens_per_s"]
+        line = max((p for p in peers if p["precision"] in precisions), key=lambda p: p["tokens_per_second"])
+        return NAMES.get(line["peer"], line["peer"]), line["tokens_per_second"]
 
     pairs = [(ours("int8"), *best(("int8",))), (ours("bfloat16"), *best(("bf16", "bfloat16")))]
     figures = [f"{mine:.0f} ({peer} {theirs:.0f})" for mine, peer, theirs in pairs]

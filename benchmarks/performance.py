@@ -78,7 +78,7 @@ def _speed(result: Result) -> str:
     lines = [
         f"## {result['model']}, {threads}",
         "",
-        f"Clock: {result['clock']}; medians of {result['n']}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
+        f"Clock: {result['clock']}; medians of {result['n']} rounds. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
         f"{limit['bfloat16']:.0f} GFLOP/s. {_conditions(result)}",
         "",
         *_table(
@@ -88,25 +88,23 @@ def _speed(result: Result) -> str:
         "",
     ]
     if result.get("peers"):
-        lines += ["Beside peers on the same ids, each at the best of its batch sizes:", "", *_beside(result), ""]
+        said = "Beside peers on the same ids, in turn in every round, each at the best of its batch sizes:"
+        lines += [said, "", *_beside(result), ""]
     return "\n".join(lines)
 
 
 def _beside(result: Result) -> list[str]:
-    """Ours and the peers', a line each; the one query only where all had as many tokens."""
+    """Ours and the peers', a line each."""
+    workloads = {"queries": "tokens_per_second", "passages": "tokens_per_second", "one_query": "p50_ms"}
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for dtype, ours in result["ours"].items():
-        figures = {name: ours[name]["tokens_per_second"] for name in ("queries", "passages")}
-        rows["upsize", dtype] = figures | {
-            f"one query of {ours['one_query']['tokens']} tokens": ours["one_query"]["p50_ms"]
-        }
+        rows["upsize", dtype] = {name: ours[name][figure] for name, figure in workloads.items()}
     for line in result["peers"]:
         if "failed" not in line:
-            figure = line.get("tokens_per_s", line.get("p50_ms"))
-            rows.setdefault((line["peer"], line["precision"]), {})[line["workload"]] = figure
-    columns = ["queries", "passages", f"one query of {QUERY} tokens"]
+            row = rows.setdefault((line["peer"], line["precision"]), {})
+            row[line["workload"]] = line[workloads[line["workload"]]]
     head = ["", "precision", "queries, tokens/s", "passages, tokens/s", f"one query of {QUERY} tokens, ms"]
-    cells = ([f"{row[c]:,.0f}" if c in row else "–" for c in columns] for row in rows.values())
+    cells = ([f"{row[name]:,.0f}" if name in row else "–" for name in workloads] for row in rows.values())
     return _table(head, ([*key, *cell] for key, cell in zip(rows, cells, strict=True)))
 
 
@@ -172,7 +170,7 @@ def _long(results: list[Result]) -> str:
         rows.append(["upsize", r["precision"], f"{r['tokens']:,}", f"{r['seconds']:,.0f}", f"{r['peak_gb']:.2f}"])
         for peer in r.get("peers", ()):
             told = [f"{peer['seconds']:,.0f}", f"{peer['peak_gb']:.2f}"] if "seconds" in peer else [peer["failed"], "–"]
-            rows.append([peer["peer"], peer.get("precision") or peer.get("weights") or "–", f"{r['tokens']:,}", *told])
+            rows.append([peer["peer"], peer["precision"] or "–", f"{r['tokens']:,}", *told])
     return "\n".join(
         [
             "## One long text",

@@ -43,27 +43,39 @@ def test_long_text(tmp_path: Path) -> None:
 
 PEER = """
 import sys
+import time
 import common
 def load(folder):
-    return lambda batch: [[float(len(ids))] for ids in batch] if FINE else sys.exit("too long a text")
-common.main("peer", "float32", load)
+    def embed(batch):
+        if len(batch[0]) > LONGEST:
+            sys.exit("too long a text")
+        time.sleep(0.001)
+        return [[float(len(ids))] for ids in batch]
+    return embed
+common.main("NAME", "float32", load, batch_sizes=(1, 4))
 """
 
 
-def test_long_text_beside_peers(tmp_path: Path) -> None:
+@pytest.fixture
+def peers(tmp_path: Path) -> dict[str, Path]:
+    """Two peers, one of which takes no long text, and a script whose peer is not installed."""
     scripts, python = tmp_path / "scripts", tmp_path / "peers" / "a" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
     scripts.mkdir()
     (scripts / "common.py").write_text("def main(*_): raise AssertionError('the whole workload')")
-    (scripts / "a_fine.py").write_text(PEER.replace("FINE", "True"))
-    (scripts / "a_short.py").write_text(PEER.replace("FINE", "False"))
+    (scripts / "a_fine.py").write_text(PEER.replace("LONGEST", "1000").replace("NAME", "fine"))
+    (scripts / "a_short.py").write_text(PEER.replace("LONGEST", "100").replace("NAME", "short"))
     (scripts / "b_absent.py").write_text(PEER)
-    written = long_text.measure("demo-s", 700, "int8", tmp_path, peers=tmp_path / "peers", scripts=scripts)
-    fine, short = json.loads(written.read_text())["peers"]
-    assert (fine["peer"], fine["precision"]) == ("peer", "float32")
+    return {"peers": tmp_path / "peers", "scripts": scripts}
+
+
+def test_long_text_beside_peers(tmp_path: Path, peers: dict[str, Path]) -> None:
+    fine, short = json.loads(long_text.measure("demo-s", 700, "int8", tmp_path, **peers).read_text())["peers"]
+    assert (fine["peer"], fine["precision"]) == ("fine", "float32")
+    assert 0.001 < fine["seconds"] < 1
     assert fine["peak_gb"] > 0
-    assert short == {"peer": "a_short", "weights": None, "failed": "too long a text"}
+    assert short == {"peer": "short", "precision": "float32", "failed": "too long a text"}
 
 
 def test_mixed_load(tmp_path: Path) -> None:
@@ -74,15 +86,21 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert result["short_queries_beside_documents"]["n"] > 0
 
 
-def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, Path]) -> None:
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
-    options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "repeats": 1, "seconds": 0.001}
-    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options).read_text())  # type: ignore[arg-type]
+    options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
+    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options, **peers).read_text())  # type: ignore[arg-type]
     figures = result["ours"]["auto"]
     assert result["limit"]["bfloat16"] > 0
     assert figures["queries"]["texts"] == 64
     assert figures["passages"]["of_limit"] > 0
+    assert figures["one_query"]["tokens"] == cpu.QUERY
+    assert figures["one_query"]["texts"] == 2 * cpu.CALLS
     assert figures["restart"]["first_vector_s"] > 0
+    *told, failed = result["peers"]
+    assert [line["workload"] for line in told] == ["queries", "passages", "one_query"]
+    assert told[0]["batch_size"] == 4
+    assert failed == {"peer": "short", "precision": "float32", "failed": "too long a text"}
 
 
 def test_estimates(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ FULL, QUERY = 512, 27
 CUDA_FULL = 16 * FULL
 SMALL, LARGE = (replace(config_of(member), vocab_size=256) for member in FAMILY[:2])
 SHAPES: Mapping[int, tuple[ModelConfig, tuple[int, int]]] = {
-    SMALL.hidden_size: (SMALL, (4, 8)),
-    LARGE.hidden_size: (LARGE, (2, 3)),
+    SMALL.hidden_size: (SMALL, (3, 5)),
+    LARGE.hidden_size: (LARGE, (1, 2)),
 }
 """Hidden size → the shape (0.6B, 4B), and the layers of two networks whose difference is that of whole layers. They do
 not fit into a cache: read from memory, as a model's are."""

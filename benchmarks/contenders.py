@@ -1,0 +1,144 @@
+"""Who is timed on a workload: a model of ours in one precision, or a peer. All in turn, round after round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Peer
+from upsize.compute import LoadedModel
+from upsize.compute.native import NativeQwen3
+from upsize.compute.native.network import REMEMBERED
+from upsize.compute.native.prefixes import Prefixes
+from upsize.engine.schedule import next_batch
+from upsize.model.tokenizer import Ids
+
+Clock = Callable[[], float]
+Sets = dict[str, list[Ids]]
+"""Texts of each workload: `queries`, `passages`, `pairs`, and `one_query`, each of which is a call of its own."""
+WARMING = 3
+"""Calls of one query before those that count."""
+
+
+class Ours:
+    """A loaded model. Each workload is run with nothing remembered and, where beginnings are shared, remembering."""
+
+    def __init__(self, loaded: LoadedModel, sets: Sets, clock: Clock) -> None:
+        self.loaded, self._sets, self._clock = loaded, sets, clock
+        self._times: dict[str, list[float]] = {}
+
+    def run(self, workload: str) -> None:
+        """One round of it."""
+        variants = {workload: False}
+        if self.loaded.plan.compiled and workload != "passages":
+            variants[f"{workload}_remembering"] = True
+        for name, wanted in variants.items():
+            self._remember(wanted)
+            texts = self._sets[workload]
+            if workload == "one_query":
+                found = [self._time([[text]]) for text in texts][WARMING:]
+            else:
+                if wanted:  # what a service has seen before; the texts themselves are new to it
+                    self._time([[text] for text in texts[:WARMING]])
+                found = [self._time(self._batches(texts))]
+            self._times.setdefault(name, []).extend(found)
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Of each workload over all rounds; remembered tokens count as the user's tokens do."""
+        found = {}
+        for name, times in self._times.items():
+            texts = self._sets[name.removesuffix("_remembering")]
+            found[name] = _one_query(texts, times) if name.startswith("one_query") else _throughput(texts, times)
+        return found
+
+    def _batches(self, texts: Sequence[Ids]) -> list[list[Ids]]:
+        """Of the plan's budget, as the engine makes them."""
+        batches, rest = [], sorted(texts, key=len)
+        while rest:
+            chosen = next_batch([_Waiting(t) for t in rest], self.loaded.plan.budget)
+            batches.append([rest[i] for i in chosen])
+            rest = [t for i, t in enumerate(rest) if i not in set(chosen)]
+        return batches
+
+    def _time(self, batches: Iterable[Sequence[Ids]]) -> float:
+        started = self._clock()
+        for batch in batches:
+            for _ in self.loaded.run(batch):
+                pass
+        return self._clock() - started
+
+    def _remember(self, wanted: bool) -> None:
+        """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
+        network, config = self.loaded._network, self.loaded.checkpoint.config
+        if isinstance(network, NativeQwen3):
+            token = config.layers * config.kv_heads * config.head_dim * 4
+            network.prefixes = Prefixes(REMEMBERED if wanted else 0, token)
+
+
+class Theirs:
+    """A peer, at the best of its batch sizes."""
+
+    def __init__(self, peer: Peer, sets: Sets) -> None:
+        self.peer, self._sets = peer, {name: texts for name, texts in sets.items() if name != "pairs"}
+        self._times: dict[str, list[float]] = {}
+        self._sizes: dict[str, int] = {"one_query": 1}
+
+    def tune(self) -> None:
+        """Try each batch size once, which also warms everything."""
+        for workload in ("queries", "passages"):
+            self._sizes[workload] = min(self.peer.batch_sizes, key=partial(self._seconds, workload))
+
+    def run(self, workload: str) -> None:
+        """One round of it; of pairs none, for no peer's script scores them."""
+        if workload == "one_query":
+            found = [float(self.peer.run([text], 1)["seconds"]) for text in self._sets[workload]][WARMING:]
+        elif workload in self._sets:
+            found = [self._seconds(workload, self._sizes[workload])]
+        else:
+            return
+        self._times.setdefault(workload, []).extend(found)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """A line of figures for each workload."""
+        found = []
+        for workload, times in self._times.items():
+            texts = self._sets[workload]
+            figures = _one_query(texts, times) if workload == "one_query" else _throughput(texts, times)
+            found.append(self.peer.label | {"workload": workload, "batch_size": self._sizes[workload]} | figures)
+        return found
+
+    def _seconds(self, workload: str, size: int) -> float:
+        return float(self.peer.run(self._sets[workload], size)["seconds"])
+
+
+class _Waiting:
+    """A text as the scheduler sees it."""
+
+    deadline = 0.0
+
+    def __init__(self, ids: Ids) -> None:
+        self.tokens = len(ids)
+
+
+def _throughput(texts: Sequence[Ids], times: Sequence[float]) -> dict[str, Any]:
+    tokens = sum(map(len, texts))
+    return {
+        "texts": len(texts),
+        "tokens": tokens,
+        "seconds": round(median(times), 4),
+        "tokens_per_second": round(tokens / median(times), 1),
+        "best_tokens_per_second": round(tokens / min(times), 1),
+    }
+
+
+def _one_query(texts: Sequence[Ids], times: Sequence[float]) -> dict[str, Any]:
+    return {
+        "texts": len(times),
+        "tokens": int(np.median([len(t) for t in texts])),
+        "p50_ms": round(1e3 * median(times), 1),
+        "best_ms": round(1e3 * min(times), 1),
+    }

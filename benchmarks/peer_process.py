@@ -1,0 +1,63 @@
+"""Run by a peer's own Python: its script's embedder, asked over standard input for as long as that is open.
+
+    PEER/bin/python peer_process.py SCRIPT MODEL LONGEST
+
+A script hands its loader to `common.main`, which would time whole workloads by itself; `answer` stands in its place, so
+that all who are compared can be asked in turn. What the machine's memory does not hold is refused to the process: it
+fails alone. LONGEST: tokens of the longest text.
+"""
+
+import importlib
+import json
+import os
+import resource
+import runpy
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+script, model, longest = sys.argv[1], sys.argv[2], int(sys.argv[3])
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what libraries print is no reply
+
+
+def answer(
+    peer: str,
+    precision: str,
+    load: Callable[[str], Callable[[list[Any]], Any]],
+    batch_sizes: Sequence[int] = (1, 8, 32),
+    **_: Any,
+) -> None:
+    """In place of `common.main`: a line who it is, then a line of seconds for every line of batches of token ids."""
+    embed = load(model)
+    embed([[*range(16)]])
+    print(json.dumps({"peer": peer, "precision": precision, "batch_sizes": batch_sizes}), file=replies, flush=True)
+    for line in sys.stdin:
+        batches = json.loads(line)
+        started = time.perf_counter()
+        for batch in batches:
+            embed(batch)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_gb": round(peak / 1e9, 2)}), file=replies, flush=True)
+
+
+def make_vllm_take_long_texts() -> None:
+    """Its script allows 16,384 tokens. And no process of its own, whose memory would not be seen."""
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "5", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    vllm: Any = importlib.import_module("vllm")
+    plain = vllm.LLM
+    longer = {"max_model_len": longest, "max_num_batched_tokens": longest} if longest > 16384 else {}
+    vllm.LLM = lambda *args, **given: plain(*args, **given | longer)
+
+
+memory = int(0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+sys.path.insert(0, str(Path(script).parent))
+if "vllm" in script:
+    make_vllm_take_long_texts()
+common: Any = importlib.import_module("common")
+common.main = answer
+runpy.run_path(script, run_name="__main__")
