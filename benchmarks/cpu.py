@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ QUERY = 27
 """Tokens of the one query, as in the peers' scripts: 19 of the default instruction, the question, the end."""
 CALLS = 15
 """Of one query in a round."""
+RESTARTS = 3
 SHAPES = ((512, 1024, 6144), (512, 3072, 1024), (512, 1024, 4096))
 """Rows, inputs, outputs of the products that the limit is measured on."""
 
@@ -202,16 +204,21 @@ def _shared(texts: Sequence[Ids]) -> int:
 
 
 def _restart(model: str, dtype: str) -> dict[str, float]:
-    """A server with the packed form on disk: from its start to the first vector over HTTP, and its memory then."""
+    """A server started again: from its start to the first vector over HTTP, and its memory then; medians of several.
+
+    One before them finds the packed form on disk, and leaves it in memory, as a service that is restarted does.
+    """
+    found = [_start(model, dtype) for _ in range(1 + RESTARTS)][1:]
+    return {name: round(median(each[name] for each in found), 3) for name in found[0]}
+
+
+def _start(model: str, dtype: str) -> dict[str, float]:
     started = time.perf_counter()
     with Server(model, dtype) as server:
         server.post({"input": "How are you today"}).raise_for_status()
         seconds = time.perf_counter() - started
-        return {
-            "first_vector_s": round(seconds, 2),
-            "cpu_s": round(server.cpu_seconds(), 2),
-            "resident_gb": round(psutil.Process(server.process.pid).memory_info().rss / 1e9, 3),
-        }
+        memory = psutil.Process(server.process.pid).memory_info().rss / 1e9
+        return {"first_vector_s": seconds, "cpu_s": server.cpu_seconds(), "resident_gb": memory}
 
 
 if __name__ == "__main__":

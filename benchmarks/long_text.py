@@ -51,11 +51,11 @@ def measure(
         "n": 1,
         "seconds": round(seconds, 3),
         "tokens_per_second": round(len(ids) / seconds, 1),
-        "weights_gb": round(loaded.checkpoint.weights.bytes / 1e9, 3),
+        "weights_gb": round(loaded.plan.weight_bytes / 1e9, 3),
         "python_and_libraries_gb": round(before / 1e9, 3),
         "peak_after_load_gb": round(after_load / 1e9, 3),
         "peak_gb": round(peak / 1e9, 3),
-        "beyond_weights_gb": round((peak - loaded.checkpoint.weights.bytes) / 1e9, 3),
+        "beyond_weights_gb": round((peak - loaded.plan.weight_bytes) / 1e9, 3),
     }
     del loaded
     if peers is not None and scripts is not None:

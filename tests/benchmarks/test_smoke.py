@@ -88,6 +88,7 @@ def test_mixed_load(tmp_path: Path) -> None:
 
 def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, Path]) -> None:
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
+    monkeypatch.setattr(cpu, "RESTARTS", 1)
     options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
     result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options, **peers).read_text())  # type: ignore[arg-type]
     figures = result["ours"]["auto"]
