@@ -34,9 +34,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's rates are measured on a few tiny layers."""
+    """The machine's rates are measured on a few tiny layers, and take a moment instead of ten seconds."""
     tiny = {size: (replace(rates.SMALL, hidden_size=size, intermediate_size=512), (1, 2)) for size in (128, 256)}
     monkeypatch.setattr(rates, "SHAPES", tiny)
     monkeypatch.setattr(rates, "BLOCK", 1 << 16)

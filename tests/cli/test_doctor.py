@@ -16,7 +16,7 @@ Upsize = Callable[..., Ran]
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch, quick_rates: None) -> None:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "UPSIZE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 

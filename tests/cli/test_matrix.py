@@ -24,7 +24,7 @@ LARGER = FamilyMember("Qwen/Qwen3-Embedding-4B", "embedding", 96, 6, 8, 128, 16_
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, quick_rates: None) -> list[Cell]:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """A family of two tiny sizes; cells are measured for real, in this process. Gives those that were."""
     done: list[Cell] = []
 

@@ -55,7 +55,7 @@ def test_what_fits_is_weights_and_work_against_memory() -> None:
     assert fits(need, need - 1, need - 1) == "no"
 
 
-def test_rates_are_measured_and_positive(quick_rates: None) -> None:
+def test_rates_are_measured_and_positive() -> None:
     machine = replace(this_machine(), gpus=())
     found = measure_rates(machine, seconds=0.01)
     compiled = {"int8"} if machine.kernels not in (None, "plain") else set()

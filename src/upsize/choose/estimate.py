@@ -54,9 +54,10 @@ def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
     return query + pairs
 
 
-def refusals(candidate: Candidate, load: Load, rates: Rates) -> Refusal | None:
-    """Why it cannot be used here, or None."""
-    for reason, lines in (*_memory(candidate, load), *_time(candidate, load, rates)):
+def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal | None:
+    """Why it cannot be used here, or None. Without `rates` for its memory alone."""
+    slow = () if rates is None else _time(candidate, load, rates)
+    for reason, lines in (*_memory(candidate, load), *slow):
         return Refusal(
             id=candidate.id,
             model=candidate.model.name,

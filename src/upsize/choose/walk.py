@@ -209,7 +209,9 @@ class _Walk:
         found, notes = candidates_of(self.models, self.settings.dims, self.rerankers, self.settings.depths)
         for note in notes:
             self.say(note)
-        load, rates = self.load, measure_rates(this_machine())
+        load = self.load
+        limited = load.rate is not None or load.slo_ms is not None
+        rates = measure_rates(this_machine()) if limited else None
         wanted, refused = [], []
         for candidate in in_order(found, load.query_tokens, load.pair_tokens):
             refusal = refusals(candidate, load, rates)
