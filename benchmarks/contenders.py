@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, PeerFailed
 from upsize.compute import LoadedModel
 from upsize.compute.native import NativeQwen3
 from upsize.compute.native.network import REMEMBERED
@@ -86,6 +86,7 @@ class Theirs:
         self.peer, self._sets = peer, {name: texts for name, texts in sets.items() if name != "pairs"}
         self._times: dict[str, list[float]] = {}
         self._sizes: dict[str, int] = {"one_query": 1}
+        self._failed: str | None = None
 
     def tune(self) -> None:
         """Try each batch size once, which also warms everything."""
@@ -93,17 +94,23 @@ class Theirs:
             self._sizes[workload] = min(self.peer.batch_sizes, key=partial(self._seconds, workload))
 
     def run(self, workload: str) -> None:
-        """One round of it; of pairs none, for no peer's script scores them."""
-        if workload == "one_query":
-            found = [float(self.peer.run([text], 1)["seconds"]) for text in self._sets[workload]][WARMING:]
-        elif workload in self._sets:
-            found = [self._seconds(workload, self._sizes[workload])]
-        else:
+        """One round of it; of pairs none, for no peer's script scores them. Once it failed, nothing."""
+        if workload not in self._sets or self._failed:
             return
-        self._times.setdefault(workload, []).extend(found)
+        try:
+            if workload == "one_query":
+                found = [float(self.peer.run([text], 1)["seconds"]) for text in self._sets[workload]][WARMING:]
+            else:
+                found = [self._seconds(workload, self._sizes[workload])]
+        except PeerFailed as failure:
+            self._failed = str(failure)
+        else:
+            self._times.setdefault(workload, []).extend(found)
 
     def lines(self) -> list[dict[str, Any]]:
-        """A line of figures for each workload."""
+        """A line of figures for each workload, or the one of its failure."""
+        if self._failed:
+            return [self.peer.label | {"failed": self._failed}]
         found = []
         for workload, times in self._times.items():
             texts = self._sets[workload]

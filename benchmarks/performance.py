@@ -69,7 +69,7 @@ def _conditions(result: Result) -> str:
 def _speed(result: Result) -> str:
     dtypes = list(result["ours"])
     threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
-    limit = result["limit"]
+    limit, rounds = result["limit"], f"{result['n']} round" + "s" * (result["n"] > 1)
     tokens = {"query_tokens": result["ours"][dtypes[0]]["one_query"]["tokens"]}
 
     def cells(group: str, figure: str) -> list[str]:
@@ -78,7 +78,7 @@ def _speed(result: Result) -> str:
     lines = [
         f"## {result['model']}, {threads}",
         "",
-        f"Clock: {result['clock']}; medians of {result['n']} rounds. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
+        f"Clock: {result['clock']}; medians of {rounds}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
         f"{limit['bfloat16']:.0f} GFLOP/s. {_conditions(result)}",
         "",
         *_table(

@@ -111,13 +111,8 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
 
 
 def _of_query(model: Model, rates: Rates) -> float:
-    return rates.of_query(_measured(model, rates), model.checkpoint.config.hidden_size)
+    return rates.of_query(model.precision, model.checkpoint.config.hidden_size)
 
 
 def _of_batch(model: Model, rates: Rates) -> float:
-    return rates.of_batch(_measured(model, rates), model.checkpoint.config.hidden_size)
-
-
-def _measured(model: Model, rates: Rates) -> str:
-    """The measured precision that comes nearest to its own."""
-    return model.precision if model.precision in rates.batch else "bfloat16"
+    return rates.of_batch(model.precision, model.checkpoint.config.hidden_size)
