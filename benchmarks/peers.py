@@ -21,7 +21,7 @@ class PeerFailed(Exception):
 
 
 class Peer:
-    """A script's embedder. Used as a context: its process lives as long.
+    """A script's embedder. Used as a context: its process lives as long, and so does what it writes for itself.
 
     Raises PeerFailed from every use, once it failed.
     """
@@ -42,13 +42,14 @@ class Peer:
     def __enter__(self) -> Self:
         """Start it, and wait until it is loaded."""
         self._errors = tempfile.TemporaryFile()
+        self._folder = tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=self._script.parent,
-            env=os.environ | ({"WEIGHTS": self._weights} if self._weights else {}),
+            env=os.environ | {"TMPDIR": self._folder.name} | ({"WEIGHTS": self._weights} if self._weights else {}),
             start_new_session=True,
         )
         try:
@@ -67,6 +68,7 @@ class Peer:
         for file in (self._process.stdin, self._process.stdout, self._errors):
             if file is not None:
                 file.close()
+        self._folder.cleanup()
 
     def run(self, texts: Sequence[Ids], size: int, limit: float | None = None) -> dict[str, Any]:
         """Embed the texts, longest first, in batches of `size`: `seconds`, and `peak_gb` of the process up to now."""
