@@ -39,7 +39,7 @@ class Met(NamedTuple):
     theirs: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def vectors(model: Qwen3, texts: Iterator[DistilBatch], asked: Iterator[PairBatch]) -> tuple[list[Asked], list[Met]]:
     """What the finished model says of training batches, without its channels, on which no output is."""
 

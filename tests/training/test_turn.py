@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from training import turn  # noqa: E402
 from training.network import CHANNELS, SIZES, Qwen3  # noqa: E402
+from training.streams import DistilBatch, PairBatch  # noqa: E402
 
 
 def test_folded_weights_give_the_turned_vectors_and_nothing_else() -> None:
@@ -46,3 +47,18 @@ def test_a_learned_turn_keeps_angles_and_finds_more_with_few_dimensions() -> Non
         return float(((q @ p.T).argmax(1) == torch.arange(400)).float().mean())
 
     assert right(found) > right(torch.eye(24)) + 0.2
+
+
+def test_a_turn_is_learned_from_what_a_model_says_of_training_batches() -> None:
+    torch.manual_seed(0)
+    size = SIZES["xs"]
+    model = Qwen3(size)
+    ids, last = torch.randint(size.vocabulary, (6, 12)), torch.full((6, 1), 11)
+    asked = PairBatch(ids, last, ids.flip(1), last, torch.ones(6, 6, dtype=torch.bool))
+    outputs = size.hidden - CHANNELS
+    text = DistilBatch(ids, last, torch.nn.functional.normalize(torch.randn(6, outputs), dim=1))
+    pairs, met = turn.vectors(model, iter([text]), iter([asked]))
+    torch.testing.assert_close(pairs[0].queries.norm(dim=1), torch.ones(6))
+    found = turn.learned(pairs, met, (8, outputs), seed=0, steps=3)
+    torch.testing.assert_close(found @ found.T, torch.eye(outputs), atol=1e-4, rtol=0)
+    assert not torch.equal(found, torch.eye(outputs))
