@@ -63,8 +63,8 @@ def readme(name: str) -> str:
         f"{facts['head_dim']}, vocabulary {facts['vocab_size']:,}.",
         f"- Languages: {', '.join(facts['languages']['main'])}"
         + (f"; a little of {', '.join(facts['languages']['minor'])}." if facts["languages"]["minor"] else "."),
-        f"- Starts from: {facts['starts_from']}. {training['steps']:,} steps in {training['hours']:.2f} hours on one "
-        "CPU core.",
+        f"- Starts from: {facts['starts_from']}. {training['steps']:,} steps in {training['hours']:.2f} "
+        "hours of a CPU core.",
         *([f"- Teacher: {facts['teacher']}."] if facts["teacher"] else []),
         f"- Recipe: {recipe}.",
         "",

@@ -26,7 +26,7 @@ def training_text(out: Path) -> Iterator[str]:
         with (out / f"{name}.jsonl").open(encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 lang = {"zh-Hant": "zh"}.get(row["lang"], row["lang"])
-                for text in {row.get("text"), row.get("query"), row.get("passage")} - {None}:
+                for text in filter(None, map(row.get, ("text", "query", "passage"))):
                     if used.get(lang, 0) < CHARACTERS.get(lang, OTHER):
                         used[lang] = used.get(lang, 0) + len(text)
                         yield text

@@ -113,12 +113,12 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
     model, negatives = start(data, out, recipe)
     optimizer = optimizer_of(model, recipe.learning_rate)
     first = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state_path, step, spent = out / f"{recipe.size}.pt", 0, 0.0
+    state_path, step, spent, tokens = out / f"{recipe.size}.pt", 0, 0.0, 0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
+        step, spent, tokens = state["step"], state["spent"], state["tokens"]
 
     def scores(of: Qwen3) -> dict[str, float]:
         return evaluate.development(Encoder(of, data.tokenizer), shared)
@@ -129,7 +129,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
     asked = iter(PairStream(data.pairs, data.distil, negatives, recipe.pair_tokens, recipe.seed + 1 + step))
     losses: dict[str, list[float]] = {"distil": [], "pair": []}
     began = last_report = last_save = time.process_time()  # the core's time: other work beside it takes no steps away
-    before, tokens = spent, 0
+    before = spent
     while (progress := (spent := before + time.process_time() - began) / (60 * minutes)) < 1:
         falling = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
         for group in optimizer.param_groups:
@@ -154,13 +154,16 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         now = time.process_time()
         if now - last_report > 60:
             means = {name: round(float(np.mean(values[-200:])), 4) for name, values in losses.items() if values}
-            print(f"step {step}, {100 * progress:.1f} %, {means}, {tokens / (now - began):.0f} tokens/s", flush=True)
+            print(
+                f"step {step}, {100 * progress:.1f} %, {means}, {tokens / (before + now - began):.0f} tokens/s",
+                flush=True,
+            )
             last_report = now
         if now - last_save > 480:
-            save(model, optimizer, step, spent, state_path)
+            save(model, optimizer, step, spent, tokens, state_path)
             print(f"step {step}:", scores(rounded(model)), flush=True)
             last_save = last_report = time.process_time()
-    save(model, optimizer, step, spent, state_path)
+    save(model, optimizer, step, spent, tokens, state_path)
     final = averaged(first, model, recipe.kept).eval()
     if recipe.turned:
         found = turn.learned(*turn.vectors(final, texts, asked), recipe.turned, recipe.seed)
@@ -171,7 +174,7 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
         "starts_from": "token vectors whose weighted mean meets the teacher's vector of a text",
         "steps": step,
         "hours": round(spent / 3600, 3),
-        "training_tokens_per_second": round(tokens / (time.process_time() - began)),
+        "training_tokens_per_second": round(tokens / spent),
         "teacher_vectors": len(data.teacher),
         "recipe": vars(recipe),
     }
@@ -179,8 +182,9 @@ def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -
     print("development scores at the end:", scores(final), flush=True)
 
 
-def save(model: Qwen3, optimizer: torch.optim.Optimizer, step: int, spent: float, path: Path) -> None:
+def save(model: Qwen3, optimizer: torch.optim.Optimizer, step: int, spent: float, tokens: int, path: Path) -> None:
     """Write what is needed to go on, then put it in place of the last one."""
     part = path.with_suffix(".tmp")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": spent}, part)
+    counts = {"step": step, "spent": spent, "tokens": tokens}
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()} | counts, part)
     part.rename(path)
