@@ -31,6 +31,23 @@ def test_a_paired_difference_is_narrower_than_its_sides() -> None:
     assert 0.048 < found["low"] < found["value"] < found["high"] < 0.052
 
 
+def test_the_interval_of_a_metric_that_is_no_mean_lies_around_it(tmp_path: Path) -> None:
+    path, rng = tmp_path / "pairs.jsonl", np.random.default_rng(2)
+    write_jsonl(path, [{"text_a": f"left {i}", "text_b": f"right {i}"} for i in range(400)])
+    bitext = LabelledSet("Pairs", path, metrics=("F1",))
+    left, right = bitext.task.groups()
+    vectors = rng.standard_normal((400, 16)).astype(np.float32)
+    noise = rng.standard_normal((400, 16)).astype(np.float32)
+    unit = {
+        name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in ((left, vectors), (right, vectors + noise))
+    }
+    ((name, outcome),) = bitext.judge(unit)
+    found = interval(outcome)
+    assert name == "Pairs, F1"
+    assert 0.3 < found["value"] < 0.9
+    assert found["value"] - found["low"] == pytest.approx(found["high"] - found["value"], rel=0.2)
+
+
 ANIMALS = [
     ("cats purr", "most cats purr and sleep"),
     ("dogs bark", "our dogs bark at night"),
