@@ -203,7 +203,7 @@ def test_labels_keep_out_of_each_others_way() -> None:
         d.point(100 + i, 100 + i, "mark", f"p{i}")
     for i in range(4):
         d.label(100 + i, 100 + i, f"candidate {i}")
-    boxes = d.taken[4:]
+    boxes = d.labels
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             across = min(a[2], b[2]) - max(a[0], b[0])

@@ -16,6 +16,8 @@ CHARACTER = 7.4
 """Width of a character at the labels' size, in pixels, bold or in the widest of the usual fonts."""
 LINE = 15.0
 """Height of a line of labels."""
+WORSE = 8
+"""Times as bad as a line or point behind a label is another label."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ class Drawing:
     height: float
     parts: list[str] = field(default_factory=list)
     taken: list[Box] = field(default_factory=list)
-    """Where points and labels already are."""
+    """Where points and lines already are."""
+    labels: list[Box] = field(default_factory=list)
+    """Where labels already are."""
 
     def add(self, tag: str, css: str = "", inner: str = "", **attributes: float | str) -> None:
         """One element; attributes with `_` for `-`, numbers rounded to a tenth of a pixel."""
@@ -134,7 +138,7 @@ class Drawing:
         left, top, right, bottom = within or (0.0, 0.0, self.width, self.height)
         spots = [
             (x + dx if side == "start" else x - dx if side == "end" else x, y + dy, side)
-            for distance in (0, 14, 28)
+            for distance in (0, 14, 28, 42)
             for side, dx, dy in (
                 ("start", 9, 4 - distance),
                 ("end", 9, 4 - distance),
@@ -152,10 +156,11 @@ class Drawing:
         def cost(spot: tuple[float, float, str]) -> float:
             b = box(spot)
             outside = max(left - b[0], 0) + max(b[2] - right, 0) + max(top - b[1], 0) + max(b[3] - bottom, 0)
-            return sum(_overlap(b, other) for other in self.taken) + 50 * outside
+            covered = sum(_overlap(b, other) for other in self.taken)
+            return covered + WORSE * sum(_overlap(b, other) for other in self.labels) + 50 * outside
 
         best = min(spots, key=cost)
-        self.taken.append(box(best))
+        self.labels.append(box(best))
         self.text(best[0], best[1], text, css, best[2])
 
     def svg(self, name: str, css: str, title: str, description: str) -> str:
