@@ -98,8 +98,8 @@ def what_would_change_it(
             )
         if judged.size is not None and judged.size.if_as_observed is not None:
             yield (
-                f"{judged.size.total:,} labelled in all settle it whatever the truth is; "
-                f"{judged.size.if_as_observed:,} if the differences are as observed."
+                f"{judged.size.total:,} labelled in all settle it with a chance of {judged.size.power:.0%}, unless the "
+                f"truth is nearer to the margin; {judged.size.if_as_observed:,} if the differences are as observed."
             )
     best = max(able, key=lambda i: reports[i].quality.estimate, default=None)
     for place, report in enumerate(reports):
