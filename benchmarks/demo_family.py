@@ -64,8 +64,8 @@ def matryoshka(vectors: Vectors, labelled: LabelledSet) -> dict[str, dict[str, A
     return result
 
 
-def reranked(judge: Reranker, first: Embedder, labelled: LabelledSet) -> dict[str, Any]:
-    """nDCG@10 of some queries with their best documents in the reranker's order, without it, and the difference."""
+def reranked(judge: Reranker, first: Embedder, labelled: LabelledSet) -> tuple[Outcome, Outcome]:
+    """nDCG@10 of some queries without and with their best documents in the reranker's order."""
     task = labelled.task
     assert isinstance(task, RankingTask)
     ranking = task.rank(labelled.embed(encoder(first)), DEPTH)
@@ -77,7 +77,7 @@ def reranked(judge: Reranker, first: Embedder, labelled: LabelledSet) -> dict[st
         scores[unit, : len(documents)] = judge.log_odds(query, documents)
 
     without, with_it = (mean(task.observe_ranking(r)["value"][chosen]) for r in (ranking, reorder(ranking, scores)))
-    return {"without": interval(without), "with": interval(with_it), "difference": difference(with_it, without)}
+    return without, with_it
 
 
 def measure_sizes(labelled: Sequence[LabelledSet], models: Callable[[str], str], folder: Path = RESULTS) -> Path:
@@ -117,12 +117,16 @@ def references(labelled: Sequence[LabelledSet]) -> list[tuple[str, str, Outcome]
 
 def measure_reranker(labelled: Sequence[LabelledSet], models: Callable[[str], str], folder: Path = RESULTS) -> Path:
     """The reranker over the best of demo-xs, written to demo-reranker.json."""
+    found: dict[str, Any] = {}
     with Reranker(models("demo-rerank"), truncate=True) as judge, Embedder(models("demo-xs"), truncate=True) as first:
-        found = {
-            f"{each.name}, nDCG@10, top {RERANK_DEPTH} of demo-xs": reranked(judge, first, each)
-            for each in labelled
-            if each.name in ("XQuAD en", "XQuAD zh")
-        }
+        for each in labelled:
+            if each.name in ("XQuAD en", "XQuAD zh"):
+                without, with_it = reranked(judge, first, each)
+                found[f"{each.name}, nDCG@10, top {RERANK_DEPTH} of demo-xs"] = {
+                    "without": interval(without),
+                    "with": interval(with_it),
+                    "difference": difference(with_it, without),
+                }
     return write("demo-reranker", {"resamples": RESAMPLES, "scores": found}, folder)
 
 

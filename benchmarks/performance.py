@@ -185,18 +185,19 @@ def _long(results: list[Result]) -> str:
 
 
 def _scores(result: Result) -> str:
-    rows = [
-        [model, task, f"{r['bfloat16']:.3f}", f"{r['int8']:.3f}", f"{r['lost_points']:+.2f}"]
-        for model, tasks in result["scores"].items()
-        for task, r in tasks.items()
-    ]
-    lost = [float(row[-1]) for row in rows]
+    rows, lost = [], []
+    for model, tasks in result["scores"].items():
+        for task, r in tasks.items():
+            points = r["lost_points"]
+            lost.append(points["value"])
+            told = f"{points['value']:+.2f} ({points['low']:+.2f} to {points['high']:+.2f})"
+            rows.append([model, task, f"{r['bfloat16']:.3f}", f"{r['int8']:.3f}", told])
     return "\n".join(
         [
             "## What int8 scores",
             "",
             f"The demo family on labelled tasks: int8 loses {sum(lost) / len(lost):.2f} points on average and "
-            f"{max(lost):.2f} at most. {_conditions(result)}",
+            f"{max(lost):.2f} at most; in brackets 95 % intervals over the same units. {_conditions(result)}",
             "",
             *_table(["model", "task", "bfloat16", "int8", "points lost"], rows),
             "",

@@ -1,8 +1,8 @@
-"""What the demo models score on every task in bfloat16 and in int8, and what int8 loses, in points.
+"""What the demo models score on every task in bfloat16 and in int8, and what int8 loses, in points with an interval.
 
 usage: python -m benchmarks.precision --shared ../shared/data [--models FOLDER]
 
-The same sets as `benchmarks.demo_family`, judged in the same way. Takes about ten minutes on two cores.
+The same sets as `benchmarks.demo_family`, judged in the same way. Takes about a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.common import RESULTS, write
 from benchmarks.datasets import convert
 from benchmarks.demo_family import RERANK_DEPTH, SIZES, encoder, reranked
+from benchmarks.quality.outcomes import RESAMPLES, Outcome, difference
 from benchmarks.quality.tasks import LabelledSet, labelled_sets
 from upsize import Embedder, Reranker
 
@@ -24,13 +25,13 @@ BOTH = ("bfloat16", "int8")
 
 def measure(labelled: Sequence[LabelledSet], models: Callable[[str], str], folder: Path = RESULTS) -> Path:
     """Every model in both, written to precision.json."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, Outcome]]] = {}
     for name in SIZES:
         for dtype in BOTH:
             with Embedder(models(name), dtype=dtype, truncate=True) as model:
                 for each in labelled:
                     for task, outcome in each.judge(each.embed(encoder(model))):
-                        found.setdefault(name, {}).setdefault(task, {})[dtype] = outcome()
+                        found.setdefault(name, {}).setdefault(task, {})[dtype] = outcome
                         print(f"{name} in {dtype}: {task}: {outcome():.4f}", flush=True)
     searched = [each for each in labelled if each.name in ("XQuAD en", "XQuAD zh")]
     with Embedder(models("demo-xs"), truncate=True) as first:
@@ -38,19 +39,21 @@ def measure(labelled: Sequence[LabelledSet], models: Callable[[str], str], folde
             with Reranker(models("demo-rerank"), dtype=dtype, truncate=True) as judge:
                 for each in searched:
                     task = f"{each.name}, nDCG@10, top {RERANK_DEPTH} of demo-xs"
-                    value = reranked(judge, first, each)["with"]["value"]
-                    found.setdefault("demo-rerank", {}).setdefault(task, {})[dtype] = value
-                    print(f"demo-rerank in {dtype}: {task}: {value:.4f}", flush=True)
-    return write("precision", {"scores": {name: _rows(tasks) for name, tasks in found.items()}}, folder)
+                    _, outcome = reranked(judge, first, each)
+                    found.setdefault("demo-rerank", {}).setdefault(task, {})[dtype] = outcome
+                    print(f"demo-rerank in {dtype}: {task}: {outcome():.4f}", flush=True)
+    scores = {name: _rows(tasks) for name, tasks in found.items()}
+    return write("precision", {"resamples": RESAMPLES, "scores": scores}, folder)
 
 
-def _rows(tasks: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Both scores, and the points (hundredths) that int8 has less."""
-    return {
-        task: {dtype: round(value, 4) for dtype, value in both.items()}
-        | {"lost_points": round(100 * (both["bfloat16"] - both["int8"]), 2)}
-        for task, both in tasks.items()
-    }
+def _rows(tasks: dict[str, dict[str, Outcome]]) -> dict[str, dict[str, Any]]:
+    """Both scores, and the points (hundredths) that int8 has less over the same units, with a 95 % interval."""
+    rows: dict[str, dict[str, Any]] = {}
+    for task, both in tasks.items():
+        lost = difference(both["bfloat16"], both["int8"])
+        points = {name: round(100 * lost[name], 2) for name in ("value", "low", "high")}
+        rows[task] = {dtype: round(outcome(), 4) for dtype, outcome in both.items()} | {"lost_points": points}
+    return rows
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import demo_family
+from benchmarks import demo_family, precision
 from benchmarks.datasets import convert, write_beir, write_jsonl
 from benchmarks.quality import references
 from benchmarks.quality.outcomes import difference, interval, mean
@@ -82,9 +83,19 @@ def test_retrieval_with_a_model_with_fewer_dimensions_and_with_words_alone(anima
 
 def test_the_reranker_is_compared_on_the_same_queries(animals: LabelledSet) -> None:
     with Reranker("demo-rerank") as judge, Embedder("demo-xs") as first:
-        found = demo_family.reranked(judge, first, animals)
-    assert found["with"]["n"] == found["without"]["n"] == 3
-    assert found["difference"]["value"] == pytest.approx(found["with"]["value"] - found["without"]["value"], abs=1e-4)
+        without, with_it = demo_family.reranked(judge, first, animals)
+    assert with_it.units == without.units == 3
+    assert difference(with_it, without)["value"] == pytest.approx(with_it() - without(), abs=1e-4)
+
+
+def test_what_int8_loses_is_told_in_points_with_an_interval(animals: LabelledSet, tmp_path: Path) -> None:
+    told = json.loads(precision.measure([animals], str, tmp_path).read_text())["scores"]
+    assert set(told) == set(demo_family.SIZES)
+    for tasks in told.values():
+        row = tasks["Animals, nDCG@10"]
+        lost = row["lost_points"]
+        assert lost["value"] == pytest.approx(100 * (row["bfloat16"] - row["int8"]), abs=0.02)
+        assert lost["low"] <= lost["value"] <= lost["high"]
 
 
 def test_clusters_far_apart_are_found_whatever_they_are_called(tmp_path: Path) -> None:
