@@ -167,18 +167,18 @@ def _long(results: list[Result]) -> str:
     """Every long text in every precision, the peers that ran beside it below."""
     rows = []
     for r in results:
-        rows.append(["upsize", r["precision"], f"{r['tokens']:,}", f"{r['seconds']:,.0f}", f"{r['peak_gb']:.2f}"])
+        ran = [r["model"], f"{r['tokens']:,}"]
+        rows.append([*ran, "upsize", r["precision"], f"{r['seconds']:,.0f}", f"{r['peak_gb']:.2f}"])
         for peer in r.get("peers", ()):
             told = [f"{peer['seconds']:,.0f}", f"{peer['peak_gb']:.2f}"] if "seconds" in peer else [peer["failed"], "–"]
-            rows.append([peer["peer"], peer["precision"] or "–", f"{r['tokens']:,}", *told])
+            rows.append([*ran, peer["peer"], peer["precision"] or "–", *told])
     return "\n".join(
         [
             "## One long text",
             "",
-            f"{results[0]['model']}, run once; peak memory of the process, weights and libraries included. "
-            f"{_conditions(results[-1])}",
+            f"Run once; peak memory of the process, weights and libraries included. {_conditions(results[-1])}",
             "",
-            *_table(["", "precision", "tokens", "seconds", "peak GB"], rows),
+            *_table(["model", "tokens", "by", "precision", "seconds", "peak GB"], rows),
             "",
         ]
     )

@@ -57,11 +57,11 @@ class Rates:
     def of_batch(self, precision: str, hidden: int) -> float:
         """Operations a second at any hidden size: between two measured ones in proportion, beyond as at the nearer.
         A precision that was not measured counts as bfloat16."""
-        return _between(self.batch.get(precision) or self.batch["bfloat16"], hidden)
+        return _between(self.batch.get(precision, self.batch["bfloat16"]), hidden)
 
     def of_query(self, precision: str, hidden: int) -> float:
         """The same of one short query."""
-        return _between(self.query.get(precision) or self.query["bfloat16"], hidden)
+        return _between(self.query.get(precision, self.query["bfloat16"]), hidden)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
