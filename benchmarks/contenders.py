@@ -44,7 +44,7 @@ class Ours:
             else:
                 if wanted:  # what a service has seen before; the texts themselves are new to it
                     self._time([[text] for text in texts[:WARMING]])
-                found = [self._time(self._batches(texts))]
+                found = [self._time(batches(texts, self.loaded.plan.budget))]
             self._times.setdefault(name, []).extend(found)
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -54,15 +54,6 @@ class Ours:
             texts = self._sets[name.removesuffix("_remembering")]
             found[name] = _one_query(texts, times) if name.startswith("one_query") else _throughput(texts, times)
         return found
-
-    def _batches(self, texts: Sequence[Ids]) -> list[list[Ids]]:
-        """Of the plan's budget, as the engine makes them."""
-        batches, rest = [], sorted(texts, key=len)
-        while rest:
-            chosen = next_batch([_Waiting(t) for t in rest], self.loaded.plan.budget)
-            batches.append([rest[i] for i in chosen])
-            rest = [t for i, t in enumerate(rest) if i not in set(chosen)]
-        return batches
 
     def _time(self, batches: Iterable[Sequence[Ids]]) -> float:
         started = self._clock()
@@ -77,6 +68,16 @@ class Ours:
         if isinstance(network, NativeQwen3):
             token = config.layers * config.kv_heads * config.head_dim * 4
             network.prefixes = Prefixes(REMEMBERED if wanted else 0, token)
+
+
+def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:
+    """Of so many tokens, as the engine makes them."""
+    made, rest = [], sorted(texts, key=len)
+    while rest:
+        chosen = next_batch([_Waiting(t) for t in rest], budget)
+        made.append([rest[i] for i in chosen])
+        rest = [t for i, t in enumerate(rest) if i not in set(chosen)]
+    return made
 
 
 class Theirs:

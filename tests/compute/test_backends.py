@@ -104,7 +104,7 @@ PIECES = [
 def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu_k: list[int]) -> None:
     backend = BACKENDS[name]()
     q, k, v = noise(cu_q[-1], 4, 24), noise(cu_k[-1], 2, 24, seed=1), noise(cu_k[-1], 2, 24, seed=2)
-    found = backend.attention(*(t.to(backend.dtype) for t in (q, k, v)), cu_q, cu_k)
+    found = backend.attention(*(t.to(backend.dtype) for t in (q, k, v)), backend.pieces(cu_q, cu_k))
     assert close(backend, found, attention_by_definition(q, k, v, cu_q, cu_k))
 
 
@@ -113,7 +113,7 @@ def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu
 def test_attention_on_a_gpu_is_causal_within_each_sequence(cu_q: list[int], cu_k: list[int]) -> None:
     backend = CudaBackend(torch.bfloat16, torch.device("cuda"))
     q, k, v = noise(cu_q[-1], 4, 32), noise(cu_k[-1], 2, 32, seed=1), noise(cu_k[-1], 2, 32, seed=2)
-    found = backend.attention(*(t.to("cuda", torch.bfloat16) for t in (q, k, v)), cu_q, cu_k)
+    found = backend.attention(*(t.to("cuda", torch.bfloat16) for t in (q, k, v)), backend.pieces(cu_q, cu_k))
     assert close(backend, found.cpu(), attention_by_definition(q, k, v, cu_q, cu_k))
 
 

@@ -119,7 +119,7 @@ def test_int8_is_for_the_cpu(tiny: Checkpoint) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "param"),
     [
-        ({"dtype": "int4"}, "--dtype 'int4': use auto, float32, bfloat16, float16, int8.", "dtype"),
+        ({"dtype": "int4"}, "--dtype 'int4': use auto, float32, bfloat16, float16, int8, fp8.", "dtype"),
         ({"device": "tpu"}, "--device 'tpu': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cuda:x"}, "--device 'cuda:x': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cpu:0"}, "--device 'cpu:0': use auto, cpu, cuda or cuda:N.", "device"),
@@ -155,3 +155,24 @@ def test_work_grows_with_tokens_and_is_small_beside_a_mask_of_all(tiny: Checkpoi
     amounts = [work_bytes(large, n, "cpu") for n in (128, 512, 2048, 8192, 32768)]
     assert amounts == sorted(amounts)
     assert amounts[-1] < 1e9
+
+
+def test_fp8_is_for_gpus_that_multiply_it(tiny: Checkpoint) -> None:
+    able = dataclasses.replace(CPU, gpus=(Gpu("a", 80 << 30, fp8=True),))
+    derived = plan(tiny, able, dtype="fp8")
+    assert (derived.precision, derived.notes) == ("fp8", ())
+    assert derived.weight_bytes < plan(tiny, able, dtype="bfloat16").weight_bytes
+    old = plan(tiny, GPUS, dtype="fp8")
+    assert old.precision == tiny.config.dtype
+    assert "a does not multiply fp8" in old.notes[0]
+    with pytest.raises(InvalidInput, match="fp8 is for GPUs; a CPU takes int8"):
+        plan(tiny, CPU, dtype="fp8")
+
+
+def test_a_gpu_batch_is_halved_until_it_fits(tiny: Checkpoint) -> None:
+    weights = plan(tiny, GPUS).weight_bytes
+    room = work_bytes(tiny.config, CUDA_BUDGET // 4, "cuda")
+    small = dataclasses.replace(CPU, gpus=(Gpu("a", weights + room),))
+    assert plan(tiny, small, max_length=512).budget == CUDA_BUDGET // 4
+    tight = dataclasses.replace(CPU, gpus=(Gpu("a", weights),))
+    assert plan(tiny, tight, max_length=512).budget == CPU_BUDGET

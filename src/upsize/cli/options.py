@@ -19,7 +19,10 @@ MODEL, ROWS = "Model", "Rows and output"
 
 
 Dtype = Annotated[
-    str, typer.Option(rich_help_panel=MODEL, help="auto (the checkpoint's), int8 (CPU), bfloat16, float32, float16.")
+    str,
+    typer.Option(
+        rich_help_panel=MODEL, help="auto (the checkpoint's), int8 (CPU), fp8 (GPU), bfloat16, float32, float16."
+    ),
 ]
 Device = Annotated[str, typer.Option(rich_help_panel=MODEL, help="auto, cpu, cuda.")]
 MaxLength = Annotated[

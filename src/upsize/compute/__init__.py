@@ -1,7 +1,7 @@
 """Where numbers are crunched: what the machine can do, what to run where, and the operations of each device.
 
 `plan` derives device, precision and token budget, `LoadedModel` puts a checkpoint's network there and runs packed
-batches, `load_model` does all of it by name. The network itself is in `model`, written against the five operations
+batches, `load_model` does all of it by name. The network itself is in `model`, written against the operations
 that `cpu` and `cuda` supply.
 """
 

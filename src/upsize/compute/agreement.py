@@ -1,23 +1,23 @@
-"""Whether int8 holds for a checkpoint: its states of built-in texts against those of the same network in bfloat16.
+"""Whether int8 or fp8 holds for a checkpoint: its states of built-in texts against those of the network in bfloat16.
 
 All texts share a large common component, which flatters a plain cosine; the centred one, of each state less its set's
-mean, does not. It is computed once for a packed form, and kept beside it.
+mean, does not. It is computed once for a form, and kept beside the packed ones.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute import native
+from upsize.compute.network import Network
 from upsize.model import Checkpoint
+from upsize.model.heads import Vectors
 
 log = logging.getLogger(__name__)
 
@@ -42,58 +42,50 @@ TEXTS = (
     "The glacier carried stones of every size, left them in ridges along its sides, and the wood in them tells when.",
 )
 
-T = TypeVar("T")
-Floats = NDArray[np.float32]
 
-
-def agreement(checkpoint: Checkpoint, int8: native.NativeQwen3, threads: int) -> float:
-    """Centred cosine of the worst text, from the file beside the packed form or measured now."""
-    path = native.packed_file(checkpoint.weights.digest, "int8").with_suffix(".agreement.json")
+def kept(checkpoint: Checkpoint, precision: str, quantization: str) -> float | None:
+    """The centred cosine of the worst text that was found for this form before."""
     try:
-        return _stored(path)
+        stored = json.loads(_file(checkpoint, precision).read_text(encoding="utf-8"))
+        return float(stored["centred_cosine"]) if stored["quantization"] == quantization else None
     except (OSError, ValueError, KeyError, TypeError):
-        found = _measure(checkpoint, int8, threads)
-    stored = {"centred_cosine": found, "texts": len(TEXTS), "quantization": native.QUANTIZATION}
+        return None
+
+
+def keep(checkpoint: Checkpoint, precision: str, quantization: str, found: float) -> float:
+    """Write it down for the next start; the same figure."""
+    stored = {"centred_cosine": found, "texts": len(TEXTS), "quantization": quantization}
+    path = _file(checkpoint, precision)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(stored) + "\n", encoding="utf-8")
     except OSError as error:
-        log.warning("%s cannot be written, so int8 is checked again next time: %s", path, error)
+        log.warning("%s cannot be written, so %s is checked again next time: %s", path, precision, error)
     return found
 
 
-def _stored(path: Path) -> float:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored["quantization"] != native.QUANTIZATION:
-        raise ValueError("of another version")
-    return float(stored["centred_cosine"])
-
-
-def _measure(checkpoint: Checkpoint, int8: native.NativeQwen3, threads: int) -> float:
+def states(checkpoint: Checkpoint, network: Network) -> Vectors:
+    """Of the built-in texts, each cut to its last 512 tokens."""
     sequences = [checkpoint.tokenizer.encode(text)[-512:] for text in TEXTS]
-    ids, cu = np.concatenate(sequences), [0, *accumulate(map(len, sequences))]
-    ours = _finished(int8.forward(ids, cu))
-    config, load = checkpoint.config, checkpoint.weights.load
-    layers, vectors = native.OneLayer(config, load, "bfloat16"), load("embed_tokens.weight")
-    bfloat16 = native.NativeQwen3(config, layers, vectors, "bfloat16", threads, remembered=0)
-    return centred_cosine(ours, _finished(bfloat16.forward(ids, cu)))
+    steps = network.forward(np.concatenate(sequences), [0, *accumulate(map(len, sequences))])
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Vectors = end.value
+            return found
 
 
-def centred_cosine(ours: Floats, theirs: Floats) -> float:
+def _file(checkpoint: Checkpoint, precision: str) -> Path:
+    return native.packed_file(checkpoint.weights.digest, precision).with_suffix(".agreement.json")
+
+
+def centred_cosine(ours: Vectors, theirs: Vectors) -> float:
     """Of two sets of states (n, hidden) of the same texts, the worst text's; NaN where a state is not finite."""
 
-    def centred(states: Floats) -> NDArray[np.float64]:
+    def centred(states: Vectors) -> NDArray[np.float64]:
         unit = states / np.linalg.norm(states.astype(np.float64), axis=1, keepdims=True)
         rest = unit - unit.mean(0)
         return np.asarray(rest / np.linalg.norm(rest, axis=1, keepdims=True))
 
     return float((centred(ours) * centred(theirs)).sum(1).min())
-
-
-def _finished(steps: Generator[object, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value

@@ -6,34 +6,22 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from os import PathLike
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from upsize.catalog import Kind
 from upsize.compute import native
-from upsize.compute.agreement import LEAST, agreement
+from upsize.compute.agreement import LEAST, centred_cosine, keep, kept, states
 from upsize.compute.machine import Machine, this_machine
-from upsize.compute.plan import INT8, Plan, plan
+from upsize.compute.network import Network
+from upsize.compute.plan import FP8, INT8, Plan, plan
 from upsize.errors import OutOfMemory
 from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_direction
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
 
-
-class Network(Protocol):
-    """Qwen3 without its head, packed: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
-
-    arithmetic: str
-    """What products are computed in; in torch, on a CPU without bfloat16 products, that is float32."""
-
-    def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Vectors]:
-        """Last states after the final norm, (sequences, hidden) in float32, of the sequences laid end to end in `ids`
-        and bounded by `cu`. Pauses between slabs, at last with True: all is launched."""
-
-    def use_threads(self, count: int) -> None:
-        """Compute on so many of the process's threads from now on, if that can be."""
+QUANTIZATIONS = {INT8: native.QUANTIZATION, FP8: "e4m3, weights by output, activations by row"}
+"""Precision → how it rounds; part of the fingerprint. Each is checked when it is loaded."""
 
 
 class LoadedModel:
@@ -41,17 +29,14 @@ class LoadedModel:
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, machine: Machine | None = None) -> None:
         self.checkpoint, self.plan = checkpoint, plan
-        quantization = native.QUANTIZATION if plan.precision == INT8 else "none"
+        quantization = QUANTIZATIONS.get(plan.precision, "none")
         self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length, quantization)
         machine = machine or this_machine()
         self.threads = machine.threads if plan.device == "cpu" else 1
-        self._network = _network(checkpoint, plan, machine)
+        self._network, self.agreement = _checked(checkpoint, plan, machine)
+        """The latter: centred cosine of a quantised network with bfloat16, of the worst built-in text."""
         self.arithmetic = self._network.arithmetic
         self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
-        self.agreement = None
-        """Centred cosine of int8 with bfloat16, of the worst built-in text."""
-        if isinstance(self._network, native.NativeQwen3) and plan.precision == INT8:
-            self.agreement = agreement(checkpoint, self._network, self.threads)
 
     def spare_a_core(self, spare: bool) -> None:
         """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
@@ -93,11 +78,32 @@ def load_model(
     if loaded.agreement is None or loaded.agreement >= LEAST:
         return loaded
     note = (
-        f"int8 keeps a centred cosine of only {loaded.agreement:.3f} with bfloat16 on the built-in texts ({LEAST} is "
-        "the least), so it runs in the checkpoint's own precision"
+        f"{derived.precision} keeps a centred cosine of only {loaded.agreement:.3f} with bfloat16 on the built-in "
+        f"texts ({LEAST} is the least), so it runs in the checkpoint's own precision"
     )
     derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
     return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
+
+
+def _checked(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> tuple[Network, float | None]:
+    """The network, and what it keeps of bfloat16 where it is quantised: as found before, or found now."""
+    if plan.precision not in QUANTIZATIONS:
+        return _network(checkpoint, plan, machine), None
+    form = plan.precision, QUANTIZATIONS[plan.precision]
+    if (found := kept(checkpoint, *form)) is not None:
+        return _network(checkpoint, plan, machine), found
+    exact = states(checkpoint, _exact(checkpoint, plan, machine))  # which is gone before the other is loaded
+    network = _network(checkpoint, plan, machine)
+    return network, keep(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
+
+
+def _exact(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> Network:
+    """The network in bfloat16, on the same device; on compiled kernels a layer at a time."""
+    if not plan.compiled:
+        return _network(checkpoint, replace(plan, precision="bfloat16"), machine)
+    config, load = checkpoint.config, checkpoint.weights.load
+    layers, vectors = native.OneLayer(config, load, "bfloat16"), load("embed_tokens.weight")
+    return native.NativeQwen3(config, layers, vectors, "bfloat16", machine.threads, remembered=0)
 
 
 def _network(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> Network:

@@ -25,6 +25,8 @@ class Gpu:
     name: str
     memory: int
     """Bytes."""
+    fp8: bool = False
+    """Whether it multiplies fp8: Ada, Hopper and later."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,8 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     import torch
 
-    return tuple(
-        Gpu(torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory)
-        for i in range(torch.cuda.device_count())
-    )
+    devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return tuple(Gpu(d.name, d.total_memory, fp8=(d.major, d.minor) >= (8, 9)) for d in devices)
 
 
 def _loads(library: str) -> bool:

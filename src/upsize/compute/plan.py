@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
 from upsize.compute import native
-from upsize.compute.machine import Machine
+from upsize.compute.machine import Gpu, Machine
 from upsize.errors import InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
@@ -17,12 +17,15 @@ PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of floating numbers → bytes of one."""
 INT8 = "int8"
 """Weights with a scale for each output, activations with one for some inputs; on the compiled kernels alone."""
+FP8 = "fp8"
+"""Weights with a scale for each output, activations with one for each row; on GPUs that multiply it (`Gpu.fp8`)."""
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
 CPU_BUDGET = 512
 """Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps others waiting less."""
 CUDA_BUDGET = 16384
-SLAB = {"cpu": 512, "cuda": 8192}
+"""Tokens of a GPU batch where memory allows: enough that launching its kernels takes less time than they do."""
+SLAB = {"cpu": 512, "cuda": 16384}
 """Rows that go through a layer at once."""
 
 
@@ -65,7 +68,8 @@ def plan(
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
     kernels = machine.kernels if native.takes(checkpoint.config) else None
     lacking = _lacking(kernels, built=machine.kernels is not None)
-    precision = _precision(checkpoint, kind, dtype, lacking, notes)
+    gpu = machine.gpus[number] if kind == "cuda" else None
+    precision = _precision(checkpoint, gpu, dtype, lacking, notes)
     compiled = carried(kind, precision, kernels, machine.torch)
     if not compiled and not machine.torch:
         why = "bfloat16 and int8 do without" if kernels else f"the compiled kernels {lacking}"
@@ -76,10 +80,10 @@ def plan(
             f"--context-length {longest}: this checkpoint takes 8 to {checkpoint.config.max_positions} tokens.",
             param="context_length",
         )
-    tokens = budget or (CPU_BUDGET if kind == "cpu" else CUDA_BUDGET)
     weights = weight_bytes(checkpoint, precision)
+    memory = gpu.memory if gpu else machine.available
+    tokens = budget or (_cuda_budget(checkpoint.config, memory - weights) if gpu else CPU_BUDGET)
     work = work_bytes(checkpoint.config, max(tokens, longest), kind)
-    memory = machine.available if kind == "cpu" else machine.gpus[number].memory
     if weights > memory:
         raise UpsizeError(
             f"{checkpoint.folder}: the weights take {weights / 1e9:.1f} GB in {precision} and {device} has "
@@ -91,6 +95,14 @@ def plan(
             f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
         )
     return Plan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
+
+
+def _cuda_budget(config: ModelConfig, room: int) -> int:
+    """Tokens of a GPU batch: CUDA_BUDGET, halved until it fits into `room` bytes, and never less than a CPU's."""
+    tokens = CUDA_BUDGET
+    while tokens > CPU_BUDGET and work_bytes(config, tokens, "cuda") > room:
+        tokens //= 2
+    return tokens
 
 
 def carried(device: str, precision: str, kernels: str | None, torch: bool) -> bool:
@@ -112,7 +124,7 @@ def _lacking(kernels: str | None, *, built: bool) -> str | None:
 
 def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
     """Of a checkpoint's weights in a precision."""
-    if precision != INT8:
+    if precision not in (INT8, FP8):
         return checkpoint.weights.parameters * PRECISIONS[precision]
     # Token vectors stay as they are stored.
     config, stored = checkpoint.config, checkpoint.weights.tensors["embed_tokens.weight"]
@@ -120,11 +132,20 @@ def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
     return checkpoint.weights.parameters + vectors * (int(DTYPES[stored.dtype].itemsize) - 1)
 
 
-def _precision(checkpoint: Checkpoint, kind: str, dtype: str, lacking: str | None, notes: list[str]) -> str:
+def _precision(checkpoint: Checkpoint, gpu: Gpu | None, dtype: str, lacking: str | None, notes: list[str]) -> str:
     wanted = SYNONYMS.get(dtype, dtype)
+    if wanted == FP8:
+        if gpu is None:
+            raise InvalidInput("--dtype fp8 is for GPUs; a CPU takes int8.", param="dtype")
+        if gpu.fp8:
+            return FP8
+        wanted = "auto"
+        notes.append(f"{gpu.name} does not multiply fp8, so it runs in the checkpoint's own precision")
     if wanted == INT8:
-        if kind != "cpu":
-            raise InvalidInput("--dtype int8 is for the CPU; a GPU takes bfloat16.", param="dtype")
+        if gpu is not None:
+            raise InvalidInput(
+                "--dtype int8 is for the CPU; a GPU takes bfloat16, and fp8 from Ada and Hopper on.", param="dtype"
+            )
         if lacking is None:
             return INT8
         wanted = "auto"
@@ -135,7 +156,7 @@ def _precision(checkpoint: Checkpoint, kind: str, dtype: str, lacking: str | Non
         notes.append(f"config.json says {checkpoint.config.dtype}, which this family was not trained for; in bfloat16")
         return "bfloat16"
     if wanted not in PRECISIONS:
-        raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}, {INT8}.", param="dtype")
+        raise InvalidInput(f"--dtype {dtype!r}: use auto, {', '.join(PRECISIONS)}, {INT8}, {FP8}.", param="dtype")
     if wanted == "float16" and checkpoint.config.hidden_size >= FP16_UNSAFE_HIDDEN_SIZE:
         notes.append("float16 gives NaN on ordinary texts at this size (8B), so it runs in bfloat16 instead")
         return "bfloat16"
@@ -147,5 +168,6 @@ def work_bytes(config: ModelConfig, tokens: int, device: str = "cpu") -> int:
     through the widest part of a layer, and on a CPU the mask of a slab against all keys."""
     itemsize, slab, mask = (4, SLAB["cpu"], 5) if device == "cpu" else (2, SLAB["cuda"], 0)
     row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
+    row += config.hidden_size * itemsize  # what the last layer has still to add
     widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
-    return tokens * row + min(slab, tokens) * (widest * 4 + tokens * mask)
+    return tokens * row + min(slab, tokens) * (widest * itemsize + tokens * mask)

@@ -1,6 +1,6 @@
 """The network on torch: on GPUs, and on a CPU where the compiled kernels do not carry a precision.
 
-`network` is Qwen3 written once against the five operations of `Backend`, which `cpu` and `cuda` supply; what they do
+`network` is Qwen3 written once against the operations of `Backend`, which `cpu` and `cuda` supply; what they do
 alike is in `operations`. `carrier` takes and gives numpy arrays, as the compiled network does. Nothing else in the
 house knows torch, so a CPU does without it.
 """

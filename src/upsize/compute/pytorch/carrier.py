@@ -10,9 +10,10 @@ from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upsize.compute.plan import Plan
+from upsize.compute.plan import FP8, Plan
 from upsize.compute.pytorch.cpu import CpuBackend
 from upsize.compute.pytorch.cuda import CudaBackend
+from upsize.compute.pytorch.graphs import Graphs
 from upsize.compute.pytorch.network import Qwen3
 from upsize.model.config import ModelConfig
 from upsize.model.weights import Array
@@ -25,16 +26,20 @@ class TorchNetwork:
         self, config: ModelConfig, load: Callable[[str], Array], plan: Plan, bfloat16_products: bool, threads: int
     ) -> None:
         """`load` gives tensors by name. `threads` is for the whole process, on a CPU."""
-        precision, self._device = getattr(torch, plan.precision), torch.device(plan.device)
+        fp8 = plan.precision == FP8
+        precision = torch.bfloat16 if fp8 else getattr(torch, plan.precision)
+        self._device = torch.device(plan.device)
         backend: CpuBackend | CudaBackend
         if plan.device == "cpu":
             torch.set_num_threads(threads)
             backend = CpuBackend(precision, bfloat16_products)
         else:
-            backend = CudaBackend(precision, self._device)
-        self.arithmetic = str(backend.dtype).removeprefix("torch.")
+            backend = CudaBackend(precision, self._device, fp8)
+        self.arithmetic = FP8 if fp8 else str(backend.dtype).removeprefix("torch.")
         with torch.inference_mode():
             self._network = Qwen3(config, lambda name: tensor(load(name)), backend)
+        graphed = self._device.type == "cuda" and backend.dtype != torch.float32
+        self._graphs = Graphs(self._network) if graphed else None
 
     def use_threads(self, count: int) -> None:
         """Nothing: torch's threads are not ours to count while others may be computing."""
@@ -46,7 +51,10 @@ class TorchNetwork:
         MemoryError where the device has not enough.
         """
         try:
-            states = yield from self._network.forward(torch.from_numpy(ids).to(self._device), cu)
+            if self._graphs and self._graphs.take(len(ids), len(cu) - 1):
+                states = self._graphs.run(ids, cu)
+            else:
+                states = yield from self._network.forward(torch.from_numpy(ids).to(self._device), cu)
             yield True
             result: NDArray[np.float32] = states.cpu().numpy()
             return result

@@ -1,45 +1,108 @@
-"""NVIDIA GPUs: weights on the device, packed attention through torch's own variable-length FlashAttention call."""
+"""NVIDIA GPUs: weights on the device, packed attention through torch's own variable-length FlashAttention call.
+
+What lies between the products runs in the kernels of `fused`, where Triton is installed; torch brings it on Linux.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from upsize.compute.plan import SLAB
-from upsize.compute.pytorch.network import Linear
+from upsize.compute.pytorch.fp8 import Fp8Linear
+from upsize.compute.pytorch.network import Linear, Pieces
 from upsize.compute.pytorch.operations import TorchOperations
+
+TRITON = importlib.util.find_spec("triton") is not None
+
+
+@cache
+def _varlen() -> Callable[..., object]:
+    """The call. Grouped queries are asked for since torch 2.12, and before were simply taken."""
+    grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+    return partial(varlen_attn, window_size=(-1, 0), **grouped)
 
 
 class CudaBackend(TorchOperations):
-    """Weights and activations in `precision` on one GPU."""
+    """Weights and activations in `precision` on one GPU; with `fp8` products in that, and the rest in bfloat16."""
 
     slab = SLAB["cuda"]
 
-    def __init__(self, precision: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = precision, device
+    def __init__(self, precision: torch.dtype, device: torch.device, fp8: bool = False) -> None:
+        self.dtype, self.device, self.fp8 = precision, device, fp8
+        self.fused = TRITON and device.type == "cuda"
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
         """Move the weights to the device side by side, so that one product serves them all."""
         joined = torch.cat([w.to(self.device, self.dtype) for w in weights])
-        return lambda x: F.linear(x, joined)
+        return Fp8Linear(joined) if self.fp8 else lambda x: F.linear(x, joined)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, cu_q: Sequence[int], cu_k: Sequence[int]) -> Tensor:
-        """FlashAttention over all sequences in one call; float32, which it does not take, one sequence at a time."""
-        if self.dtype == torch.float32:
-            return super().attention(q, k, v, cu_q, cu_k)
-        from torch.nn.attention.varlen import varlen_attn
+    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """In one pass."""
+        if not self.fused:
+            return super().norm(x, weight, eps)
+        from upsize.compute.pytorch import fused
+
+        return fused.norm(x, weight, eps, self.dtype)
+
+    def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """In one pass."""
+        if not self.fused:
+            return super().add_norm(x, delta, weight, eps)
+        from upsize.compute.pytorch import fused
+
+        return fused.add_norm(x, delta, weight, eps, self.dtype)
+
+    def heads(
+        self,
+        qkv: Tensor,
+        weights: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor],
+        keys: Tensor,
+        values: Tensor,
+        eps: float,
+    ) -> Tensor:
+        """In one pass."""
+        if not self.fused:
+            return super().heads(qkv, weights, tables, keys, values, eps)
+        from upsize.compute.pytorch import fused
+
+        return fused.heads(qkv, weights, tables, keys, values, eps)
+
+    def activation(self, gate_up: Tensor) -> Tensor:
+        """In one pass."""
+        if not self.fused:
+            return super().activation(gate_up)
+        from upsize.compute.pytorch import fused
+
+        return fused.activation(gate_up)
+
+    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+        """With the bounds on the device: once, for a copy would wait for all that was launched."""
 
         def bounds(cu: Sequence[int]) -> Tensor:
             return torch.tensor(cu, dtype=torch.int32, device=self.device)
 
-        longest_q, longest_k = (max(b - a for a, b in pairwise(cu)) for cu in (cu_q, cu_k))
+        def longest(cu: Sequence[int]) -> int:
+            return max(b - a for a, b in pairwise(cu))
+
+        return Pieces(cu_q, cu_k, (bounds(cu_q), bounds(cu_k)), (longest(cu_q), longest(cu_k)))
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
+        """FlashAttention over all sequences in one call; float32, which it does not take, one sequence at a time."""
+        if self.dtype == torch.float32:
+            return super().attention(q, k, v, pieces)
         # With a window of (-1, 0) the queries are aligned to the end of their keys, as Backend.attention asks.
-        attended = varlen_attn(
-            q, k, v, bounds(cu_q), bounds(cu_k), longest_q, longest_k, window_size=(-1, 0), enable_gqa=True
-        )
+        assert pieces.on_device is not None  # `pieces` is ours
+        attended = _varlen()(q, k, v, *pieces.on_device, *pieces.longest)
         assert isinstance(attended, Tensor)
         return attended.flatten(1)

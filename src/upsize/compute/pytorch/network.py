@@ -1,6 +1,6 @@
 """Qwen3, packed: flat token ids and cumulative lengths in, the last state of each sequence out.
 
-Written once, against the five operations of `Backend`. There is no padding anywhere, and every sequence attends to
+Written once, against the operations of `Backend`. There is no padding anywhere, and every sequence attends to
 itself alone, so a text's state does not depend on its batch mates. The residual stream is float32 in every precision.
 
 The work goes slab by slab (a few hundred rows through one whole layer), and `forward` is a generator that pauses
@@ -40,15 +40,43 @@ class Backend(Protocol):
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """RMSNorm over the last dimension, computed in float32, given in `dtype`."""
 
-    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Rotate (rows, heads, head_dim) by half-dimension tables (rows, head_dim / 2) in float32."""
+    def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Add `delta` to the residual stream `x` in place, then as `norm`."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, cu_q: Sequence[int], cu_k: Sequence[int]) -> Tensor:
+    def heads(
+        self,
+        qkv: Tensor,
+        weights: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor],
+        keys: Tensor,
+        values: Tensor,
+        eps: float,
+    ) -> Tensor:
+        """Of (rows, heads + 2 × kv_heads, head_dim): queries and keys, normed by `weights` of each and rotated by
+        half-dimension `tables` of cosines and sines (rows, head_dim / 2) in float32. Gives the queries; keys and
+        values go to `keys` and `values` (rows, kv_heads, head_dim)."""
+
+    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+        """Bounds of pieces of sequences and of the keys that they see, as `attention` takes them."""
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
         """Causal attention within each sequence: q (rows, heads, head_dim), k and v with their own rows and heads.
         A sequence's queries stand at the end of its keys. Gives (rows, heads × head_dim)."""
 
     def activation(self, gate_up: Tensor) -> Tensor:
         """SwiGLU: silu(first half) × second half of the last dimension."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Bounds of pieces of sequences among the rows of queries, and of their keys among the rows of keys."""
+
+    cu_q: Sequence[int]
+    cu_k: Sequence[int]
+    on_device: tuple[Tensor, Tensor] | None = None
+    """The same in int32, where a backend wants it so."""
+    longest: tuple[int, int] = (0, 0)
+    """Rows of the longest piece and of the longest keys, or more, for such a backend."""
 
 
 @dataclass(frozen=True)
@@ -99,69 +127,100 @@ class Qwen3:
         `ids` (tokens,) are the sequences laid end to end; sequence i is `ids[cu[i]:cu[i + 1]]`. Run it to its end, or
         pause after any step (False: there is more to launch); closing it drops the work.
         """
+        return self.run(Packed.of(ids, cu, self.backend))
+
+    def run(self, batch: Packed) -> Generator[bool, None, Tensor]:
+        """As `forward`, of a batch whose bounds are on the device: from here on nothing waits for it."""
         c, device = self.config, self.backend.device
-        positions = torch.cat([torch.arange(b - a) for a, b in pairwise(cu)]).to(device)
-        angles = positions[:, None] * self.inverse_frequency
-        cos, sin = angles.cos(), angles.sin()
-        x = torch.nn.functional.embedding(ids, self.embedding).float()
-        keys = torch.empty(len(ids), c.kv_heads, c.head_dim, dtype=self.backend.dtype, device=device)
+        angles = batch.positions[:, None] * self.inverse_frequency
+        tables = angles.cos(), angles.sin()
+        x = torch.nn.functional.embedding(batch.ids, self.embedding).float()
+        keys = torch.empty(len(x), c.kv_heads, c.head_dim, dtype=self.backend.dtype, device=device)
         values = torch.empty_like(keys)
-        slabs = [
-            Slab.cut(cu, start, min(start + self.backend.slab, len(ids)))
-            for start in range(0, len(ids), self.backend.slab)
-        ]
+        deltas: list[Tensor | None] = [None] * len(batch.slabs)  # what each slab's last MLP has still to add to x
         for layer in self.layers[:-1]:
-            for slab in slabs:
-                self._block(layer, x, cos, sin, keys, values, slab)
+            for i, slab in enumerate(batch.slabs):
+                rows, seen = slice(slab.start, slab.stop), slice(slab.first_key, slab.stop)
+                q = self._project(layer, x, deltas[i], tables, keys, values, rows)
+                attended = self.backend.attention(q, keys[seen], values[seen], slab.pieces)
+                deltas[i] = self._finish(layer, x[rows], attended)
                 yield False
-        out = yield from self._last_block(self.layers[-1], x, cos, sin, keys, values, slabs, cu)
-        return self.backend.norm(out, self.final_norm, c.norm_eps).float()
+        # In the last layer everything after keys and values is for the last rows alone.
+        layer, last_queries = self.layers[-1], []
+        for i, slab in enumerate(batch.slabs):
+            q = self._project(layer, x, deltas[i], tables, keys, values, slice(slab.start, slab.stop))
+            last_queries.append(q[slab.ends])
+            yield False
+        out = x[batch.last]
+        attended = self.backend.attention(torch.cat(last_queries), keys, values, batch.last_pieces)
+        delta = self._finish(layer, out, attended)
+        return self.backend.add_norm(out, delta, self.final_norm, c.norm_eps).float()
 
-    def _project(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries, rotated keys, values of some rows."""
-        c, b = self.config, self.backend
-        qkv = layer.qkv(b.norm(x, layer.input_norm, c.norm_eps)).view(len(x), -1, c.head_dim)
-        q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], 1)
-        q = b.rotary(b.norm(q, layer.q_norm, c.norm_eps), cos, sin)
-        k = b.rotary(b.norm(k, layer.k_norm, c.norm_eps), cos, sin)
-        return q, k, v
-
-    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
-        b = self.backend
-        return layer.down(b.activation(layer.gate_up(b.norm(x, layer.mlp_norm, self.config.norm_eps))))
-
-    def _block(
-        self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, slab: Slab
-    ) -> None:
-        """Take one slab of the residual stream `x` through one layer, in place."""
-        rows, span = slice(slab.start, slab.stop), slice(slab.first_key, slab.stop)
-        q, keys[rows], values[rows] = self._project(layer, x[rows], cos[rows], sin[rows])
-        attended = self.backend.attention(q, keys[span], values[span], slab.cu_q, slab.cu_k)
-        x[rows] += layer.output(attended)
-        x[rows] += self._mlp(layer, x[rows])
-
-    def _last_block(
+    def _project(
         self,
         layer: Layer,
         x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
+        delta: Tensor | None,
+        tables: tuple[Tensor, Tensor],
         keys: Tensor,
         values: Tensor,
-        slabs: Sequence[Slab],
-        cu: Sequence[int],
-    ) -> Generator[bool, None, Tensor]:
-        """The last layer: keys and values of all rows, but everything after them of the last rows alone."""
-        last_queries = []
-        for slab in slabs:
-            rows = slice(slab.start, slab.stop)
-            q, keys[rows], values[rows] = self._project(layer, x[rows], cos[rows], sin[rows])
-            ends = [end - 1 - slab.start for end in cu[1:] if slab.start < end <= slab.stop]
-            last_queries.append(q[ends])
-            yield False
-        attended = self.backend.attention(torch.cat(last_queries), keys, values, range(len(cu)), cu)
-        out = x[[end - 1 for end in cu[1:]]] + layer.output(attended)
-        return out + self._mlp(layer, out)
+        rows: slice,
+    ) -> Tensor:
+        """Queries of some rows of the residual stream `x`, once `delta` is added; their keys and values go to their
+        places."""
+        c, b = self.config, self.backend
+        if delta is None:
+            normed = b.norm(x[rows], layer.input_norm, c.norm_eps)
+        else:
+            normed = b.add_norm(x[rows], delta, layer.input_norm, c.norm_eps)
+        qkv = layer.qkv(normed).view(-1, c.heads + 2 * c.kv_heads, c.head_dim)
+        cos, sin = tables
+        weights = layer.q_norm, layer.k_norm
+        return b.heads(qkv, weights, (cos[rows], sin[rows]), keys[rows], values[rows], c.norm_eps)
+
+    def _finish(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
+        """Add what was attended to to rows `x` of the residual stream; what the MLP makes of them is still to add."""
+        b = self.backend
+        normed = b.add_norm(x, layer.output(attended), layer.mlp_norm, self.config.norm_eps)
+        return layer.down(b.activation(layer.gate_up(normed)))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch as a backend takes it: its bounds are where its arithmetic is."""
+
+    ids: Tensor
+    positions: Tensor
+    """Of each token in its sequence."""
+    slabs: tuple[Rows, ...]
+    last: Tensor
+    """Rows of the sequences' last tokens."""
+    last_pieces: Pieces
+    """Of these and all keys."""
+
+    @classmethod
+    def of(cls, ids: Tensor, cu: Sequence[int], backend: Backend) -> Packed:
+        """The batch whose sequences are bounded by `cu`."""
+        device = backend.device
+        positions = torch.cat([torch.arange(b - a) for a, b in pairwise(cu)]).to(device)
+        slabs = []
+        for start in range(0, len(ids), backend.slab):
+            slab = Slab.cut(cu, start, min(start + backend.slab, len(ids)))
+            ends = torch.tensor(slab.ends, dtype=torch.int64, device=device)
+            slabs.append(Rows(slab.start, slab.stop, slab.first_key, backend.pieces(slab.cu_q, slab.cu_k), ends))
+        last = torch.tensor([end - 1 for end in cu[1:]], device=device)
+        return cls(ids, positions, tuple(slabs), last, backend.pieces(range(len(cu)), cu))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [start, stop) of a batch, with bounds as `Packed`; `ends` are those of last tokens, counted from `start`."""
+
+    start: int
+    stop: int
+    first_key: int
+    pieces: Pieces
+    ends: Tensor
 
 
 @dataclass(frozen=True)
@@ -175,6 +234,8 @@ class Slab:
     """Bounds of the pieces, counted from `start`."""
     cu_k: tuple[int, ...]
     """Bounds of their keys, counted from `first_key`: a piece sees its sequence from its first token on."""
+    ends: tuple[int, ...]
+    """Rows of sequences' last tokens, counted from `start`."""
 
     @classmethod
     def cut(cls, cu: Sequence[int], start: int, stop: int) -> Slab:
@@ -187,4 +248,5 @@ class Slab:
             first,
             (0, *(b - start for _, b in pieces)),
             (0, *(b - first for _, b in pieces)),
+            tuple(end - 1 - start for end in cu[1:] if start < end <= stop),
         )

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upsize.compute.pytorch.network import Pieces
+
 
 class TorchOperations:
     """The operations of a `Backend` that need no knowledge of the device."""
@@ -27,14 +29,39 @@ class TorchOperations:
         cos, sin = cos[:, None], sin[:, None]
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(self.dtype)
 
+    def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Add `delta` to `x` in place, then as `norm`."""
+        x += delta
+        return self.norm(x, weight, eps)
+
+    def heads(
+        self,
+        qkv: Tensor,
+        weights: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor],
+        keys: Tensor,
+        values: Tensor,
+        eps: float,
+    ) -> Tensor:
+        """As `Backend.heads`."""
+        q, k, v = torch.split(qkv, [qkv.shape[1] - 2 * keys.shape[1], keys.shape[1], keys.shape[1]], 1)
+        keys[:] = self.rotary(TorchOperations.norm(self, k, weights[1], eps), *tables)
+        values[:] = v
+        return self.rotary(TorchOperations.norm(self, q, weights[0], eps), *tables)
+
     def activation(self, gate_up: Tensor) -> Tensor:
         """SwiGLU (Shazeer 2020)."""
         gate, up = gate_up.chunk(2, -1)
         return F.silu(gate).mul_(up)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, cu_q: Sequence[int], cu_k: Sequence[int]) -> Tensor:
+    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+        """The bounds as they are."""
+        return Pieces(cu_q, cu_k)
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
         """Causal attention by one fused call for each run of neighbours of equal length, which needs no padding.
         Memory grows with the queries times the longest keys."""
+        cu_q, cu_k = pieces.cu_q, pieces.cu_k
         out = torch.empty(len(q), q.shape[1] * q.shape[2], dtype=q.dtype, device=q.device)
         shapes = [(q1 - q0, k1 - k0) for (q0, q1), (k0, k1) in zip(pairwise(cu_q), pairwise(cu_k), strict=True)]
         first = 0

@@ -1,0 +1,25 @@
+"""Network: what compiled kernels and torch have in common, as the rest of the house sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.model.heads import Vectors
+
+
+class Network(Protocol):
+    """Qwen3 without its head, packed: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
+
+    arithmetic: str
+    """What products are computed in; in torch, on a CPU without bfloat16 products, that is float32."""
+
+    def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Vectors]:
+        """Last states after the final norm, (sequences, hidden) in float32, of the sequences laid end to end in `ids`
+        and bounded by `cu`. Pauses between slabs, at last with True: all is launched."""
+
+    def use_threads(self, count: int) -> None:
+        """Compute on so many of the process's threads from now on, if that can be."""
