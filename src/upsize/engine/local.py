@@ -47,10 +47,10 @@ class LocalModel:
     ) -> None:
         """Load `model`: a folder, a hub id, or a demo name.
 
-        `dtype` is "auto" (the checkpoint's own), "int8" (on a CPU), "float32", "bfloat16" or "float16"; `device`
-        "auto", "cpu" or "cuda". Longer texts than `max_length` tokens (default: what the model takes) raise
-        TextTooLong, or are cut if `truncate`. Raises CheckpointError, HubError, InvalidInput, and UnsupportedModel for
-        the other kind of model.
+        `dtype` is "auto" (the checkpoint's own), "int8" (on a CPU), "fp8" (on a GPU), "float32", "bfloat16" or
+        "float16"; `device` "auto", "cpu" or "cuda". Longer texts than `max_length` tokens (default: what the model
+        takes) raise TextTooLong, or are cut if `truncate`. Raises CheckpointError, HubError, InvalidInput, and
+        UnsupportedModel for the other kind of model.
         """
         loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
         self._loaded, self._truncation = loaded, Truncation(truncate)

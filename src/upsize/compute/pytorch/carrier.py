@@ -28,7 +28,7 @@ class TorchNetwork:
         """`load` gives tensors by name. `threads` is for the whole process, on a CPU."""
         fp8 = plan.precision == FP8
         precision = torch.bfloat16 if fp8 else getattr(torch, plan.precision)
-        self._device = torch.device(plan.device)
+        self._device = torch.device("cuda:0" if plan.device == "cuda" else plan.device)
         backend: CpuBackend | CudaBackend
         if plan.device == "cpu":
             torch.set_num_threads(threads)
@@ -51,10 +51,12 @@ class TorchNetwork:
         MemoryError where the device has not enough.
         """
         try:
+            self._choose_device()
             if self._graphs and self._graphs.take(len(ids), len(cu) - 1):
                 states = self._graphs.run(ids, cu)
             else:
-                states = yield from self._network.forward(torch.from_numpy(ids).to(self._device), cu)
+                steps = self._network.forward(torch.from_numpy(ids).to(self._device), cu)
+                states = yield from self._on_device(steps)
             yield True
             result: NDArray[np.float32] = states.cpu().numpy()
             return result
@@ -64,6 +66,21 @@ class TorchNetwork:
             if "can't allocate memory" in str(error):  # what the CPU allocator raises
                 raise MemoryError(str(error)) from error
             raise
+
+    def _on_device(self, steps: Generator[bool, None, Tensor]) -> Generator[bool, None, Tensor]:
+        """The same steps: whoever ran at a pause may have chosen another GPU."""
+        while True:
+            self._choose_device()
+            try:
+                yield next(steps)
+            except StopIteration as end:
+                states: Tensor = end.value
+                return states
+
+    def _choose_device(self) -> None:
+        """Triton and graphs launch on the thread's current GPU, whatever their tensors are on."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
 
 
 def tensor(array: Array) -> Tensor:

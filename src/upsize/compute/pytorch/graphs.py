@@ -72,7 +72,8 @@ class Graphs:
             _finished(self._network, batch)  # compiles kernels and takes workspaces, which no capture may
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # The stream is of this GPU, as the default need not be; another thread may be loading a model meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
             states = _finished(self._network, batch)
         captured = self._captured[rows, room] = Captured(graph, inputs, batch, states)
         return captured
