@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.cpu import texts_of
-from upsize.compute import LoadedModel, load_model
+from upsize.compute import LoadedModel, load_model, run_to_end
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
 
@@ -47,16 +47,7 @@ def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
 
 
 def _vectors(loaded: LoadedModel, texts: Sequence[Ids]) -> Vectors:
-    rows = []
-    for ids in texts:
-        steps = loaded.run([ids])
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                rows.append(end.value[0])
-                break
-    return np.stack(rows)
+    return np.stack([run_to_end(loaded.run([ids]))[0] for ids in texts])
 
 
 def _centred(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:

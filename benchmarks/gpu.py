@@ -30,6 +30,7 @@ from benchmarks.common import RESULTS, write
 from benchmarks.contenders import batches
 from upsize.catalog import FAMILY
 from upsize.compute.agreement import centred_cosine
+from upsize.compute.network import run_to_end
 from upsize.compute.plan import CUDA_BUDGET, FP8, PRECISIONS, Plan, work_bytes
 from upsize.compute.pytorch import TorchNetwork, tensor
 from upsize.compute.pytorch.fp8 import Fp8Linear
@@ -96,13 +97,7 @@ class Network:
 
     def __call__(self, texts: Sequence[Ids]) -> np.ndarray[Any, Any]:
         """States of one batch."""
-        steps = self._network.forward(np.concatenate(texts), [0, *accumulate(map(len, texts))])
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                states: np.ndarray[Any, Any] = end.value
-                return states
+        return run_to_end(self._network.forward(np.concatenate(texts), [0, *accumulate(map(len, texts))]))
 
     def operations(self, texts: Sequence[Ids]) -> float:
         """Of products and attention; in the last layer all but keys and values is of last rows alone."""

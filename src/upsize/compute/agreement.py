@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute import native
-from upsize.compute.network import Network
+from upsize.compute.network import Network, run_to_end
 from upsize.model import Checkpoint
 from upsize.model.heads import Vectors
 
@@ -67,13 +67,7 @@ def keep(checkpoint: Checkpoint, precision: str, quantization: str, found: float
 def states(checkpoint: Checkpoint, network: Network) -> Vectors:
     """Of the built-in texts, each cut to its last 512 tokens."""
     sequences = [checkpoint.tokenizer.encode(text)[-512:] for text in TEXTS]
-    steps = network.forward(np.concatenate(sequences), [0, *accumulate(map(len, sequences))])
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Vectors = end.value
-            return found
+    return run_to_end(network.forward(np.concatenate(sequences), [0, *accumulate(map(len, sequences))]))
 
 
 def _file(checkpoint: Checkpoint, precision: str) -> Path:

@@ -34,7 +34,7 @@ class LoadedModel:
         machine = machine or this_machine()
         self.threads = machine.threads if plan.device == "cpu" else 1
         self._network, self.agreement = _checked(checkpoint, plan, machine)
-        """The latter: centred cosine of a quantised network with bfloat16, of the worst built-in text."""
+        """`agreement` is the centred cosine of a quantised network with bfloat16, of the worst built-in text."""
         self.arithmetic = self._network.arithmetic
         self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upsize.model.heads import Vectors
+
+T = TypeVar("T")
 
 
 class Network(Protocol):
@@ -23,3 +25,13 @@ class Network(Protocol):
 
     def use_threads(self, count: int) -> None:
         """Compute on so many of the process's threads from now on, if that can be."""
+
+
+def run_to_end(steps: Generator[object, None, T]) -> T:
+    """Run a paused computation to its end, whatever waits; its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

@@ -168,6 +168,7 @@ def work_bytes(config: ModelConfig, tokens: int, device: str = "cpu") -> int:
     through the widest part of a layer, and on a CPU the mask of a slab against all keys."""
     itemsize, slab, mask = (4, SLAB["cpu"], 5) if device == "cpu" else (2, SLAB["cuda"], 0)
     row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
-    row += config.hidden_size * itemsize  # what the last layer has still to add
+    if device != "cpu":
+        row += config.hidden_size * itemsize  # what each row's last MLP has still to add
     widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
     return tokens * row + min(slab, tokens) * (widest * itemsize + tokens * mask)

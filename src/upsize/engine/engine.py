@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
-from upsize.compute import LoadedModel
+from upsize.compute import LoadedModel, run_to_end
 from upsize.engine.job import Job
 from upsize.engine.nouns import Request, Result
 from upsize.engine.threads import Observer, Served, Threads
 from upsize.errors import CheckpointError, Overloaded, Unavailable, UnknownModel
-from upsize.model.heads import Vectors
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _first_rate(model: LoadedModel) -> float:
     ids = np.full(16, model.checkpoint.tokenizer.end_id, np.int32)
     for _ in range(2):
         started = time.monotonic()
-        values = _result(model.run([ids]))
+        values = run_to_end(model.run([ids]))
     seconds = max(time.monotonic() - started, 1e-6)
     if not np.isfinite(values).all():
         raise CheckpointError(
@@ -128,13 +127,3 @@ def _first_rate(model: LoadedModel) -> float:
             "Try --dtype float32; if that does not help, the weights are damaged: download them again.",
         )
     return len(ids) / seconds
-
-
-def _result(steps: Generator[bool, None, Vectors]) -> Vectors:
-    """Run a batch to its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            values: Vectors = finished.value
-            return values

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from upsize.compute import LoadedModel
+from upsize.compute import LoadedModel, run_to_end
 from upsize.engine import EmbedRequest, RerankRequest
 from upsize.engine.job import encode
 from upsize.measure.texts import QUERY
@@ -27,13 +27,7 @@ def ids_of(model: LoadedModel, texts: Sequence[str], *, query: bool = False) -> 
 
 def raw(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
     """Last states (n, hidden) or log-odds (n,) of one packed batch, whatever they are."""
-    steps = model.run(sequences)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            values: Vectors = finished.value
-            return values
+    return run_to_end(model.run(sequences))
 
 
 def values(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:

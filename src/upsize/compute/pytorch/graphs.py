@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upsize.compute.network import run_to_end
 from upsize.compute.pytorch.network import Packed, Pieces, Qwen3, Rows
 
 ROWS = 32, 48, 64, 96, 128, 192, 256, 384, 512
@@ -69,12 +70,12 @@ class Graphs:
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
-            _finished(self._network, batch)  # compiles kernels and takes workspaces, which no capture may
+            run_to_end(self._network.run(batch))  # compiles kernels and takes workspaces, which no capture may
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # The stream is of this GPU, as the default need not be; another thread may be loading a model meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
-            states = _finished(self._network, batch)
+            states = run_to_end(self._network.run(batch))
         captured = self._captured[rows, room] = Captured(graph, inputs, batch, states)
         return captured
 
@@ -85,13 +86,3 @@ def _packed(inputs: Tensor, rows: int, room: int) -> Packed:
     each = torch.arange(room + 1, dtype=torch.int32, device=inputs.device)
     whole, ends = Pieces((), (), (bounds, bounds), (rows, rows)), Pieces((), (), (each, bounds), (1, rows))
     return Packed(ids, positions, (Rows(0, rows, 0, whole, last),), last, ends)
-
-
-def _finished(network: Qwen3, batch: Packed) -> Tensor:
-    steps = network.run(batch)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            states: Tensor = end.value
-            return states
