@@ -106,13 +106,11 @@ def _cuda_budget(config: ModelConfig, room: int) -> int:
 
 
 def carried(device: str, precision: str, kernels: str | None, torch: bool) -> bool:
-    """Whether the compiled kernels, at the level that the processor has, carry a precision. bfloat16 on a processor
-    that does not multiply it is faster in torch, where that is installed."""
-    if device != "cpu" or kernels is None:
+    """Whether the compiled kernels, at the level that the processor has, carry a precision. The plain ones are slower
+    than torch, and do bfloat16 only where that is not installed."""
+    if device != "cpu" or kernels is None or precision not in (INT8, "bfloat16"):
         return False
-    if precision == INT8:
-        return kernels != "plain"
-    return precision == "bfloat16" and (kernels == "avx512_bf16" or not torch)
+    return kernels != "plain" or (precision != INT8 and not torch)
 
 
 def _lacking(kernels: str | None, *, built: bool) -> str | None:

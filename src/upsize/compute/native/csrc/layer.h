@@ -49,13 +49,13 @@ INLINE int widest(const Layer& l) {
 // Bytes of all that a call takes for `rows` rows.
 INLINE size_t needed(const Layer& l, int rows) {
     size_t wide = up_to(widest(l), PANEL) + PANEL, qkv = up_to(l.qkv.outputs, PANEL) + PANEL;
-    return rows * (wide * 4 + (qkv > wide ? qkv : wide) * 4 + wide * 2 + (wide / 16 + 1) * 8) + (1 << 16);
+    return rows * (wide * 4 + (qkv > wide ? qkv : wide) * 4 + wide * sizeof(Side) + (wide / 16 + 1) * 8) + (1 << 16);
 }
 
 INLINE Rows rows_for(const Layer& l, const Matrix& m, int rows, Scratch& s) {
     Rows r;
     r.stride = up_to(widest(l), PANEL) + PANEL / 2;  // not a power of two, whose rows would share cache sets
-    r.values = s.take<bf16>(rows * r.stride);
+    r.values = s.take<Side>(rows * r.stride);
     r.groups = 0;
     r.scales = s.take<float>(rows * (widest(l) / 16 + 1));
     r.sums = s.take<int32_t>(rows * (widest(l) / 16 + 1));
@@ -129,9 +129,9 @@ static void place(const Layer& l, const Batch& b, int row, float* qkv) {
     }
 }
 
-// R rows of bf16 times the first `parts` x 16 columns of a panel, stored or added.
+// R rows times the first `parts` x 16 columns of a panel, stored or added.
 template <int R>
-INLINE void small_product(const bf16* a, long stride, const bf16* panel, int pairs, int parts, float* c, long c_stride,
+INLINE void small_product(const Side* a, long stride, const bf16* panel, int pairs, int parts, float* c, long c_stride,
                           bool add) {
     auto piece = [&](int from, auto constant) {
         constexpr int V = decltype(constant)::value;
@@ -150,25 +150,36 @@ INLINE void small_product(const bf16* a, long stride, const bf16* panel, int pai
     for (; v < parts; ++v) piece(v, Count<1>());
 }
 
+// A head's queries of neighbouring rows as a product takes them: where they are, or widened into `room`.
+INLINE const Side* sides(const bf16* q, long& stride, int count, int d, Side* room) {
+    if constexpr (sizeof(Side) == sizeof(bf16)) return (const Side*)q;
+    for (int r = 0; r < count; ++r)
+        for (int i = 0; i < d; i += LANES) store_side(room + r * d + i, load(q + r * stride + i, d - i), d - i);
+    stride = d;
+    return room;
+}
+
 // Attention of one head for rows [row, row + count) of the batch: neighbours in one sequence.
 static void attend(const Layer& l, const Batch& b, int head, int row, int count, float* out, long stride) {
     const int d = l.head_dim, panels = (d + PANEL - 1) / PANEL, kv = head / (l.heads / l.kv_heads);
     const long first = b.first[row];
     const int seen = b.slot[row] - first + 1;  // by the first of the rows; each one after it sees one more
-    const bf16* q = b.queries + ((long)row * l.heads + head) * d;
     const bf16* keys = b.keys + kv * b.slots * d + first * d;
     const bf16* values = b.values + kv * panels * b.slots * PANEL + first * PANEL;
     constexpr int S = KEYS + LANES;
     alignas(64) float scores[QUERIES * S];
-    alignas(64) bf16 weights[QUERIES * S];
+    alignas(64) Side weights[QUERIES * S];
     alignas(64) float sums[QUERIES * 512];
     float top[QUERIES], total[QUERIES];
+    alignas(64) Side room[QUERIES * 512];
+    long apart = (long)l.heads * d;
+    const Side* q = sides(b.queries + row * apart + head * d, apart, count, d, room);
     for (int begin = 0, all_keys = seen + count - 1; begin < all_keys; begin += KEYS) {
         const int n = all_keys - begin < KEYS ? all_keys - begin : KEYS;
         for (int j = 0; j < n; j += PANEL) {
             const int parts = n - j < PANEL ? (n - j + LANES - 1) / LANES : PARTS;
             tiles(count, [&](int r, auto constant) {
-                small_product<decltype(constant)::value>(q + (long)r * l.heads * d, (long)l.heads * d,
+                small_product<decltype(constant)::value>(q + r * apart, apart,
                                                          keys + (long)(begin + j) * d, d / 2, parts,
                                                          scores + r * S + j, S, false);
             });
@@ -190,9 +201,9 @@ static void attend(const Layer& l, const Batch& b, int head, int row, int count,
                 F p = exp2_of_weight(cast<F>(s + i) - peak);
                 H h = narrow(p);
                 t += widen(h);
-                memcpy(weights + r * S + i, &h, sizeof h);
+                store_side(weights + r * S + i, h);
             }
-            for (; i < n; i += LANES) memset(weights + r * S + i, 0, sizeof(H));
+            for (; i < n; i += LANES) store_side(weights + r * S + i, H{});
             if (begin) {
                 const float fade = exp2(all(top[r] - peak))[0];
                 total[r] = total[r] * fade + sum(t);

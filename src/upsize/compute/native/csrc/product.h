@@ -11,7 +11,7 @@ using namespace upsize;
 
 INLINE int up_to(int n, int step) { return (n + step - 1) / step * step; }
 
-// Activations as a product takes them. Rows of `stride` values of 1 byte (int8) or 2 (bf16).
+// Activations as a product takes them: rows of `stride` Steps (int8) or Sides (bf16).
 struct Rows {
     void* values;
     long stride;
@@ -24,7 +24,7 @@ INLINE int groups_of(const Matrix& m) { return (m.inputs + m.group - 1) / m.grou
 
 // One row to int8, in groups of `group` values with a scale each. A value that is not
 // finite makes its group's scale so, and with it all that is computed from it.
-static void quantise(const float* x, int n, int group, int8_t* values, float* scales, int32_t* sums) {
+static void quantise(const float* x, int n, int group, Step* values, float* scales, int32_t* sums) {
     for (int start = 0, g = 0; start < n; start += group, ++g) {
         const int count = n - start < group ? n - start : group;
         I top = {};
@@ -37,7 +37,7 @@ static void quantise(const float* x, int n, int group, int8_t* values, float* sc
             F rounded = load(x + start + i, count - i) * inverse + 12582912.0f;
             I whole = bits<I>(rounded) - 0x4B400000;
             total += whole;
-            put(values + start + i, __builtin_convertvector(whole, B), count - i);
+            put(values + start + i, __builtin_convertvector(whole, Steps), count - i);
         }
         scales[g] = loud ? peak * (1.0f / 127.0f) : 0.0f;
         sums[g] = -128 * sum(total);
@@ -48,11 +48,11 @@ static void quantise(const float* x, int n, int group, int8_t* values, float* sc
 // One row, float32, into row r of what matrix m takes.
 INLINE void take(const Matrix& m, const Rows& rows, int r, const float* x) {
     if (m.kind == INT8) {
-        quantise(x, m.inputs, m.group, (int8_t*)rows.values + r * rows.stride, rows.scales + r * rows.groups,
+        quantise(x, m.inputs, m.group, (Step*)rows.values + r * rows.stride, rows.scales + r * rows.groups,
                  rows.sums + r * rows.groups);
     } else {
-        bf16* y = (bf16*)rows.values + r * rows.stride;
-        for (int i = 0; i < m.inputs; i += LANES) store_bf16(y + i, load(x + i, m.inputs - i), m.inputs - i);
+        Side* y = (Side*)rows.values + r * rows.stride;
+        for (int i = 0; i < m.inputs; i += LANES) store_side(y + i, narrow(load(x + i, m.inputs - i)), m.inputs - i);
         if (m.inputs % 2) y[m.inputs] = 0;
     }
 }
@@ -65,7 +65,7 @@ template <int R, int V, class G>
 INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, const char* ahead, G&& f) {
     const char* start = (const char*)m.panels + panel * panel_bytes(m) + from * 64;
     if (m.kind == INT8) {
-        const int8_t* a = (const int8_t*)rows.values + first * rows.stride;
+        const Step* a = (const Step*)rows.values + first * rows.stride;
         const uint8_t* p = (const uint8_t*)start;
         F total[R][V] = {};
         for (int g = 0; g < rows.groups; ++g) {
@@ -96,7 +96,7 @@ INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int fr
         f(first, from, total);
     } else {
         F sums[R][V] = {};
-        tile_bf16<R, V>((const bf16*)rows.values + first * rows.stride, rows.stride, (const bf16*)start, ahead,
+        tile_bf16<R, V>((const Side*)rows.values + first * rows.stride, rows.stride, (const bf16*)start, ahead,
                         (m.inputs + 1) / 2, sums);
         f(first, from, sums);
     }

@@ -17,9 +17,29 @@ constexpr int PARTS = PANEL / LANES;
 
 #if defined(__AVX512F__)
 constexpr int ROWS = 6, VECTORS = 4;  // 24 sums, 4 weights, 1 activation: 29 of 32 registers
+#elif defined(__AVX2__)
+constexpr int ROWS = 4, VECTORS = 1;  // 8 sums, 4 weights, 1 activation: 13 of 16 registers, of half a vector each
 #else
 constexpr int ROWS = 2, VECTORS = 1;
 #endif
+
+// Activations as the loops take them: widened beforehand to what the processor multiplies.
+#if defined(__AVX512BF16__)
+using Side = bf16;
+#else
+using Side = float;  // of a bf16's value
+#endif
+#if defined(__AVX512VNNI__) || !defined(__AVX2__)
+using Step = int8_t;
+#else
+using Step = int16_t;  // of an int8's value
+#endif
+typedef Step Steps __attribute__((vector_size(LANES * sizeof(Step))));
+
+INLINE void store_side(Side* p, H h, int n = LANES) {
+    if constexpr (sizeof(Side) == sizeof(bf16)) put(p, h, n);
+    else put(p, widen(h), n);
+}
 
 INLINE void soon(const char* line) { __builtin_prefetch(line, 0, 2); }
 
@@ -32,7 +52,7 @@ INLINE void dot(I& sum, I weights, I activations) {
 
 // sums[r][v] += a[r] . panel, over `quads` x 4 inputs.
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char* ahead, int quads,
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char* ahead, int quads,
                       I (&sums)[R][V]) {
     for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4, ahead += 64) {
         soon(ahead);
@@ -50,32 +70,36 @@ INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const 
 
 #elif defined(__AVX2__)
 
-// vpmaddubsw would saturate (255 x 127 x 2), so both sides are widened to 16 bits first.
+// vpmaddubsw would saturate (255 x 127 x 2), so both sides are of 16 bits. Eight outputs at a time.
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
     static_assert(V == 1, "");
-    __m256i s[R][4];
-    for (int r = 0; r < R; ++r)
-        for (int i = 0; i < 4; ++i) s[r][i] = _mm256_setzero_si256();
-    for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4) {
-        __m256i x[R];
-        for (int r = 0; r < R; ++r)
-            x[r] = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(cast<int32_t>(a + r * stride))));
-        for (int i = 0; i < 4; ++i) {
-            __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(panel + i * 16)));
-            for (int r = 0; r < R; ++r) s[r][i] = _mm256_add_epi32(s[r][i], _mm256_madd_epi16(w, x[r]));
+    for (int half = 0; half < 2; ++half) {
+        const Step* x = a;
+        const __m128i* p = (const __m128i*)panel + 2 * half;
+        __m256i s[R][2];
+        for (int r = 0; r < R; ++r) s[r][0] = s[r][1] = _mm256_setzero_si256();
+        for (int q = 0; q < quads; ++q, p += PANEL / 4, x += 4) {
+            const __m256i w0 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p));
+            const __m256i w1 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p + 1));
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) {
+                const __m256i both = _mm256_set1_epi64x(cast<int64_t>(x + r * stride));
+                s[r][0] = _mm256_add_epi32(s[r][0], _mm256_madd_epi16(w0, both));
+                s[r][1] = _mm256_add_epi32(s[r][1], _mm256_madd_epi16(w1, both));
+            }
+        }
+        for (int r = 0; r < R; ++r) {
+            __m256i* sum = (__m256i*)sums[r] + half;
+            *sum = _mm256_add_epi32(*sum, _mm256_permute4x64_epi64(_mm256_hadd_epi32(s[r][0], s[r][1]), 0xd8));
         }
     }
-    for (int r = 0; r < R; ++r)
-        for (int i = 0; i < 4; ++i)
-            for (int c = 0; c < 4; ++c)
-                sums[r][0][i * 4 + c] += ((__v8si)s[r][i])[2 * c] + ((__v8si)s[r][i])[2 * c + 1];
 }
 
 #else
 
 template <int R, int V>
-INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
     for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4)
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
@@ -87,11 +111,12 @@ INLINE void tile_int8(const int8_t* a, long stride, const uint8_t* panel, const 
 #endif
 
 // sums[r][v] += a[r] . panel, over `pairs` x 2 inputs.
+#if defined(__AVX512BF16__)
+
 template <int R, int V>
-INLINE void tile_bf16(const bf16* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
+INLINE void tile_bf16(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
     for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2, ahead += 64) {
         soon(ahead);
-#if defined(__AVX512BF16__)
         I w[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) w[v] = cast<I>(panel + v * 32);
@@ -101,20 +126,51 @@ INLINE void tile_bf16(const bf16* a, long stride, const bf16* panel, const char*
 #pragma GCC unroll 4
             for (int v = 0; v < V; ++v) asm("vdpbf16ps %2, %1, %0" : "+v"(sums[r][v]) : "v"(w[v]), "v"(x));
         }
-#else
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) {
-            U w = cast<U>(panel + v * 32);
-            F low = bits<F>(w << 16), high = bits<F>(w & 0xffff0000u);
-#pragma GCC unroll 6
-            for (int r = 0; r < R; ++r) {
-                uint32_t x = cast<uint32_t>(a + r * stride);
-                sums[r][v] += low * bits<float>(x << 16) + high * bits<float>(x & 0xffff0000u);
-            }
-        }
-#endif
     }
 }
+
+#else
+
+// A register of sums, and of the pairs of weights that go with it.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+typedef float Part __attribute__((vector_size(32), may_alias));
+typedef uint32_t Pairs __attribute__((vector_size(32)));
+#else
+using Part = F;
+using Pairs = U;
+#endif
+
+template <int R, int V>
+INLINE void tile_bf16(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
+    constexpr int N = V * sizeof(F) / sizeof(Part), WIDTH = sizeof(Part) / 2;
+    Part s[R][N];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) s[r][n] = ((Part*)sums[r])[n];
+    for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2, ahead += 64) {
+        soon(ahead);
+        Part w[N];
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) w[n] = bits<Part>(cast<Pairs>(panel + n * WIDTH) << 16);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) s[r][n] += w[n] * a[r * stride];
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) w[n] = bits<Part>(cast<Pairs>(panel + n * WIDTH) & 0xffff0000u);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) s[r][n] += w[n] * a[r * stride + 1];
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) ((Part*)sums[r])[n] = s[r][n];
+}
+
+#endif
 
 // Cut `rows` into tiles of at most ROWS, as even as can be, and call f(first, a constant of the count) for each.
 template <int R>
@@ -129,9 +185,11 @@ INLINE void tiles(int rows, G&& f) {
         switch (count) {
             case 1: f(first, Count<1>()); break;
             case 2: f(first, Count<2>()); break;
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
             case 3: f(first, Count<3>()); break;
             case 4: f(first, Count<4>()); break;
+#endif
+#if defined(__AVX512F__)
             case 5: f(first, Count<5>()); break;
             case 6: f(first, Count<6>()); break;
 #endif

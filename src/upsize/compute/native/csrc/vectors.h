@@ -18,7 +18,6 @@ typedef float F __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));
 typedef uint32_t U __attribute__((vector_size(64)));
 typedef uint16_t H __attribute__((vector_size(32)));
-typedef int8_t B __attribute__((vector_size(16)));
 
 constexpr int LANES = 16;
 
@@ -40,12 +39,15 @@ INLINE F all(float x) { return F{} + x; }
 INLINE I alli(int32_t x) { return I{} + x; }
 
 // n values, the rest of the lanes 0.
-INLINE F load(const float* p, int n = LANES) {
-    if (n >= LANES) return cast<F>(p);
-    F v = {};
-    memcpy(&v, p, n * sizeof(float));
+template <class V, class T>
+INLINE V get(const T* p, int n) {
+    if (n >= LANES) return cast<V>(p);
+    V v = {};
+    memcpy(&v, p, n * sizeof(T));
     return v;
 }
+INLINE F load(const float* p, int n = LANES) { return get<F>(p, n); }
+INLINE H load(const bf16* p, int n) { return get<H>(p, n); }
 // The first n of a vector's values. A copy of a fixed size is one instruction, of any other a call.
 template <class V, class T>
 INLINE void put(T* p, V v, int n) {
