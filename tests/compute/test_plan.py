@@ -90,7 +90,7 @@ def test_int8_where_the_kernels_run(tiny: Checkpoint, kernels: str) -> None:
     assert (derived.precision, derived.compiled, derived.notes) == ("int8", True, ())
     vectors = tiny.config.vocab_size * tiny.config.hidden_size
     assert derived.weight_bytes == tiny.weights.parameters + vectors
-    assert plan(tiny, machine).compiled
+    assert plan(tiny, machine).compiled == (kernels != "avx2")
     assert not plan(tiny, machine, dtype="float32").compiled
 
 

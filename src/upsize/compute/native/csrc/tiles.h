@@ -18,7 +18,8 @@ constexpr int PARTS = PANEL / LANES;
 #if defined(__AVX512F__)
 constexpr int ROWS = 6, VECTORS = 4;  // 24 sums, 4 weights, 1 activation: 29 of 32 registers
 #elif defined(__AVX2__)
-constexpr int ROWS = 4, VECTORS = 1;  // 8 sums, 4 weights, 1 activation: 13 of 16 registers, of half a vector each
+constexpr int ROWS = 6, VECTORS = 4;  // of these a part at a time: 12 sums of half a vector, 2 weights, 1 activation, 1 product
+constexpr int STEPS = 128;            // of a panel that stay in the nearest cache for all its parts: 32 KB
 #else
 constexpr int ROWS = 2, VECTORS = 1;
 #endif
@@ -43,9 +44,9 @@ INLINE void store_side(Side* p, H h, int n = LANES) {
 
 INLINE void soon(const char* line) { __builtin_prefetch(line, 0, 2); }
 
+// gcc 12 moves sums to and fro, or to the stack, unless instructions are written as what they are.
 #if defined(__AVX512VNNI__)
 
-// gcc 12 moves the sums to the stack unless the instruction is written as what it is.
 INLINE void dot(I& sum, I weights, I activations) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(activations));
 }
@@ -70,30 +71,38 @@ INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const ch
 
 #elif defined(__AVX2__)
 
-// vpmaddubsw would saturate (255 x 127 x 2), so both sides are of 16 bits. Eight outputs at a time.
+// vpmaddubsw would saturate (255 x 127 x 2), so both sides are of 16 bits.
+INLINE void dot(__m256i& sum, __m256i weights, __m256i activations) {
+    __m256i pairs;
+    asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(pairs) : "x"(weights), "x"(activations));
+}
+
+// Eight outputs at a time.
 template <int R, int V>
 INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
-    static_assert(V == 1, "");
-    for (int half = 0; half < 2; ++half) {
-        const Step* x = a;
-        const __m128i* p = (const __m128i*)panel + 2 * half;
-        __m256i s[R][2];
-        for (int r = 0; r < R; ++r) s[r][0] = s[r][1] = _mm256_setzero_si256();
-        for (int q = 0; q < quads; ++q, p += PANEL / 4, x += 4) {
-            const __m256i w0 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p));
-            const __m256i w1 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p + 1));
-#pragma GCC unroll 4
+    for (int begin = 0; begin < quads; begin += STEPS)
+        for (int eight = 0; eight < 2 * V; ++eight) {
+            const Step* x = a + begin * 4;
+            const __m128i* p = (const __m128i*)(panel + begin * PANEL * 4L) + 2 * eight;
+            __m256i s[R][2];
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r) s[r][0] = s[r][1] = _mm256_setzero_si256();
+            for (int q = begin; q < quads && q < begin + STEPS; ++q, p += PANEL / 4, x += 4) {
+                const __m256i w0 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p));
+                const __m256i w1 = _mm256_cvtepu8_epi16(_mm_loadu_si128(p + 1));
+#pragma GCC unroll 6
+                for (int r = 0; r < R; ++r) {
+                    const __m256i both = _mm256_set1_epi64x(cast<int64_t>(x + r * stride));
+                    dot(s[r][0], w0, both);
+                    dot(s[r][1], w1, both);
+                }
+            }
+#pragma GCC unroll 6
             for (int r = 0; r < R; ++r) {
-                const __m256i both = _mm256_set1_epi64x(cast<int64_t>(x + r * stride));
-                s[r][0] = _mm256_add_epi32(s[r][0], _mm256_madd_epi16(w0, both));
-                s[r][1] = _mm256_add_epi32(s[r][1], _mm256_madd_epi16(w1, both));
+                __m256i* sum = (__m256i*)sums[r] + eight;
+                *sum = _mm256_add_epi32(*sum, _mm256_permute4x64_epi64(_mm256_hadd_epi32(s[r][0], s[r][1]), 0xd8));
             }
         }
-        for (int r = 0; r < R; ++r) {
-            __m256i* sum = (__m256i*)sums[r] + half;
-            *sum = _mm256_add_epi32(*sum, _mm256_permute4x64_epi64(_mm256_hadd_epi32(s[r][0], s[r][1]), 0xd8));
-        }
-    }
 }
 
 #else
@@ -140,14 +149,15 @@ using Part = F;
 using Pairs = U;
 #endif
 
-template <int R, int V>
-INLINE void tile_bf16(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
-    constexpr int N = V * sizeof(F) / sizeof(Part), WIDTH = sizeof(Part) / 2;
+// As many parts as there are registers for.
+template <int R, int N>
+INLINE void add_pairs(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, Part* (&sums)[R]) {
+    constexpr int WIDTH = sizeof(Part) / 2;
     Part s[R][N];
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) s[r][n] = ((Part*)sums[r])[n];
+        for (int n = 0; n < N; ++n) s[r][n] = sums[r][n];
     for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2, ahead += 64) {
         soon(ahead);
         Part w[N];
@@ -167,7 +177,24 @@ INLINE void tile_bf16(const Side* a, long stride, const bf16* panel, const char*
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) ((Part*)sums[r])[n] = s[r][n];
+        for (int n = 0; n < N; ++n) sums[r][n] = s[r][n];
+}
+
+template <int R, int V>
+INLINE void tile_bf16(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, F (&sums)[R][V]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    for (int begin = 0; begin < pairs; begin += STEPS)
+        for (int v = 0; v < V; ++v) {
+            Part* parts[R];
+            for (int r = 0; r < R; ++r) parts[r] = (Part*)&sums[r][v];
+            add_pairs<R, 2>(a + begin * 2, stride, panel + begin * PANEL * 2L + v * 32, ahead + begin * 64L,
+                            pairs - begin < STEPS ? pairs - begin : STEPS, parts);
+        }
+#else
+    Part* parts[R];
+    for (int r = 0; r < R; ++r) parts[r] = sums[r];
+    add_pairs<R, V>(a, stride, panel, ahead, pairs, parts);
+#endif
 }
 
 #endif
@@ -188,8 +215,6 @@ INLINE void tiles(int rows, G&& f) {
 #if defined(__AVX2__)
             case 3: f(first, Count<3>()); break;
             case 4: f(first, Count<4>()); break;
-#endif
-#if defined(__AVX512F__)
             case 5: f(first, Count<5>()); break;
             case 6: f(first, Count<6>()); break;
 #endif
