@@ -12,8 +12,7 @@ import numpy as np
 from benchmarks.peers import Peer, PeerFailed
 from upsize.compute import LoadedModel
 from upsize.compute.native import NativeQwen3
-from upsize.compute.native.network import REMEMBERED
-from upsize.compute.native.prefixes import Prefixes
+from upsize.compute.native.prefixes import REMEMBERED, Prefixes, token_bytes
 from upsize.engine.schedule import next_batch
 from upsize.model.tokenizer import Ids
 
@@ -64,10 +63,9 @@ class Ours:
 
     def _remember(self, wanted: bool) -> None:
         """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
-        network, config = self.loaded._network, self.loaded.checkpoint.config
+        network = self.loaded._network
         if isinstance(network, NativeQwen3):
-            token = config.layers * config.kv_heads * config.head_dim * 4
-            network.prefixes = Prefixes(REMEMBERED if wanted else 0, token)
+            network.prefixes = Prefixes(REMEMBERED if wanted else 0, token_bytes(network.config))
 
 
 def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:
@@ -81,21 +79,22 @@ def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:
 
 
 class Theirs:
-    """A peer, at the best of its batch sizes."""
+    """A peer, at the best of its batch sizes. To score a pair is to embed it: two logits more cost nothing beside. One
+    that keeps prefixes is asked for pairs alone, for it is there beside its like that keeps none."""
 
     def __init__(self, peer: Peer, sets: Sets) -> None:
-        self.peer, self._sets = peer, {name: texts for name, texts in sets.items() if name != "pairs"}
+        self.peer, self._sets = peer, {"pairs": sets["pairs"]} if peer.prefixes else sets
         self._times: dict[str, list[float]] = {}
         self._sizes: dict[str, int] = {"one_query": 1}
         self._failed: str | None = None
 
     def tune(self) -> None:
         """Try each batch size once, which also warms everything."""
-        for workload in ("queries", "passages"):
+        for workload in [name for name in self._sets if name not in self._sizes]:
             self._sizes[workload] = min(self.peer.batch_sizes, key=partial(self._seconds, workload))
 
     def run(self, workload: str) -> None:
-        """One round of it; of pairs none, for no peer's script scores them. Once it failed, nothing."""
+        """One round of it; once it failed, nothing."""
         if workload not in self._sets or self._failed:
             return
         try:

@@ -110,6 +110,7 @@ def measure(
         found["restart"] = _restart(model, dtype)
     result: dict[str, Any] = {
         "model": model_name(model),
+        "kernels": this_machine().kernels,
         "threads": threads,
         "clock": "CPU time of the thread" if threads == 1 else "wall",
         "n": rounds,
@@ -117,7 +118,7 @@ def measure(
         "ours": figures,
         "peers": lines + failed,
     }
-    return write(f"cpu-{model_name(model)}-{threads}-threads", result, folder)
+    return write(f"cpu-{model_name(model)}-{result['kernels'] or 'torch'}-{threads}-threads", result, folder)
 
 
 def _enter(
@@ -126,7 +127,7 @@ def _enter(
     """The peers that load and run, each at its best batch size, and what the others said."""
     running, failed = [], []
     if peers is not None and scripts is not None:
-        for peer in peers_of(peers, scripts, model, max(map(len, sets["passages"]))):
+        for peer in peers_of(peers, scripts, model, max(map(len, sets["passages"])), prefixes=True):
             try:
                 each = Theirs(stack.enter_context(peer), sets)
                 each.tune()
@@ -161,8 +162,13 @@ def _figures(ours: Ours, best: dict[str, float]) -> dict[str, Any]:
         "agreement": loaded.agreement,
         "layers": config.layers,
         "parameters_in_products": products,
-        "limit_tokens_per_second": round(best[loaded.plan.precision] / (2 * products), 1),
+        "limit_tokens_per_second": round(_rate(best, loaded.plan.precision) / (2 * products), 1),
     }
+
+
+def _rate(best: dict[str, float], precision: str) -> float:
+    """Where nothing multiplies bfloat16 itself, its products are float32's."""
+    return max(best[precision], best["float32"]) if precision == "bfloat16" else best[precision]
 
 
 def _sets(loaded: LoadedModel, work: Path | None, documents: int) -> Sets:

@@ -82,7 +82,7 @@ def _long(language: str) -> tuple[str, str]:
     )
 
 
-SPEED = "cpu-random-0.6b-2-threads"
+SPEED = "cpu-random-0.6b-avx512_bf16-2-threads"
 
 
 def _speed(language: str) -> tuple[str, str]:

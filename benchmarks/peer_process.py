@@ -36,6 +36,8 @@ def answer(
     print(json.dumps({"peer": peer, "precision": precision, "batch_sizes": batch_sizes}), file=replies, flush=True)
     for line in sys.stdin:
         batches = json.loads(line)
+        for each in forget:
+            each()
         started = time.perf_counter()
         for batch in batches:
             embed(batch)
@@ -44,20 +46,33 @@ def answer(
         print(json.dumps({"seconds": seconds, "peak_gb": round(peak / 1e9, 2)}), file=replies, flush=True)
 
 
-def make_vllm_take_long_texts() -> None:
-    """Its script allows 16,384 tokens. And no process of its own, whose memory would not be seen."""
-    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "5", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+forget: list[Callable[[], object]] = []
+"""What a peer must do before each line, so that it has seen none of its texts."""
+
+
+def adapt_vllm() -> None:
+    """Its script allows 16,384 tokens and keeps no prefixes. No process of its own: its memory would not be seen."""
+    long, keep = longest > 16384, bool(os.environ.get("KEEP_PREFIXES"))
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "5" if long else "3", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     vllm: Any = importlib.import_module("vllm")
     plain = vllm.LLM
-    longer = {"max_model_len": longest, "max_num_batched_tokens": longest} if longest > 16384 else {}
-    vllm.LLM = lambda *args, **given: plain(*args, **given | longer)
+    ours = {"max_model_len": longest, "max_num_batched_tokens": longest} if long else {}
+    if keep:
+        ours |= {"enable_prefix_caching": True, "block_size": 16}
+
+    def make(*args: Any, **given: Any) -> Any:
+        made = plain(*args, **given | ours)
+        forget.append(made.reset_prefix_cache)
+        return made
+
+    vllm.LLM = make
 
 
 memory = int(0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 sys.path.insert(0, str(Path(script).parent))
 if "vllm" in script:
-    make_vllm_take_long_texts()
+    adapt_vllm()
 common: Any = importlib.import_module("common")
 common.main = answer
 runpy.run_path(script, run_name="__main__")

@@ -26,7 +26,11 @@ class Peer:
     Raises PeerFailed from every use, once it failed.
     """
 
-    def __init__(self, python: Path, script: Path, weights: str | None, model: str, longest: int) -> None:
+    def __init__(
+        self, python: Path, script: Path, weights: str | None, model: str, longest: int, prefixes: bool = False
+    ) -> None:
+        """`prefixes`: within one `run` it keeps beginnings that texts share."""
+        self.prefixes = prefixes
         self.label = {"peer": script.stem, "precision": weights}
         """Before it has said who it is."""
         self.batch_sizes: Sequence[int] = ()
@@ -49,7 +53,7 @@ class Peer:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=self._script.parent,
-            env=os.environ | {"TMPDIR": self._folder.name} | ({"WEIGHTS": self._weights} if self._weights else {}),
+            env=os.environ | self._settings(),
             start_new_session=True,
         )
         try:
@@ -58,6 +62,8 @@ class Peer:
             self.__exit__(None, None, None)
             raise
         self.label = {"peer": told["peer"], "precision": told["precision"]}
+        if self.prefixes:
+            self.label["prefixes"] = "kept"
         self.batch_sizes = told["batch_sizes"]
         self._signal(signal.SIGSTOP)
         return self
@@ -85,6 +91,10 @@ class Peer:
         self._signal(signal.SIGSTOP)
         return told
 
+    def _settings(self) -> dict[str, str]:
+        weights = {"WEIGHTS": self._weights} if self._weights else {}
+        return {"TMPDIR": self._folder.name, "KEEP_PREFIXES": "1" if self.prefixes else ""} | weights
+
     def _read(self, limit: float | None) -> dict[str, Any]:
         output = self._process.stdout
         assert output is not None
@@ -108,11 +118,15 @@ class Peer:
             os.killpg(self._process.pid, number)
 
 
-def peers_of(peers: Path, scripts: Path, model: str, longest: int) -> Iterator[Peer]:
-    """One for each script NAME_….py in `scripts` for whose NAME there is an environment in `peers`."""
+def peers_of(peers: Path, scripts: Path, model: str, longest: int, *, prefixes: bool = False) -> Iterator[Peer]:
+    """One for each script NAME_….py in `scripts` for whose NAME there is an environment in `peers`. With `prefixes`
+    vLLM comes twice: the second time it keeps those."""
     for script in sorted(scripts.glob("*_*.py")):
         name = script.stem.split("_")[0]
         python = peers / name / "bin" / "python"
+        if not python.exists():
+            continue
         for weights in ("int8", "bf16") if name == "openvino" else (None,):
-            if python.exists():
-                yield Peer(python, script, weights, model, longest)
+            yield Peer(python, script, weights, model, longest)
+        if prefixes and name == "vllm":
+            yield Peer(python, script, None, model, longest, prefixes=True)

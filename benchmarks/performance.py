@@ -24,6 +24,9 @@ divided by the operations of the network's products for one token. The last laye
 1/28 of the 0.6B is saved from it. "Remembering" means that keys and values of a beginning that texts share were kept
 from earlier texts: a query's instruction, a rerank prompt's template and query.
 """
+BESIDE = """Beside peers on the same ids, in turn in every round, each at the best of its batch sizes. Peers embed the
+pairs: to read two logits of the last state costs nothing beside. For pairs vLLM runs a second time, keeping
+prefixes."""
 ROWS = (
     ("queries, tokens/s", "queries", "tokens_per_second"),
     ("of the limit", "queries", "of_limit"),
@@ -78,10 +81,10 @@ def _speed(result: Result) -> str:
         return [_cell(result["ours"][dtype], group, figure) for dtype in dtypes]
 
     lines = [
-        f"## {result['model']}, {threads}",
+        f"## {result['model']}, {result['kernels']}, {threads}",
         "",
         f"Clock: {result['clock']}; medians of {rounds}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
-        f"{limit['bfloat16']:.0f} GFLOP/s. {_conditions(result)}",
+        f"{limit['bfloat16']:.0f} GFLOP/s, float32 {limit['float32']:.0f}. {_conditions(result)}",
         "",
         *_table(
             ["", *dtypes],
@@ -90,22 +93,27 @@ def _speed(result: Result) -> str:
         "",
     ]
     if result.get("peers"):
-        said = "Beside peers on the same ids, in turn in every round, each at the best of its batch sizes:"
-        lines += [said, "", *_beside(result), ""]
+        lines += [BESIDE, "", *_beside(result), ""]
     return "\n".join(lines)
 
 
 def _beside(result: Result) -> list[str]:
     """Ours and the peers', a line each."""
-    workloads = {"queries": "tokens_per_second", "passages": "tokens_per_second", "one_query": "p50_ms"}
+    throughput = dict.fromkeys(("queries", "passages", "pairs"), "tokens_per_second")
+    workloads = throughput | {"one_query": "p50_ms"}
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for dtype, ours in result["ours"].items():
         rows["upsize", dtype] = {name: ours[name][figure] for name, figure in workloads.items()}
+        remembering = {name: ours.get(f"{name}_remembering") for name in workloads}
+        rows["upsize, remembering", dtype] = {
+            name: figures[workloads[name]] for name, figures in remembering.items() if figures
+        }
     for line in result["peers"]:
         if "failed" not in line:
-            row = rows.setdefault((line["peer"], line["precision"]), {})
+            name = line["peer"] + ", keeping prefixes" * ("prefixes" in line)
+            row = rows.setdefault((name, line["precision"]), {})
             row[line["workload"]] = line[workloads[line["workload"]]]
-    head = ["", "precision", "queries, tokens/s", "passages, tokens/s", f"one query of {QUERY} tokens, ms"]
+    head = ["", "precision", *(f"{name}, tokens/s" for name in throughput), f"one query of {QUERY} tokens, ms"]
     cells = ([f"{row[name]:,.0f}" if name in row else "–" for name in workloads] for row in rows.values())
     return _table(head, ([*key, *cell] for key, cell in zip(rows, cells, strict=True)))
 

@@ -27,6 +27,7 @@ from benchmarks import (
 )
 from benchmarks.datasets import write_beir
 from benchmarks.multilingual import Sentence
+from benchmarks.peers import peers_of
 from benchmarks.texts import sentences
 from upsize import demo
 from upsize.catalog import FAMILY
@@ -99,9 +100,42 @@ def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, P
     assert figures["one_query"]["texts"] == 2 * cpu.CALLS
     assert figures["restart"]["first_vector_s"] > 0
     *told, failed = result["peers"]
-    assert [line["workload"] for line in told] == ["queries", "passages", "one_query"]
+    assert [line["workload"] for line in told] == ["queries", "passages", "one_query", "pairs"]
     assert told[0]["batch_size"] == 4
     assert failed == {"peer": "short", "precision": "float32", "failed": "too long a text"}
+
+
+VLLM = """
+class LLM:
+    def __init__(self, **given): self.precision, self.seen = str(sorted(given)), 0
+    def reset_prefix_cache(self): self.seen = 0
+    def embed(self, batch):
+        self.seen += 1
+        assert self.seen == 1, "what was seen before is kept"
+"""
+VLLM_SCRIPT = """
+import vllm
+from common import main
+
+made = vllm.LLM()
+main("vllm", made.precision, lambda folder: made.embed, batch_sizes=(64,))
+"""
+
+
+def test_vllm_keeps_prefixes_within_a_run(tmp_path: Path, peers: dict[str, Path]) -> None:
+    (peers["peers"] / "a").rename(peers["peers"] / "vllm")
+    for script in peers["scripts"].glob("a_*.py"):
+        script.unlink()
+    (peers["scripts"] / "vllm.py").write_text(VLLM)
+    (peers["scripts"] / "vllm_fake.py").write_text(VLLM_SCRIPT)
+    plain, keeping = peers_of(**peers, model="demo-xs", longest=9, prefixes=True)
+    assert (plain.prefixes, keeping.prefixes) == (False, True)
+    with keeping:
+        assert keeping.label["precision"] == "['block_size', 'enable_prefix_caching']"
+        for _ in range(2):
+            assert keeping.run([np.arange(9)], 1)["seconds"] >= 0
+    with plain:
+        assert plain.label["precision"] == "[]"
 
 
 def test_estimates(tmp_path: Path) -> None:

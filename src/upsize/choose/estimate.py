@@ -39,7 +39,7 @@ class Load:
 
 
 def memory_of(model: Model, load: Load) -> int:
-    """Bytes of its weights and activations."""
+    """Bytes of its weights and of its work."""
     longest = min(load.longest, model.checkpoint.context)
     return model.weight_bytes + work_bytes(model.checkpoint.config, max(longest, 512), load.device)
 

@@ -85,7 +85,7 @@ class Memory:
 
     weights: int
     estimated: int
-    """Weights and activations, from the shapes, before anything was loaded."""
+    """Weights and work, from the shapes, before anything was loaded."""
     peak: int | None
     """Measured in a process of its own that loads the model and embeds the longest texts; None: not measured."""
 

@@ -160,7 +160,7 @@ def _announce(model: ServedModel) -> None:
         "model": f"{checkpoint.kind}{member}, from {checkpoint.folder}",
         "device": plan.device,
         "precision": f"{plan.precision} weights, {model.loaded.arithmetic} products",
-        "memory": f"{plan.weight_bytes / 1e9:.2f} GB of weights, up to {plan.work_bytes / 1e9:.2f} GB of activations",
+        "memory": f"{plan.weight_bytes / 1e9:.2f} GB of weights, up to {plan.work_bytes / 1e9:.2f} GB of work",
         "longest text": f"{plan.max_length} tokens",
         "batch": f"{plan.budget} tokens",
         "threads": str(model.loaded.threads),

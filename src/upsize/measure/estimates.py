@@ -26,7 +26,7 @@ class Estimate:
     precision: str
     weight_bytes: int
     work_bytes: dict[int, int]
-    """Length of the longest text in tokens → bytes of activations."""
+    """Length of the longest text in tokens → bytes of `work_bytes`."""
     fits: dict[int, Fits]
     tokens_per_second: float
     query_ms: float

@@ -1,4 +1,4 @@
-"""The network on compiled kernels, for CPUs: int8 with dynamic activations, and bfloat16 where the processor has it.
+"""The network on compiled kernels, for CPUs: int8 with dynamic activations, and bfloat16.
 
 `csrc` holds the kernels, `library` loads them, `packing` makes of a checkpoint what they read, `stored` keeps that on
 disk, `network` runs it, `prefixes` remembers beginnings that texts share. All of it is numpy: an installation without
@@ -8,6 +8,7 @@ torch serves by it. The torch network is what the tests hold it against.
 from upsize.compute.native.library import level, takes
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import QUANTIZATION, OneLayer, packed_arrays
+from upsize.compute.native.prefixes import remembered_bytes
 from upsize.compute.native.stored import cache_folder, load_network, packed_file
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "load_network",
     "packed_arrays",
     "packed_file",
+    "remembered_bytes",
     "takes",
 ]

@@ -22,15 +22,12 @@ from numpy.typing import NDArray
 
 from upsize.compute.native import library as c
 from upsize.compute.native.packing import GROUP, OneLayer, group_of_turned
-from upsize.compute.native.prefixes import Prefix, Prefixes
+from upsize.compute.native.prefixes import REMEMBERED, Prefix, Prefixes, token_bytes
 from upsize.compute.native.rows import Rows
 from upsize.model.config import ModelConfig
 
 SLABS = 128, 512
 """Rows of a slab, at least and at most."""
-REMEMBERED = 48 << 20
-"""Bytes of keys and values that are kept of shared beginnings: of the 0.6B, 430 tokens."""
-
 Floats = NDArray[np.float32]
 
 
@@ -64,7 +61,7 @@ class NativeQwen3:
         self._layers = None if isinstance(packed, OneLayer) else [self._layer(i) for i in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
         self._inverse_frequency = (1.0 / config.rope_theta ** (half / config.head_dim)).astype(np.float32)
-        self.prefixes = Prefixes(remembered, config.layers * config.kv_heads * config.head_dim * 4)
+        self.prefixes = Prefixes(remembered, token_bytes(config))
 
     def use_threads(self, count: int) -> None:
         """Compute on so many of the process's threads from now on."""

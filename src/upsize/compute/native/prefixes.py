@@ -15,6 +15,10 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.model.config import ModelConfig
+
+REMEMBERED = 48 << 20
+"""Bytes of keys and values that are kept: of the 0.6B, 430 tokens."""
 SHORTEST = 8
 """Tokens. Less is not worth the copying."""
 LONGEST = 512
@@ -24,6 +28,16 @@ KEPT = 128
 """Prefixes, at most: a small model's fit by the thousand, and looking through them would take longer than computing."""
 
 Ids = NDArray[np.integer]
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """Of one token's keys and values in all layers."""
+    return config.layers * config.kv_heads * config.head_dim * 4
+
+
+def remembered_bytes(config: ModelConfig) -> int:
+    """What a network keeps at most."""
+    return min(REMEMBERED, KEPT * LONGEST * token_bytes(config))
 
 
 @dataclass(frozen=True, eq=False)
