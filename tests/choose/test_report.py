@@ -150,6 +150,11 @@ def test_a_slice_with_no_better_candidate_has_its_own_name() -> None:
     assert [r.name for r in slice_rows(replace(VERDICTS["full"], slices=(told,)))] == ["script=cjk"]
 
 
+def test_what_is_allowed_is_drawn_where_it_was_asked_for() -> None:
+    assert page(VERDICTS["full"]).count("p95 allowed: 300 ms") == 2  # wide and narrow
+    assert "allowed:" not in page(replace(VERDICTS["full"], limits={}))
+
+
 def test_text_of_users_is_text() -> None:
     html = page(VERDICTS["full"])
     assert "data/&lt;mine&gt; &amp; yours" in html

@@ -49,7 +49,7 @@ def conclude(
     **conditions: Any,
 ) -> Verdict:
     """Judge candidates, smallest first, by their runs. `reports` come without quality, which is filled in here;
-    `conditions` are the verdict's machine, versions, date and command."""
+    `conditions` are the verdict's limits, machine, versions, date and command."""
     columns = [run.columns for run in runs]
     sample = sample_of(columns, task.metric, task.clusters, seed=seed)
     names = [report.id for report in reports]

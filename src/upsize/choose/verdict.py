@@ -218,6 +218,8 @@ class Verdict:
     """Path, kind, digest and counts, as `measure` read it."""
     seed: int
     resamples: int
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Quantile (`p50`, `p95`, `p99`) → milliseconds that the user allows it."""
     notes: tuple[str, ...] = ()
     """What the reader must hear: truncated texts, skipped rows, a busy machine."""
     machine: Mapping[str, Any] = field(default_factory=dict)

@@ -115,6 +115,7 @@ class _Walk:
             seed=self.settings.seed,
             dataset=self.facts,
             notes=self.notes,
+            limits=dict(self.settings.slo),
             **_conditions(),
         )
         path = self.settings.out / "verdict.json"

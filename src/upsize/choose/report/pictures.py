@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from upsize.choose.report.svg import CHARACTER, Box, Drawing, Scale, axes, scale
+from upsize.choose.report.svg import CHARACTER, Box, Drawing, Scale, axes, plain, scale
 from upsize.choose.verdict import CandidateReport, Difference, LoadPoint, Verdict
 
 WIDE, NARROW = 720.0, 350.0
@@ -200,7 +200,8 @@ def swept(v: Verdict) -> list[CandidateReport]:
 
 
 def latency_curve(v: Verdict, width: float) -> Drawing:
-    """p95 against the rate of arrivals, a line a candidate; p50 and p99 of the choice; the knee of each."""
+    """p95 against the rate of arrivals, a line a candidate; p50 and p99 of the choice; the knee of each; what
+    is allowed."""
     shown = swept(v)
     height = 400.0 if width > 500 else 340.0
     d = Drawing(width, height)
@@ -209,9 +210,12 @@ def latency_curve(v: Verdict, width: float) -> Drawing:
     rates = [p.rate for p in everything]
     values = [q.estimate for p in everything for q in (p.p50, p.p95)]
     values += [p.p99.estimate for c in shown if c.id == v.choice for p in points[c.id]]
+    values += v.limits.values()
     x = scale(rates, 56, width - 14, log=max(rates) > 8 * min(rates))
     y = scale(values, height - 48, 26, log=max(values) > 5 * min(values))
     axes(d, x, y, "arrivals a second", "p95, ms")
+    for limit in v.limits.values():
+        d.line(x.start, y(limit), x.stop, y(limit), "limit")
     frame: Box = (x.start, y.stop, x.stop, y.start)
     for c in sorted(shown, key=lambda c: c.id == v.choice):
         css = "chosen" if c.id == v.choice else "other"
@@ -233,6 +237,8 @@ def latency_curve(v: Verdict, width: float) -> Drawing:
         last = points[c.id][-1]
         css = "label chosen" if c.id == v.choice else "label"
         d.label(x(last.rate), y(last.p95.estimate), c.id, css, frame)
+    for quantile, limit in v.limits.items():
+        d.label(x.start, y(limit), f"{quantile} allowed: {plain(limit)} ms", within=frame)
     return d
 
 

@@ -202,15 +202,7 @@ def latency(v: Verdict) -> str:
     return (
         '<h2>Latency under load</h2><p class="lead">Open loop: requests arrive at their scheduled instants whether or '
         "not the earlier ones are answered, and time counts from those instants.</p>"
-        f"<figure>{picture}</figure>"
-        + key(
-            ("a", "p95 of the choice"),
-            ("s", "its p50 to p99"),
-            ("", "p95 of others"),
-            ("k", "the knee"),
-            ("h", "did not keep up"),
-        )
-        + folded("As a table", table(heads, rows))
+        f"<figure>{picture}</figure>" + key(*_LOAD_KEY) + folded("As a table", table(heads, rows))
     )
 
 
