@@ -89,9 +89,11 @@ class Theirs:
         self._failed: str | None = None
 
     def tune(self) -> None:
-        """Try each batch size once, which also warms everything."""
-        for workload in [name for name in self._sets if name not in self._sizes]:
-            self._sizes[workload] = min(self.peer.batch_sizes, key=partial(self._seconds, workload))
+        """Try each batch size once, which also warms everything. Pairs are as long as passages."""
+        for workload in ("queries", "passages"):
+            if workload in self._sets:
+                self._sizes[workload] = min(self.peer.batch_sizes, key=partial(self._seconds, workload))
+        self._sizes["pairs"] = self._sizes.get("passages", max(self.peer.batch_sizes))
 
     def run(self, workload: str) -> None:
         """One round of it; once it failed, nothing."""

@@ -21,8 +21,9 @@ Written by `python -m benchmarks.performance` from the results in [benchmarks/re
 
 **The limit** is what a library's bare products reach on the same machine in the same run, with nothing between them,
 divided by the operations of the network's products for one token. The last layer is computed for last rows alone, so
-1/28 of the 0.6B is saved from it. "Remembering" means that keys and values of a beginning that texts share were kept
-from earlier texts: a query's instruction, a rerank prompt's template and query.
+1/28 of the 0.6B is saved from it. Where nothing multiplies bfloat16 its limit is that of float32. "Remembering" means
+that keys and values of a beginning that texts share were kept from earlier texts: a query's instruction, a rerank
+prompt's template and query.
 """
 BESIDE = """Beside peers on the same ids, in turn in every round, each at the best of its batch sizes. Peers embed the
 pairs: to read two logits of the last state costs nothing beside. For pairs vLLM runs a second time, keeping

@@ -226,7 +226,7 @@ def _cells(report: CandidateReport) -> list[str]:
     return [
         f"{q.estimate:.3f} ({q.lower:.3f} to {q.upper:.3f})",
         _bounded(latency.at_rate.p95) if latency else "–",
-        f"{latency.knee:.3g}" if latency and latency.knee else "–",
+        f"{float(f'{latency.knee:.3g}'):,g}" if latency and latency.knee else "–",
         f"{memory.peak / 1e9:.2f}" if memory and memory.peak is not None else "–",
         f"{report.tokens_per_second:,.0f}" if report.tokens_per_second else "–",
         f"{report.bytes_a_vector:,}",

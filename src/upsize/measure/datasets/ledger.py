@@ -55,9 +55,10 @@ class Ledger:
         listing = "\n".join(f"  {fault}" for fault in self.faults[:SHOWN])
         if len(self.faults) > SHOWN:
             listing += f"\n  … and {len(self.faults) - SHOWN:,} more"
+        rows = "1 row" if len(self.faults) == 1 else f"{len(self.faults):,} rows"
         if self.faults and not self.skip_bad:
             raise InvalidInput(
-                f"{name}: {len(self.faults):,} rows cannot be used, {usable:,} {noun} can:\n{listing}\n"
+                f"{name}: {rows} cannot be used, {usable:,} {noun} can:\n{listing}\n"
                 "Mend them, or leave them out with --skip-bad (skip_bad=True). Nothing was computed."
             )
         if not usable:
@@ -65,7 +66,7 @@ class Ledger:
                 f"{name}: no {noun} in it." + (f" None of its rows can be used:\n{listing}" if listing else "")
             )
         if self.faults:
-            self.notes.append(f"{len(self.faults):,} rows are left out:\n{listing}")
+            self.notes.append(f"{rows} {'is' if len(self.faults) == 1 else 'are'} left out:\n{listing}")
         return tuple(self.faults)
 
 
