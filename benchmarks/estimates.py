@@ -70,7 +70,7 @@ def measure(
                     "estimated_over_measured": {key: round(expected[key] / found[key], 3) for key in expected},
                 }
             )
-    return write("estimates", {"seconds": seconds, "rows": rows}, folder)
+    return write(f"estimates-{machine.kernels or 'torch'}", {"seconds": seconds, "rows": rows}, folder)
 
 
 def _member(path: str, config: ModelConfig, family: Sequence[FamilyMember]) -> FamilyMember:
