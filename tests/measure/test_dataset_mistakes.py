@@ -231,7 +231,7 @@ def test_a_file_that_mixes_encodings_has_its_odd_lines_listed(tmp_path: Path) ->
     path.write_bytes(b"\n".join([lines[1].encode(), lines[1].encode("gb18030"), lines[0].encode(), lines[2].encode()]))
     with pytest.raises(
         InvalidInput,
-        match=r"1 rows cannot[\s\S]*line 2: not in the file's encoding \(byte 0x.. at character 11; as GB18030 it",
+        match=r"1 row cannot[\s\S]*line 2: not in the file's encoding \(byte 0x.. at character 11; as GB18030 it",
     ):
         load_dataset(path)
     assert len(load_dataset(path, skip_bad=True).traits.ids) == 3
