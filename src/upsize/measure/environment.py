@@ -84,7 +84,7 @@ def advice(environment: Environment) -> list[str]:
     if not machine.gpus and not machine.bfloat16_products:
         lines.append(
             "The processor has no bfloat16 products (avx512_bf16 or AMX): bfloat16 weights save memory here, not time"
-            + (", and --dtype int8 saves both." if machine.kernels not in (None, "plain") else ".")
+            + (", and --dtype int8 saves both." if (machine.kernels or "").startswith("avx512") else ".")
         )
     if environment.threads > machine.cores:
         lines.append(
