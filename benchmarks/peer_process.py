@@ -33,7 +33,8 @@ def answer(
     """In place of `common.main`: a line who it is, then a line of seconds for every line of batches of token ids."""
     embed = load(model)
     embed([[*range(16)]])
-    print(json.dumps({"peer": peer, "precision": precision, "batch_sizes": batch_sizes}), file=replies, flush=True)
+    told = {"peer": peer, "precision": precision, "batch_sizes": batch_sizes}
+    print(json.dumps(told | corrected), file=replies, flush=True)
     for line in sys.stdin:
         batches = json.loads(line)
         for each in forget:
@@ -50,13 +51,21 @@ forget: list[Callable[[], object]] = []
 """What a peer must do before each line, so that it has seen none of its texts."""
 
 
+corrected: dict[str, str] = {}
+"""Of what a script says of itself."""
+
+
 def adapt_vllm() -> None:
-    """Its script allows 16,384 tokens and keeps no prefixes. No process of its own: its memory would not be seen."""
+    """Its script allows 16,384 tokens, is in bfloat16 and keeps no prefixes. No process of its own: its memory would
+    not be seen."""
+    corrected["precision"] = os.environ["PRECISION"]
     long, keep = longest > 16384, bool(os.environ.get("KEEP_PREFIXES"))
-    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "5" if long else "3", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "8" if long else "4", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     vllm: Any = importlib.import_module("vllm")
     plain = vllm.LLM
-    ours = {"max_model_len": longest, "max_num_batched_tokens": longest} if long else {}
+    ours: dict[str, Any] = {"dtype": os.environ["PRECISION"]}
+    if long:
+        ours |= {"max_model_len": longest, "max_num_batched_tokens": longest}
     if keep:
         ours |= {"enable_prefix_caching": True, "block_size": 16}
 

@@ -106,8 +106,12 @@ def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, P
 
 
 VLLM = """
+import os
+
 class LLM:
-    def __init__(self, **given): self.precision, self.seen = str(sorted(given)), 0
+    def __init__(self, dtype, **given):
+        assert dtype == os.environ["PRECISION"]
+        self.name, self.seen = str(sorted(given)), 0
     def reset_prefix_cache(self): self.seen = 0
     def embed(self, batch):
         self.seen += 1
@@ -118,7 +122,7 @@ import vllm
 from common import main
 
 made = vllm.LLM()
-main("vllm", made.precision, lambda folder: made.embed, batch_sizes=(64,))
+main(made.name, "int4", lambda folder: made.embed, batch_sizes=(64,))
 """
 
 
@@ -131,11 +135,12 @@ def test_vllm_keeps_prefixes_within_a_run(tmp_path: Path, peers: dict[str, Path]
     plain, keeping = peers_of(**peers, model="demo-xs", longest=9, prefixes=True)
     assert (plain.prefixes, keeping.prefixes) == (False, True)
     with keeping:
-        assert keeping.label["precision"] == "['block_size', 'enable_prefix_caching']"
+        assert keeping.label["peer"] == "['block_size', 'enable_prefix_caching']"
+        assert keeping.label["precision"] in ("bfloat16", "float32")
         for _ in range(2):
             assert keeping.run([np.arange(9)], 1)["seconds"] >= 0
     with plain:
-        assert plain.label["precision"] == "[]"
+        assert plain.label["peer"] == "[]"
 
 
 def test_estimates(tmp_path: Path) -> None:
