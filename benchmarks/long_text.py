@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.peers import PeerFailed, peers_of
 from benchmarks.texts import prose
-from upsize.compute import load_model
+from upsize.compute import load_model, this_machine
 from upsize.model.tokenizer import Ids
 
 
@@ -46,6 +47,7 @@ def measure(
     peak = _peak()
     result: dict[str, Any] = {
         "model": model_name(model),
+        "kernels": this_machine().kernels,
         "precision": loaded.plan.precision,
         "tokens": len(ids),
         "n": 1,
@@ -57,22 +59,25 @@ def measure(
         "peak_gb": round(peak / 1e9, 3),
         "beyond_weights_gb": round((peak - loaded.plan.weight_bytes) / 1e9, 3),
     }
+    name = f"long-text-{result['model']}-{len(ids)}-{result['precision']}-{result['kernels'] or 'torch'}"
+    path = write(name, result, folder)
     del loaded
     if peers is not None and scripts is not None:
-        result["peers"] = _peers(model, ids, peers, scripts, minutes)
-    return write(f"long-text-{model_name(model)}-{len(ids)}-{result['precision']}", result, folder)
+        result["peers"] = []
+        for line in _peers(model, ids, peers, scripts, minutes):
+            result["peers"].append(line)
+            write(name, result, folder)
+    return path
 
 
-def _peers(model: str, ids: Ids, peers: Path, scripts: Path, minutes: float) -> list[dict[str, Any]]:
+def _peers(model: str, ids: Ids, peers: Path, scripts: Path, minutes: float) -> Iterator[dict[str, Any]]:
     """Each peer's seconds and peak memory on the same ids, one after another, or how it failed."""
-    lines: list[dict[str, Any]] = []
     for peer in peers_of(peers, scripts, model, len(ids)):
         try:
             with peer:
-                lines.append(peer.label | peer.run([ids], 1, 60 * minutes))
+                yield peer.label | peer.run([ids], 1, 60 * minutes)
         except PeerFailed as failure:
-            lines.append(peer.label | {"failed": str(failure)})
-    return lines
+            yield peer.label | {"failed": str(failure)}
 
 
 def _peak() -> int:

@@ -71,7 +71,7 @@ def _invariance(language: str) -> tuple[str, str]:
 
 
 def _long(language: str) -> tuple[str, str]:
-    r = _read("long-text-random-0.6b-32768-bfloat16")
+    r = _read("long-text-random-0.6b-32768-bfloat16-avx512_bf16")
     minutes = f"{r['seconds'] / 60:.0f}"
     if language == "en":
         return f"One text of {r['tokens']:,} tokens, 0.6B shape: peak memory beyond the weights; time", (
@@ -156,7 +156,7 @@ ROWS: tuple[tuple[str, Callable[[str], tuple[str, str]]], ...] = (
     ("fresh-start", _start),
     ("verified-random-0.6b-bfloat16", _parity),
     ("verified-random-0.6b-bfloat16", _invariance),
-    ("long-text-random-0.6b-32768-bfloat16", _long),
+    ("long-text-random-0.6b-32768-bfloat16-avx512_bf16", _long),
     (SPEED, _speed),
     ("mixed-load-random-0.6b", _mixed),
     (MOVED, _moved),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def page(folder: Path = RESULTS) -> str:
     short, batches = (_results(folder, f"server-{kind}-*.json") for kind in ("short", "batches"))
     if short or batches:
         parts.append(_served(short, batches))
-    if long := _results(folder, "long-text-*.json"):
-        parts.append(_long(long))
+    long = sorted(_results(folder, "long-text-*.json"), key=_kernels)
+    parts += [_long(kernels, list(results)) for kernels, results in groupby(long, _kernels)]
     parts += [_accuracy(result) for result in _results(folder, "accuracy.json")]
     parts += [_scores(result) for result in _results(folder, "precision.json")]
     return "\n".join(parts)
@@ -62,6 +63,10 @@ def page(folder: Path = RESULTS) -> str:
 
 def _results(folder: Path, pattern: str) -> list[Result]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(pattern))]
+
+
+def _kernels(result: Result) -> str:
+    return result["kernels"] or "torch"
 
 
 def _conditions(result: Result) -> str:
@@ -222,8 +227,8 @@ def _accuracy(result: Result) -> str:
     )
 
 
-def _long(results: list[Result]) -> str:
-    """Every long text in every precision, the peers that ran beside it below."""
+def _long(kernels: str, results: list[Result]) -> str:
+    """Every long text of one kind of machine in every precision, the peers that ran beside it below."""
     rows = []
     for r in results:
         ran = [r["model"], f"{r['tokens']:,}"]
@@ -233,7 +238,7 @@ def _long(results: list[Result]) -> str:
             rows.append([*ran, peer["peer"], peer["precision"] or "–", *told])
     return "\n".join(
         [
-            "## One long text",
+            f"## One long text, {kernels}",
             "",
             f"Run once; peak memory of the process, weights and libraries included. {_conditions(results[-1])}",
             "",
