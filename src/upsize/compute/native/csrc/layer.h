@@ -131,15 +131,15 @@ static void place(const Layer& l, const Batch& b, int row, float* qkv) {
 
 // R rows times the first `parts` x 16 columns of a panel, stored or added.
 template <int R>
-INLINE void small_product(const Side* a, long stride, const bf16* panel, int pairs, int parts, float* c, long c_stride,
-                          bool add) {
+INLINE void small_product(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, int parts,
+                          float* c, long c_stride, bool add) {
     auto piece = [&](int from, auto constant) {
         constexpr int V = decltype(constant)::value;
         F sums[R][V];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
                 sums[r][v] = add ? cast<F>(c + r * c_stride + (from + v) * LANES) : F{};
-        tile_bf16<R, V>(a, stride, panel + from * 32, (const char*)panel, pairs, sums);
+        tile_bf16<R, V>(a, stride, panel + from * 32, ahead, pairs, sums);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v) memcpy(c + r * c_stride + (from + v) * LANES, &sums[r][v], 64);
     };
@@ -178,10 +178,12 @@ static void attend(const Layer& l, const Batch& b, int head, int row, int count,
         const int n = all_keys - begin < KEYS ? all_keys - begin : KEYS;
         for (int j = 0; j < n; j += PANEL) {
             const int parts = n - j < PANEL ? (n - j + LANES - 1) / LANES : PARTS;
+            const bf16* panel = keys + (long)(begin + j) * d;
+            const char* ahead = (const char*)(panel + (begin + j + PANEL < all_keys ? PANEL * d : 0));  // the next keys
             tiles(count, [&](int r, auto constant) {
-                small_product<decltype(constant)::value>(q + r * apart, apart,
-                                                         keys + (long)(begin + j) * d, d / 2, parts,
+                small_product<decltype(constant)::value>(q + r * apart, apart, panel, ahead, d / 2, parts,
                                                          scores + r * S + j, S, false);
+                ahead += d / 2 * 64;
             });
         }
         for (int r = 0; r < count; ++r) {
@@ -199,9 +201,7 @@ static void attend(const Layer& l, const Batch& b, int head, int row, int count,
             int i = 0;
             for (; i < mine; i += LANES) {
                 F p = exp2_of_weight(cast<F>(s + i) - peak);
-                H h = narrow(p);
-                t += widen(h);
-                store_side(weights + r * S + i, h);
+                t += store_side(weights + r * S + i, p);
             }
             for (; i < n; i += LANES) store_side(weights + r * S + i, H{});
             if (begin) {
@@ -214,12 +214,15 @@ static void attend(const Layer& l, const Batch& b, int head, int row, int count,
             }
             top[r] = peak;
         }
-        for (int p = 0; p < panels; ++p)
+        for (int p = 0; p < panels; ++p) {
+            const bf16* panel = values + p * b.slots * PANEL + (long)begin * PANEL;
+            const char* ahead = (const char*)(panel + (begin + KEYS < all_keys ? KEYS * PANEL : 0));  // the next values
             tiles(count, [&](int r, auto constant) {
-                small_product<decltype(constant)::value>(weights + r * S, S,
-                                                         values + p * b.slots * PANEL + (long)begin * PANEL,
-                                                         (n + 1) / 2, PARTS, sums + r * 512 + p * PANEL, 512, begin);
+                small_product<decltype(constant)::value>(weights + r * S, S, panel, ahead, (n + 1) / 2, PARTS,
+                                                         sums + r * 512 + p * PANEL, 512, begin);
+                ahead += KEYS / 2 * 64;
             });
+        }
     }
     for (int r = 0; r < count; ++r) {
         const float scale = 1.0f / total[r];

@@ -18,8 +18,9 @@ constexpr int PARTS = PANEL / LANES;
 #if defined(__AVX512F__)
 constexpr int ROWS = 6, VECTORS = 4;  // 24 sums, 4 weights, 1 activation: 29 of 32 registers
 #elif defined(__AVX2__)
-constexpr int ROWS = 6, VECTORS = 4;  // of these a part at a time: 12 sums of half a vector, 2 weights, 1 activation, 1 product
-constexpr int STEPS = 128;            // of a panel that stay in the nearest cache for all its parts: 32 KB
+// A part at a time: 12 sums of half a vector, 2 weights, 1 activation, 1 product.
+constexpr int ROWS = 6, VECTORS = 4;
+constexpr int STEPS = 128;  // of a panel that stay in the nearest cache for all its parts: 32 KB
 #else
 constexpr int ROWS = 2, VECTORS = 1;
 #endif
@@ -28,7 +29,7 @@ constexpr int ROWS = 2, VECTORS = 1;
 #if defined(__AVX512BF16__)
 using Side = bf16;
 #else
-using Side = float;  // of a bf16's value
+using Side = float;  // of a bf16's value, or one of attention's weights
 #endif
 #if defined(__AVX512VNNI__) || !defined(__AVX2__)
 using Step = int8_t;
@@ -40,6 +41,17 @@ typedef Step Steps __attribute__((vector_size(LANES * sizeof(Step))));
 INLINE void store_side(Side* p, H h, int n = LANES) {
     if constexpr (sizeof(Side) == sizeof(bf16)) put(p, h, n);
     else put(p, widen(h), n);
+}
+// Rounded if a product wants it so; returns what was stored.
+INLINE F store_side(Side* p, F x) {
+    if constexpr (sizeof(Side) == sizeof(bf16)) {
+        const H h = narrow(x);
+        put(p, h, LANES);
+        return widen(h);
+    } else {
+        put(p, x, LANES);
+        return x;
+    }
 }
 
 INLINE void soon(const char* line) { __builtin_prefetch(line, 0, 2); }
@@ -149,6 +161,24 @@ using Part = F;
 using Pairs = U;
 #endif
 
+INLINE void fma(Part& sum, Part w, Part x) {
+#if defined(__AVX2__)
+    asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+#else
+    sum += w * x;
+#endif
+}
+
+INLINE Part broadcast(const float* x) {
+#if defined(__AVX2__)
+    Part y;
+    asm volatile("vbroadcastss %1, %0" : "=v"(y) : "m"(*x));
+    return y;
+#else
+    return Part{} + *x;
+#endif
+}
+
 // As many parts as there are registers for.
 template <int R, int N>
 INLINE void add_pairs(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, Part* (&sums)[R]) {
@@ -160,19 +190,21 @@ INLINE void add_pairs(const Side* a, long stride, const bf16* panel, const char*
         for (int n = 0; n < N; ++n) s[r][n] = sums[r][n];
     for (int p = 0; p < pairs; ++p, panel += PANEL * 2, a += 2, ahead += 64) {
         soon(ahead);
-        Part w[N];
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; ++k) {
+            Part w[N];
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) w[n] = bits<Part>(cast<Pairs>(panel + n * WIDTH) << 16);
+            for (int n = 0; n < N; ++n) {
+                const Pairs both = cast<Pairs>(panel + n * WIDTH);
+                w[n] = bits<Part>(k ? both & 0xffff0000u : both << 16);
+            }
 #pragma GCC unroll 6
-        for (int r = 0; r < R; ++r)
+            for (int r = 0; r < R; ++r) {
+                const Part x = broadcast(a + r * stride + k);
 #pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) s[r][n] += w[n] * a[r * stride];
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) w[n] = bits<Part>(cast<Pairs>(panel + n * WIDTH) & 0xffff0000u);
-#pragma GCC unroll 6
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) s[r][n] += w[n] * a[r * stride + 1];
+                for (int n = 0; n < N; ++n) fma(s[r][n], w[n], x);
+            }
+        }
     }
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r)

@@ -122,7 +122,7 @@ INLINE F exp2(F x) {
     return p * bits<F>((n + 127) << 23);
 }
 
-// 2^x to 2^-18, for x that is at most 0, or NaN: for weights, which are rounded to bfloat16.
+// 2^x to 2^-18, for x that is at most 0, or NaN: for attention's weights, which go with values of bfloat16.
 INLINE F exp2_of_weight(F x) {
 #if defined(__AVX512DQ__)
     const F f = bits<F>(_mm512_reduce_ps(bits<__m512>(x), 1));  // x less the whole number below it
