@@ -62,7 +62,8 @@ INLINE long panel_bytes(const Matrix& m) { return m.kind == INT8 ? (m.inputs + 3
 
 // f(row, part, sixteen sums) for columns panel * 64 + part * 16 …, scaled. R rows, V parts from part `from` on.
 template <int R, int V, class G>
-INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, const char* ahead, G&& f) {
+INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int from, const char* ahead, int pace,
+                 G&& f) {
     const char* start = (const char*)m.panels + panel * panel_bytes(m) + from * 64;
     if (m.kind == INT8) {
         const Step* a = (const Step*)rows.values + first * rows.stride;
@@ -77,7 +78,7 @@ INLINE void tile(const Matrix& m, const Rows& rows, int first, int panel, int fr
 #pragma GCC unroll 4
                 for (int v = 0; v < V; ++v) sums[r][v] = start;
             }
-            tile_int8<R, V>(a + begin, rows.stride, p + (long)begin * PANEL, ahead + begin * 16L,
+            tile_int8<R, V>(a + begin, rows.stride, p + (long)begin * PANEL, ahead + begin / 4L * pace, pace,
                             (end - begin + 3) / 4, sums);
 #pragma GCC unroll 6
             for (int r = 0; r < R; ++r) {
@@ -107,18 +108,19 @@ template <class G>
 INLINE void product(bool together, const Matrix& m, const Rows& rows, int count, G&& f) {
     const int panels = (m.outputs + PANEL - 1) / PANEL, step = together ? threads() : 1;
     const long bytes = panel_bytes(m);
+    const int number = (count + ROWS - 1) / ROWS, parts = m.kind == INT8 && number > 4 ? number : 4, pace = 256 / parts;
     each(together, panels, [&](int panel) {
-        // This thread's next panel, a quarter by each of the first four tiles; these again where there is no next.
+        // Of this thread's next panel, or this one where there is none, each tile asks for a part.
         const char* next = (const char*)m.panels + (panel + step < panels ? panel + step : panel) * bytes;
-        int quarter = 0;
+        int part = 0;
         tiles(count, [&](int first, auto constant) {
             constexpr int R = decltype(constant)::value;
-            const char* ahead = next + quarter++ % 4 * (bytes / 4);
+            const char* ahead = next + part++ % parts * (bytes / 256 * pace);
             F sums[R][PARTS];
             for (int from = 0; from < PARTS; from += VECTORS)
-                tile<R, VECTORS>(m, rows, first, panel, from, ahead, [&](int, int, F(&part)[R][VECTORS]) {
+                tile<R, VECTORS>(m, rows, first, panel, from, ahead, pace, [&](int, int, F(&some)[R][VECTORS]) {
                     for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < VECTORS; ++v) sums[r][from + v] = part[r][v];
+                        for (int v = 0; v < VECTORS; ++v) sums[r][from + v] = some[r][v];
                 });
             f(first, panel, sums);
         });

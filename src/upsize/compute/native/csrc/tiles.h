@@ -4,8 +4,9 @@
 //   int8: [inputs / 4][64][4] bytes, each the weight + 128, for vpdpbusd multiplies unsigned by signed;
 //   bf16: [inputs / 2][64][2].
 // The sums of a tile do not depend on how many rows it has, so a row's result does not depend on its neighbours.
-// With each 256 bytes of a panel a tile asks for one cache line of what comes next, `ahead`: the processor's own
-// prefetching would begin with a panel's first bytes, when it is too late for them.
+// With each 256 bytes of a panel a tile asks for a cache line of what comes next, `ahead`: the processor's own
+// prefetching would begin with a panel's first bytes, when it is too late for them. int8 goes on by `pace` bytes each
+// time, so that many tiles share the asking: bytes come at an even rate, which memory can keep.
 #pragma once
 
 #include "vectors.h"
@@ -65,9 +66,9 @@ INLINE void dot(I& sum, I weights, I activations) {
 
 // sums[r][v] += a[r] . panel, over `quads` x 4 inputs.
 template <int R, int V>
-INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char* ahead, int quads,
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char* ahead, int pace, int quads,
                       I (&sums)[R][V]) {
-    for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4, ahead += 64) {
+    for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4, ahead += pace) {
         soon(ahead);
         I w[V];
 #pragma GCC unroll 4
@@ -91,7 +92,7 @@ INLINE void dot(__m256i& sum, __m256i weights, __m256i activations) {
 
 // Eight outputs at a time.
 template <int R, int V>
-INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int, int quads, I (&sums)[R][V]) {
     for (int begin = 0; begin < quads; begin += STEPS)
         for (int eight = 0; eight < 2 * V; ++eight) {
             const Step* x = a + begin * 4;
@@ -120,7 +121,7 @@ INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const ch
 #else
 
 template <int R, int V>
-INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int quads, I (&sums)[R][V]) {
+INLINE void tile_int8(const Step* a, long stride, const uint8_t* panel, const char*, int, int quads, I (&sums)[R][V]) {
     for (int q = 0; q < quads; ++q, panel += PANEL * 4, a += 4)
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
