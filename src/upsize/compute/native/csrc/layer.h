@@ -104,28 +104,28 @@ INLINE void norm_rotate(const float* x, const float* weight, int n, float eps, c
     }
 }
 
-// One row's product, to where attention wants it.
-static void place(const Layer& l, const Batch& b, int row, float* qkv) {
-    const int d = l.head_dim, half = d / 2, panels = (d + PANEL - 1) / PANEL;
-    const float *cos = b.cos + (long)row * half, *sin = b.sin + (long)row * half;
-    bf16* q = b.queries + (long)row * l.heads * d;
+// Of some rows' product one key head, and the queries that share it, to where attention wants them.
+static void place(const Layer& l, const Batch& b, int head, int start, int count, float* qkv, long stride) {
+    const int d = l.head_dim, half = d / 2, panels = (d + PANEL - 1) / PANEL, shared = l.heads / l.kv_heads;
     const float factor = LOG2E / __builtin_sqrtf((float)d);  // softmax by powers of two
-    for (int h = 0; h < l.heads; ++h) {
-        float* x = qkv + h * d;
-        norm_rotate(x, l.q_norm, d, l.eps, cos, sin, factor, x);
-        for (int i = 0; i < d; i += LANES) store_bf16(q + h * d + i, load(x + i, d - i), d - i);
-    }
-    const long slot = b.slot[row];
-    alignas(64) bf16 small[1024];
-    for (int h = 0; h < l.kv_heads; ++h) {
-        float *k = qkv + (l.heads + h) * d, *v = k + l.kv_heads * d;
+    for (int row = start; row < start + count; ++row, qkv += stride) {
+        const float *cos = b.cos + (long)row * half, *sin = b.sin + (long)row * half;
+        for (int h = head * shared; h < (head + 1) * shared; ++h) {
+            float* x = qkv + h * d;
+            bf16* q = b.queries + ((long)row * l.heads + h) * d;
+            norm_rotate(x, l.q_norm, d, l.eps, cos, sin, factor, x);
+            for (int i = 0; i < d; i += LANES) store_bf16(q + i, load(x + i, d - i), d - i);
+        }
+        const long slot = b.slot[row];
+        alignas(64) bf16 small[1024];
+        float *k = qkv + (l.heads + head) * d, *v = k + l.kv_heads * d;
         norm_rotate(k, l.k_norm, d, l.eps, cos, sin, 1.0f, k);
         for (int i = 0; i < d; i += LANES) store_bf16(small + i, load(k + i, d - i));
-        bf16* keys = b.keys + h * b.slots * d + slot / PANEL * PANEL * d + slot % PANEL * 2;
+        bf16* keys = b.keys + head * b.slots * d + slot / PANEL * PANEL * d + slot % PANEL * 2;
         for (int i = 0; i < half; ++i) memcpy(keys + i * PANEL * 2, small + 2 * i, 4);
-        for (int i = 0; i < d; i += LANES) store_bf16(small + i, load(v + i, d - i));
-        bf16* values = b.values + h * panels * b.slots * PANEL + slot / 2 * PANEL * 2 + slot % 2;
-        for (int i = 0; i < d; ++i) values[i / PANEL * b.slots * PANEL + i % PANEL * 2] = small[i];
+        bf16* values = b.values + head * panels * b.slots * PANEL + slot / 2 * PANEL * 2 + slot % 2;
+        for (int i = 0; i < d; i += LANES)
+            store_apart(values + i / PANEL * b.slots * PANEL + i % PANEL * 2, narrow(load(v + i, d - i)), d - i);
     }
 }
 
@@ -267,7 +267,7 @@ static void project_rows(bool together, const Layer& l, const Batch& b, int star
             for (int v = 0; v < PARTS; ++v)
                 memcpy(qkv + (long)(first + r) * wide + panel * PANEL + v * LANES, &sums[r][v], 64);
     });
-    each(together, count, [&](int r) { place(l, b, start + r, qkv + (long)r * wide); });
+    each(together, l.kv_heads, [&](int head) { place(l, b, head, start, count, qkv, wide); });
 }
 
 // x += product.

@@ -70,6 +70,13 @@ INLINE H narrow(F v) {  // to the nearest, ties to even; NaN stays NaN
 INLINE void store_bf16(bf16* p, F v, int n = LANES) {
     put(p, narrow(v), n);
 }
+// To every second place.
+INLINE void store_apart(bf16* p, H h, int n) {
+#if defined(__AVX512BW__)
+    if (n >= LANES) return _mm512_mask_storeu_epi16(p, 0x55555555, _mm512_cvtepu16_epi32(bits<__m256i>(h)));
+#endif
+    for (int i = 0; i < LANES && i < n; ++i) p[2 * i] = h[i];
+}
 
 #if defined(__AVX512F__)
 
