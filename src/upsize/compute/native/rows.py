@@ -47,13 +47,15 @@ class Rows:
     def recall(self, sequence: int, stored: Prefix.Layer, length: int) -> None:
         """Put keys and values of the first `length` tokens before a sequence's own."""
         keys, values = self._parts(sequence, length)
-        keys[:] = stored[0][:, : keys.shape[1]]
-        values[:] = stored[1][:, :, : values.shape[2]]
-        # Nothing of another text stays behind them, not even to be multiplied by 0.
-        if length % c.PANEL:
-            keys[:, -1, :, length % c.PANEL :] = 0
+        # No more than these: nothing of another text stays behind them, not even to be multiplied by 0.
+        panels, rest = divmod(length, c.PANEL)
+        keys[:, :panels] = stored[0][:, :panels]
+        if rest:
+            keys[:, panels, :, :rest] = stored[0][:, panels, :, :rest]
+        pairs = length // 2
+        values[:, :, :pairs] = stored[1][:, :, :pairs]
         if length % 2:
-            values[:, :, -1, :, 1] = 0
+            values[:, :, pairs, :, 0] = stored[1][:, :, pairs, :, 0]
 
     def remember(self, sequence: int, length: int) -> Prefix.Layer:
         """A copy of the keys and values of a sequence's first tokens."""
