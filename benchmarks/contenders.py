@@ -79,11 +79,10 @@ def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:
 
 
 class Theirs:
-    """A peer, at the best of its batch sizes. To score a pair is to embed it: two logits more cost nothing beside. One
-    that keeps prefixes is asked for pairs alone, for it is there beside its like that keeps none."""
+    """A peer, at the best of its batch sizes. To score a pair is to embed it: two logits more cost nothing beside."""
 
     def __init__(self, peer: Peer, sets: Sets) -> None:
-        self.peer, self._sets = peer, {"pairs": sets["pairs"]} if peer.prefixes else sets
+        self.peer, self._sets = peer, sets
         self._times: dict[str, list[float]] = {}
         self._sizes: dict[str, int] = {"one_query": 1}
         self._failed: str | None = None

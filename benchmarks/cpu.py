@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.contenders import WARMING, Clock, Ours, Sets, Theirs
-from benchmarks.peers import PeerFailed, peers_of
+from benchmarks.peers import Peer, PeerFailed, peers_of
 from benchmarks.server import Server
 from benchmarks.texts import prose, sentences
 from upsize.catalog.instructions import QUERY_FORM, WEB_SEARCH
@@ -97,11 +97,13 @@ def measure(
     clock = time.thread_time if threads == 1 else time.perf_counter
     loaded = [load_model(model, kind="embedding", device="cpu", dtype=dtype) for dtype in dtypes]
     sets = _sets(loaded[0], work, documents)
+    others = partial(_peers, peers, scripts, model, sets)
     ours = [Ours(each, sets, clock) for each in loaded]
     with ExitStack() as stack:
-        theirs, failed = _enter(stack, peers, scripts, model, sets)
+        theirs, failed = _enter(stack, others(), sets)
         best = _rounds(rounds, [*ours, *theirs], list(sets), partial(limit, clock, seconds))
         lines = [line for each in theirs for line in each.lines()]
+    keeping = _keeping(loaded, others(prefixes=True), sets, rounds, clock)
     figures = {dtype: _figures(each, best) | each.figures() for dtype, each in zip(dtypes, ours, strict=True)}
     for dtype, found in figures.items():
         for name in ("queries", "passages"):
@@ -117,24 +119,45 @@ def measure(
         "limit": {name: round(value / 1e9, 1) for name, value in best.items()},
         "ours": figures,
         "peers": lines + failed,
-    }
+    } | keeping
     return write(f"cpu-{model_name(model)}-{result['kernels'] or 'torch'}-{threads}-threads", result, folder)
 
 
-def _enter(
-    stack: ExitStack, peers: Path | None, scripts: Path | None, model: str, sets: Sets
-) -> tuple[list[Theirs], list[dict[str, Any]]]:
+def _peers(
+    peers: Path | None, scripts: Path | None, model: str, sets: Sets, *, prefixes: bool = False
+) -> Iterable[Peer]:
+    if peers is None or scripts is None:
+        return ()
+    return peers_of(peers, scripts, model, max(map(len, sets["passages"])), prefixes=prefixes)
+
+
+def _enter(stack: ExitStack, peers: Iterable[Peer], sets: Sets) -> tuple[list[Theirs], list[dict[str, Any]]]:
     """The peers that load and run, each at its best batch size, and what the others said."""
     running, failed = [], []
-    if peers is not None and scripts is not None:
-        for peer in peers_of(peers, scripts, model, max(map(len, sets["passages"])), prefixes=True):
-            try:
-                each = Theirs(stack.enter_context(peer), sets)
-                each.tune()
-                running.append(each)
-            except PeerFailed as failure:
-                failed.append(peer.label | {"failed": str(failure)})
+    for peer in peers:
+        try:
+            each = Theirs(stack.enter_context(peer), sets)
+            each.tune()
+            running.append(each)
+        except PeerFailed as failure:
+            failed.append(peer.label | {"failed": str(failure)})
     return running, failed
+
+
+def _keeping(
+    loaded: Sequence[LoadedModel], peers: Iterable[Peer], sets: Sets, rounds: int, clock: Clock
+) -> dict[str, Any]:
+    """Pairs beside the peers that keep beginnings: once the others are gone, for memory does not hold them all."""
+    sets = {"passages": sets["passages"], "pairs": sets["pairs"]}
+    with ExitStack() as stack:
+        theirs, failed = _enter(stack, peers, sets)
+        if not theirs and not failed:
+            return {}
+        ours = [Ours(each, sets, clock) for each in loaded]
+        _rounds(rounds, [*ours, *theirs], ["pairs"], dict)
+        figures = {each.loaded.plan.precision: each.figures() for each in ours}
+        lines = [line for each in theirs for line in each.lines()]
+    return {"keeping_prefixes": {"ours": figures, "peers": lines + failed}}
 
 
 def _rounds(

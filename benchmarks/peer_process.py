@@ -67,7 +67,7 @@ def adapt_vllm() -> None:
     if long:
         ours |= {"max_model_len": longest, "max_num_batched_tokens": longest}
     if keep:
-        ours |= {"enable_prefix_caching": True, "block_size": 16}
+        ours |= {"enable_prefix_caching": True, "block_size": 32}
 
     def make(*args: Any, **given: Any) -> Any:
         made = plain(*args, **given | ours)

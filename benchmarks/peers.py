@@ -126,13 +126,11 @@ class Peer:
 
 def peers_of(peers: Path, scripts: Path, model: str, longest: int, *, prefixes: bool = False) -> Iterator[Peer]:
     """One for each script NAME_….py in `scripts` for whose NAME there is an environment in `peers`. With `prefixes`
-    vLLM comes twice: the second time it keeps those."""
+    those that can keep them, which then do."""
     for script in sorted(scripts.glob("*_*.py")):
         name = script.stem.split("_")[0]
         python = peers / name / "bin" / "python"
-        if not python.exists():
+        if not python.exists() or (prefixes and name != "vllm"):
             continue
         for weights in ("int8", "bf16") if name == "openvino" else (None,):
-            yield Peer(python, script, weights, model, longest)
-        if prefixes and name == "vllm":
-            yield Peer(python, script, None, model, longest, prefixes=True)
+            yield Peer(python, script, weights, model, longest, prefixes)

@@ -27,8 +27,8 @@ that keys and values of a beginning that texts share were kept from earlier text
 prompt's template and query.
 """
 BESIDE = """Beside peers on the same ids, in turn in every round, each at the best of its batch sizes. Peers embed the
-pairs: to read two logits of the last state costs nothing beside. For pairs vLLM runs a second time, keeping
-prefixes."""
+pairs: to read two logits of the last state costs nothing beside. A peer that can keep prefixes does pairs once more
+with ours in turn, when the others are gone."""
 ROWS = (
     ("queries, tokens/s", "queries", "tokens_per_second"),
     ("of the limit", "queries", "of_limit"),
@@ -114,7 +114,11 @@ def _beside(result: Result) -> list[str]:
         rows["upsize, remembering", dtype] = {
             name: figures[workloads[name]] for name, figures in remembering.items() if figures
         }
-    for line in result["peers"]:
+    keeping = result.get("keeping_prefixes", {"ours": {}, "peers": []})
+    for dtype, ours in keeping["ours"].items():
+        figures = ours.get("pairs_remembering", ours["pairs"])
+        rows["upsize, remembering, beside who keeps prefixes", dtype] = {"pairs": figures["tokens_per_second"]}
+    for line in result["peers"] + keeping["peers"]:
         if "failed" not in line:
             name = line["peer"] + ", keeping prefixes" * ("prefixes" in line)
             row = rows.setdefault((name, line["precision"]), {})

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,11 +88,16 @@ def test_mixed_load(tmp_path: Path) -> None:
     assert result["short_queries_beside_documents"]["n"] > 0
 
 
-def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, Path]) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of `cpu.measure` with which it takes little time."""
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
     monkeypatch.setattr(cpu, "RESTARTS", 1)
-    options = {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
-    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **options, **peers).read_text())  # type: ignore[arg-type]
+    return {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
+
+
+def test_cpu(tmp_path: Path, quick: dict[str, Any], peers: dict[str, Path]) -> None:
+    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **quick, **peers).read_text())
     figures = result["ours"]["auto"]
     assert result["limit"]["bfloat16"] > 0
     assert figures["queries"]["texts"] == 64
@@ -99,6 +105,7 @@ def test_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: dict[str, P
     assert figures["one_query"]["tokens"] == cpu.QUERY
     assert figures["one_query"]["texts"] == 2 * cpu.CALLS
     assert figures["restart"]["first_vector_s"] > 0
+    assert "keeping_prefixes" not in result
     *told, failed = result["peers"]
     assert [line["workload"] for line in told] == ["queries", "passages", "one_query", "pairs"]
     assert told[0]["batch_size"] == 4
@@ -126,14 +133,20 @@ main(made.name, "int4", lambda folder: made.embed, batch_sizes=(64,))
 """
 
 
-def test_vllm_keeps_prefixes_within_a_run(tmp_path: Path, peers: dict[str, Path]) -> None:
+@pytest.fixture
+def vllm(peers: dict[str, Path]) -> dict[str, Path]:
+    """In place of the two peers one that can keep prefixes."""
     (peers["peers"] / "a").rename(peers["peers"] / "vllm")
     for script in peers["scripts"].glob("a_*.py"):
         script.unlink()
     (peers["scripts"] / "vllm.py").write_text(VLLM)
     (peers["scripts"] / "vllm_fake.py").write_text(VLLM_SCRIPT)
-    plain, keeping = peers_of(**peers, model="demo-xs", longest=9, prefixes=True)
-    assert (plain.prefixes, keeping.prefixes) == (False, True)
+    return peers
+
+
+def test_vllm_keeps_prefixes_within_a_run(vllm: dict[str, Path]) -> None:
+    (plain,) = peers_of(**vllm, model="demo-xs", longest=9)
+    (keeping,) = peers_of(**vllm, model="demo-xs", longest=9, prefixes=True)
     with keeping:
         assert keeping.label["peer"] == "['block_size', 'enable_prefix_caching']"
         assert keeping.label["precision"] in ("bfloat16", "float32")
@@ -141,6 +154,15 @@ def test_vllm_keeps_prefixes_within_a_run(tmp_path: Path, peers: dict[str, Path]
             assert keeping.run([np.arange(9)], 1)["seconds"] >= 0
     with plain:
         assert plain.label["peer"] == "[]"
+
+
+def test_pairs_beside_who_keeps_prefixes(tmp_path: Path, quick: dict[str, Any], vllm: dict[str, Path]) -> None:
+    result = json.loads(cpu.measure("demo-xs", folder=tmp_path, **quick, **vllm).read_text())
+    assert {line["peer"] for line in result["peers"]} == {"[]"}
+    (line,) = result["keeping_prefixes"]["peers"]
+    assert (line["workload"], line["texts"], line["prefixes"]) == ("pairs", 2, "kept")
+    (ours,) = result["keeping_prefixes"]["ours"].values()
+    assert ours["pairs"]["tokens"] == line["tokens"]
 
 
 def test_estimates(tmp_path: Path) -> None:
