@@ -45,22 +45,25 @@ class Rows:
         return c.Batch(*(a.ctypes.data for a in arrays), self._slots), arrays
 
     def recall(self, sequence: int, stored: Prefix.Layer, length: int) -> None:
-        """Put keys and values of the first `length` tokens before a sequence's own."""
+        """Put keys and values of the first `length` tokens before a sequence's own.
+
+        No more than these: nothing of another text stays behind them, not even to be multiplied by 0.
+        """
         keys, values = self._parts(sequence, length)
-        # No more than these: nothing of another text stays behind them, not even to be multiplied by 0.
-        panels, rest = divmod(length, c.PANEL)
-        keys[:, :panels] = stored[0][:, :panels]
-        if rest:
-            keys[:, panels, :, :rest] = stored[0][:, panels, :, :rest]
+        for panel in range(keys.shape[1]):
+            some = stored[0][:, :, panel * c.PANEL : min((panel + 1) * c.PANEL, length)]
+            keys[:, panel, :, : some.shape[2]] = some
         pairs = length // 2
         values[:, :, :pairs] = stored[1][:, :, :pairs]
         if length % 2:
             values[:, :, pairs, :, 0] = stored[1][:, :, pairs, :, 0]
 
     def remember(self, sequence: int, length: int) -> Prefix.Layer:
-        """A copy of the keys and values of a sequence's first tokens."""
+        """A copy of the keys and values of a sequence's first tokens, the keys' panels joined."""
         keys, values = self._parts(sequence, length)
-        return keys.copy(), values.copy()
+        heads, panels, pairs, *_ = keys.shape
+        joined = keys.swapaxes(1, 2).reshape(heads, pairs, panels * c.PANEL, 2)
+        return joined[:, :, :length].copy(), values.copy()
 
     def _parts(self, sequence: int, length: int) -> Prefix.Layer:
         start = self._first_slots[sequence]
