@@ -69,6 +69,10 @@ def _kernels(result: Result) -> str:
     return result["kernels"] or "torch"
 
 
+def _machines(results: list[Result]) -> str:
+    return " ".join(f"{_kernels(result)}: {_conditions(result)}" for result in results)
+
+
 def _conditions(result: Result) -> str:
     machine, versions = result["machine"], result["versions"]
     return (
@@ -192,21 +196,22 @@ def _served(short: list[Result], batches: list[Result]) -> str:
     ]
     if short:
         rows = [
-            [r["model"], *(f"{r[key]:,.0f}" for key in ("clients", "requests", "requests_per_second"))]
+            [_kernels(r), r["model"], *(f"{r[key]:,.0f}" for key in ("clients", "requests", "requests_per_second"))]
             + [f"{r[key]:.2f}" for key in ("cpu_ms_a_request", "cpu_ms_beyond_the_model")]
             for r in short
         ]
-        head = ["model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
-        parts += [f"One short text a call. {_conditions(short[0])}", "", *_table(head, rows), ""]
+        head = ["", "model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
+        parts += [f"One short text a call. {_machines(short)}", "", *_table(head, rows), ""]
     if batches:
         rows = [
-            [r["model"], r["dtype"], str(r["clients"]), str(r["texts_a_call"])]
+            [_kernels(r), r["model"], r["dtype"], str(r["clients"]), str(r["texts_a_call"])]
             + [f"{r[key]:,.0f}" for key in ("engine_tokens_per_second", "http_tokens_per_second")]
             + [f"{r['of_engine']:.1%}"]
             for r in batches
         ]
-        head = ["model", "precision", "clients", "passages a call", "engine, tokens/s", "over HTTP", "of the engine's"]
-        parts += [f"Batches of passages. {_conditions(batches[0])}", "", *_table(head, rows), ""]
+        head = ["", "model", "precision", "clients", "passages a call"]
+        head += ["engine, tokens/s", "over HTTP", "of the engine's"]
+        parts += [f"Batches of passages. {_machines(batches)}", "", *_table(head, rows), ""]
     return "\n".join(parts)
 
 
