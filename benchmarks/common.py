@@ -54,6 +54,11 @@ def between(text: str, mark: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
+def kernels_name() -> str:
+    """What computes on this machine's CPU: the level of the compiled kernels, or torch."""
+    return this_machine().kernels or "torch"
+
+
 def model_name(model: str) -> str:
     """The part of a model's path or id that names it."""
     return Path(model).name

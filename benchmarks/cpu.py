@@ -29,7 +29,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, kernels_name, model_name, write
 from benchmarks.contenders import WARMING, Clock, Ours, Sets, Theirs
 from benchmarks.peers import Peer, PeerFailed, peers_of
 from benchmarks.server import Server
@@ -120,7 +120,7 @@ def measure(
         "ours": figures,
         "peers": lines + failed,
     } | keeping
-    return write(f"cpu-{model_name(model)}-{result['kernels'] or 'torch'}-{threads}-threads", result, folder)
+    return write(f"cpu-{model_name(model)}-{kernels_name()}-{threads}-threads", result, folder)
 
 
 def _peers(

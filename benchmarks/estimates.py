@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, kernels_name, model_name, write
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.choose.matrix.child import resident
 from upsize.compute import LoadedModel, load_model, this_machine, work_bytes
@@ -70,7 +70,7 @@ def measure(
                     "estimated_over_measured": {key: round(expected[key] / found[key], 3) for key in expected},
                 }
             )
-    return write(f"estimates-{machine.kernels or 'torch'}", {"seconds": seconds, "rows": rows}, folder)
+    return write(f"estimates-{kernels_name()}", {"seconds": seconds, "rows": rows}, folder)
 
 
 def _member(path: str, config: ModelConfig, family: Sequence[FamilyMember]) -> FamilyMember:

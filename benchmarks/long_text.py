@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, kernels_name, model_name, write
 from benchmarks.peers import PeerFailed, peers_of
 from benchmarks.texts import prose
 from upsize.compute import load_model, this_machine
@@ -59,7 +59,7 @@ def measure(
         "peak_gb": round(peak / 1e9, 3),
         "beyond_weights_gb": round((peak - loaded.plan.weight_bytes) / 1e9, 3),
     }
-    name = f"long-text-{result['model']}-{len(ids)}-{result['precision']}-{result['kernels'] or 'torch'}"
+    name = f"long-text-{result['model']}-{len(ids)}-{result['precision']}-{kernels_name()}"
     path = write(name, result, folder)
     del loaded
     if peers is not None and scripts is not None:

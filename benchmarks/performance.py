@@ -249,7 +249,8 @@ def _long(kernels: str, results: list[Result]) -> str:
         [
             f"## One long text, {kernels}",
             "",
-            f"Run once; peak memory of the process, weights and libraries included. {_conditions(results[-1])}",
+            "Run once, peers after ours; peak memory of the process, weights and libraries included. "
+            f"{_conditions(results[-1])}",
             "",
             *_table(["model", "tokens", "by", "precision", "seconds", "peak GB"], rows),
             "",

@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, kernels_name, model_name, write
 from benchmarks.texts import prose, sentences
 from upsize import Embedder
 from upsize.compute import load_model, this_machine
@@ -48,7 +48,7 @@ def batches(model: str, dtype: str, clients: int, calls: int, folder: Path = RES
     tokens = alone[0][0]
     engine, served = tokens / min(s for _, s in alone), tokens / seconds
     return write(
-        f"server-batches-{model_name(model)}-{dtype}-{this_machine().kernels or 'torch'}",
+        f"server-batches-{model_name(model)}-{dtype}-{kernels_name()}",
         {
             "model": model_name(model),
             "kernels": this_machine().kernels,
@@ -79,7 +79,7 @@ def short(model: str, dtype: str, clients: int, calls: int, folder: Path = RESUL
     model_cpu = _model_cpu(model, dtype, texts, max(round(sequences / batches), 1))
     each = [1e3 * value / len(bodies) for value in (cpu, model_cpu)]
     return write(
-        f"server-short-{model_name(model)}-{dtype}-{this_machine().kernels or 'torch'}",
+        f"server-short-{model_name(model)}-{dtype}-{kernels_name()}",
         {
             "model": model_name(model),
             "kernels": this_machine().kernels,
