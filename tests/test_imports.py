@@ -13,7 +13,7 @@ import upsize
 HOUSE = Path(upsize.__file__).parent
 ROOMS = (
     "cli", "server", "bulk", "evolve", "choose", "measure", "store", "engine", "compute", "model", "catalog", "demo",
-    "space", "errors",
+    "progress", "space", "errors",
 )  # fmt: skip
 """From the roof to the ground."""
 FRONT_DOORS = ("__init__", "__main__")
