@@ -16,6 +16,7 @@ from upsize.evolve.creation import Setup, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE
+from upsize.folders import data_folder
 
 log = logging.getLogger("upsize.evolve")
 
@@ -27,8 +28,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 def home() -> Path:
     """Where indexes lie: `UPSIZE_INDEXES`, or `upsize/indexes` in the user's data folder."""
     own = os.environ.get(VARIABLE)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(own) if own else Path(data) / "upsize" / "indexes"
+    return Path(own) if own else data_folder() / "indexes"
 
 
 class Indexes:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from huggingface_hub import constants
 
 from upsize.compute import Machine, this_machine
+from upsize.folders import provide_hub_home
 
 OPTIONAL = {
     "transformers": "verify",
@@ -57,6 +57,9 @@ class Environment:
 
 def look_around() -> Environment:
     """Read it. Takes some milliseconds."""
+    provide_hub_home()
+    from huggingface_hub import constants
+
     machine = this_machine()
     return Environment(
         python=platform.python_version(),

@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 
 from upsize import demo
 from upsize.errors import CheckpointError, HubError, MissingExtra
+from upsize.folders import expanded, provide_hub_home
 
 Hub = Literal["huggingface", "modelscope"]
 HUB_VARIABLE = "UPSIZE_HUB"
@@ -43,7 +44,7 @@ def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) ->
     model = os.fspath(model)
     if model in demo.NAMES:
         return demo.folder(model)
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if model and folder.is_dir():
         return folder
     if model and folder.exists():
@@ -60,6 +61,7 @@ def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) ->
 
 
 def _huggingface(model: str, options: HubOptions) -> Path:
+    provide_hub_home()
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -99,6 +101,7 @@ def _huggingface(model: str, options: HubOptions) -> Path:
 
 
 def _modelscope(model: str, options: HubOptions) -> Path:
+    provide_hub_home("modelscope")
     try:
         from modelscope import snapshot_download
     except ImportError:

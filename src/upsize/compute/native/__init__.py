@@ -9,13 +9,12 @@ from upsize.compute.native.library import level, takes
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import QUANTIZATION, OneLayer, packed_arrays
 from upsize.compute.native.prefixes import remembered_bytes
-from upsize.compute.native.stored import cache_folder, load_network, packed_file
+from upsize.compute.native.stored import load_network, packed_file
 
 __all__ = [
     "QUANTIZATION",
     "NativeQwen3",
     "OneLayer",
-    "cache_folder",
     "level",
     "load_network",
     "packed_arrays",

@@ -19,18 +19,13 @@ from numpy.typing import NDArray
 
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import VERSION, packed_arrays
+from upsize.folders import cache_folder
 from upsize.model import Checkpoint
 
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.generic]]
 ALIGNMENT = 64
-
-
-def cache_folder() -> Path:
-    """Where packed forms lie: `UPSIZE_CACHE`, or `upsize` in the user's cache folder."""
-    own = os.environ.get("UPSIZE_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upsize"
 
 
 def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> NativeQwen3:
