@@ -35,7 +35,7 @@ from upsize.evolve.models import Models
 from upsize.evolve.search import Answer, Question, Searcher
 from upsize.evolve.shadows import Shadows
 from upsize.evolve.state import Generation, Move, State, describe, read_state, write_state
-from upsize.store import open_store
+from upsize.store import Secrets, open_store
 
 log = logging.getLogger("upsize.evolve")
 
@@ -48,7 +48,9 @@ class Index:
     Raises JournalLocked where another process has it, JournalDamaged, UpsizeError for a state it cannot read.
     """
 
-    def __init__(self, folder: Path, models: Models, *, background: bool = True) -> None:
+    def __init__(
+        self, folder: Path, models: Models, *, background: bool = True, secrets: Secrets = Secrets()
+    ) -> None:
         self.folder, self.models = folder, models
         self._state = read_state(folder)
         self._writing, self._changing, self.moving = threading.RLock(), threading.RLock(), threading.RLock()
@@ -57,7 +59,7 @@ class Index:
             self.journal = opened.enter_context(Journal(folder / JOURNAL))
             self.documents, self._anew = open_documents(folder)
             opened.callback(self.documents.close)
-            self.store = open_store(self._state.store, folder / VECTORS)
+            self.store = open_store(self._state.store, folder / VECTORS, secrets)
             opened.callback(self.store.close)
             self.shadows = Shadows(folder)
             opened.callback(self.shadows.close)

@@ -16,6 +16,7 @@ from upsize.evolve.creation import Setup, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE
+from upsize.store import Secrets
 from upsize.folders import data_folder
 
 log = logging.getLogger("upsize.evolve")
@@ -34,9 +35,11 @@ def home() -> Path:
 class Indexes:
     """The indexes of a folder. Thread-safe; opening one keeps nobody from another."""
 
-    def __init__(self, folder: Path, models: Models, *, background: bool = True) -> None:
-        """`background`: whether generations are filled beside the answers."""
-        self.folder, self.models, self._background = folder, models, background
+    def __init__(
+        self, folder: Path, models: Models, *, background: bool = True, secrets: Secrets = Secrets()
+    ) -> None:
+        """`background`: whether generations are filled beside the answers. `secrets`: what stores may be sent."""
+        self.folder, self.models, self._background, self._secrets = folder, models, background, secrets
         self._said: dict[str, str] = {}
         self._open: dict[str, Index] = {}
         self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -64,7 +67,9 @@ class Indexes:
             if name not in self._open:
                 if not self._there(name):  # dropped meanwhile
                     raise UnknownIndex(name, self.names(), self.folder)
-                self._open[name] = Index(self.folder / name, self.models, background=self._background)
+                self._open[name] = Index(
+                    self.folder / name, self.models, background=self._background, secrets=self._secrets
+                )
             return self._open[name]
 
     def create(self, setup: Setup) -> Index:
@@ -82,7 +87,7 @@ class Indexes:
                     f"There is an index {name!r} in {self.folder} already. Choose another name, or drop it: "
                     f"upsize index drop {name}."
                 )
-            create_index(self.folder / name, self.models, setup)
+            create_index(self.folder / name, self.models, setup, self._secrets)
             return self.get(name)
 
     def drop(self, name: str) -> None:

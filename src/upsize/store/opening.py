@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from upsize.errors import InvalidInput, MissingExtra
 from upsize.store.base import Store
+from upsize.store.secrets import Secrets
 
 LANCEDB = "lancedb"
-QDRANT_KEY = "QDRANT_API_KEY"
-"""Of the environment, so that no key is written into an index's state."""
 
 
-def open_store(address: str, folder: Path) -> Store:
+def open_store(address: str, folder: Path, secrets: Secrets = Secrets()) -> Store:
     """`lancedb` (in `folder`), `postgresql://…`, `qdrant` (in `folder`), or `http://…` of a Qdrant server.
 
-    InvalidInput for anything else, MissingExtra without the library.
+    `secrets` says which secrets of the environment may be sent to this address. InvalidInput for anything else,
+    MissingExtra without the library.
     """
     if address == LANCEDB:
         return _lance(folder)
     if address.startswith(("postgresql://", "postgres://")):
-        return _postgres(address)
+        return _postgres(address, secrets.postgres_password(address))
     if address == "qdrant" or address.startswith(("http://", "https://")):
-        key = os.environ.get(QDRANT_KEY)
-        return _qdrant({"path": str(folder)} if address == "qdrant" else {"url": address, "api_key": key})
+        if address == "qdrant":
+            return _qdrant({"path": str(folder)})
+        return _qdrant({"url": address, "api_key": secrets.qdrant_key(address)})
     raise InvalidInput(
         f"The store {address!r} is not known: use lancedb, postgresql://user@host/database, qdrant, or the http:// "
         "address of a Qdrant server.",
@@ -41,12 +41,12 @@ def _lance(folder: Path) -> Store:
     return LanceStore(folder)
 
 
-def _postgres(address: str) -> Store:
+def _postgres(address: str, password: bool) -> Store:
     try:
         from upsize.store.pgvector import PgvectorStore
     except ImportError as error:
         raise MissingExtra("An index in PostgreSQL", error.name or "psycopg", "postgres") from None
-    return PgvectorStore(address)
+    return PgvectorStore(address, environment_password=password)
 
 
 def _qdrant(arguments: dict[str, Any]) -> Store:

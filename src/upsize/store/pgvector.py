@@ -47,7 +47,15 @@ class PgvectorStore:
     kind = "pgvector"
     largest_dimension = LARGEST
 
-    def __init__(self, dsn: str, patience: float = PATIENCE, exact_below: int = EXACT_BELOW) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        patience: float = PATIENCE,
+        exact_below: int = EXACT_BELOW,
+        *,
+        environment_password: bool = True,
+    ) -> None:
+        """`environment_password`: whether PGPASSWORD may be sent to this server."""
         self._dsn, self._patience, self.exact_below = dsn, patience, exact_below
         try:
             told = psycopg.conninfo.conninfo_to_dict(dsn)
@@ -55,6 +63,8 @@ class PgvectorStore:
             raise InvalidInput(
                 f"The address of PostgreSQL cannot be read: {str(error).strip()}.", param="store"
             ) from None
+        if not environment_password and not told.get("password"):
+            self._dsn = psycopg.conninfo.make_conninfo(dsn, password="")  # libpq then looks into ~/.pgpass alone
         self._where = f"{told.get('host', 'localhost')}, database {told.get('dbname', 'default')}"
         self._local = threading.local()
         self._connections: list[Connection] = []

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from upsize.errors import InvalidInput, StoreDamaged, StoreUnavailable
@@ -161,14 +163,19 @@ class QdrantStore:
                     return work()
             return work()
         except ResponseHandlingException as error:
-            raise StoreUnavailable(f"Qdrant ({self._where})", str(error)) from error
+            told = str(error) if isinstance(error.source, httpx.HTTPError) else "what answers there is not Qdrant"
+            raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
         except UnexpectedResponse as error:
             code = error.status_code or 0
             if code in (401, 403):
-                told = f"it wants another key than QDRANT_API_KEY in the environment ({code})"
+                told = f"it wants a key, or another one ({code}): QDRANT_API_KEY of the environment, which is sent only to QDRANT_URL, or where that is not set to what serve --store names"
                 raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
             kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged
-            raise kind(f"Qdrant ({self._where})", str(error)) from error
+            # Its body goes to the log alone: who may call this server need not see what others answer.
+            log.warning("Qdrant (%s) answered %d: %.500r", self._where, code, error.content)
+            raise kind(f"Qdrant ({self._where})", f"it answered with status {code}; the log has its words") from error
+        except ResourceExhaustedResponse as error:
+            raise StoreUnavailable(f"Qdrant ({self._where})", "it answered with status 429") from error
         except (ApiException, ValueError) as error:
             raise StoreDamaged(f"Qdrant ({self._where})", str(error)) from error
 
