@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from upsize.errors import InvalidInput, StoreUnavailable
-from upsize.store import Secrets, Table, open_store, secrets_of
+from upsize.store import Credentials, Table, credentials_of, open_store
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
@@ -83,14 +83,14 @@ def test_secrets_go_only_to_the_addresses_that_they_are_configured_for(
     monkeypatch.setenv("PGPASSWORD", "the-secret")
     monkeypatch.setenv("PGPASSFILE", "/dev/null")
     addresses = (f"http://{where}", f"postgresql://me@{where}/db?sslmode=disable")
-    secrets = Secrets(frozenset(addresses if configured else ()))
-    store = open_store(addresses[0], tmp_path, secrets)
+    credentials = Credentials(frozenset(addresses if configured else ()))
+    store = open_store(addresses[0], tmp_path, credentials)
     with pytest.raises(StoreUnavailable) as failed:
         store.count(Table("upsize_docs_g1", 4, None))
     store.close()
     assert "private words" not in str(failed.value)
     with pytest.raises((StoreUnavailable, InvalidInput)):
-        open_store(addresses[1], tmp_path, secrets)
+        open_store(addresses[1], tmp_path, credentials)
     assert received[0].startswith((b"GET", b"POST"))
     assert any(b"\0me\0" in sent for sent in received), "PostgreSQL's client did not get as far as to name its user"
     assert any(b"the-secret" in sent for sent in received[:1]) is configured
@@ -100,9 +100,9 @@ def test_secrets_go_only_to_the_addresses_that_they_are_configured_for(
 def test_the_key_belongs_to_the_server_that_is_named_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "a key")
     monkeypatch.setenv("QDRANT_URL", "https://Mine.example:443/")
-    assert Secrets().qdrant_key("https://mine.example") == "a key"
-    assert Secrets().qdrant_key("http://mine.example") is None
-    assert Secrets().qdrant_key("https://mine.example.evil.example") is None
+    assert Credentials().qdrant_key("https://mine.example") == "a key"
+    assert Credentials().qdrant_key("http://mine.example") is None
+    assert Credentials().qdrant_key("https://mine.example.evil.example") is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_one_secret_for_two_servers_is_refused(
     monkeypatch.delenv("QDRANT_URL", raising=False)
     monkeypatch.setenv(variable, "a secret")
     with pytest.raises(InvalidInput, match=variable):
-        secrets_of(addresses)
-    assert secrets_of(addresses[:1]).addresses == {addresses[0]}
+        credentials_of(addresses)
+    assert credentials_of(addresses[:1]).addresses == {addresses[0]}
     monkeypatch.delenv(variable)
-    assert secrets_of(addresses).addresses == set(addresses)
+    assert credentials_of(addresses).addresses == set(addresses)

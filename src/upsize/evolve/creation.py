@@ -11,7 +11,7 @@ from upsize.errors import InvalidInput
 from upsize.evolve.models import Models
 from upsize.evolve.state import Generation, State, current_schema, now, write_state
 from upsize.model import check_dimension
-from upsize.store import Secrets, Store, open_store
+from upsize.store import ANY_STORE, Credentials, Store, open_store
 
 VECTORS = "vectors"
 """Folder of the tables, where the store is one."""
@@ -64,7 +64,7 @@ def new_generation(models: Models, store: Store, id: str, wanted: Wanted, user: 
     return Generation(id, models.path(model), precision, longest, fingerprint, wanted.coarse, now())
 
 
-def create_index(folder: Path, models: Models, setup: Setup, secrets: Secrets = Secrets()) -> None:
+def create_index(folder: Path, models: Models, setup: Setup, credentials: Credentials = ANY_STORE) -> None:
     """Make an index's folder. It is there as a whole, once its state is."""
     if folder.exists():  # what a crash left of one that was made or dropped; not looked into, and not thrown away
         folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
@@ -72,7 +72,7 @@ def create_index(folder: Path, models: Models, setup: Setup, secrets: Secrets = 
     store: Store | None = None
     state: State | None = None
     try:
-        store = open_store(setup.store, folder / VECTORS, secrets)
+        store = open_store(setup.store, folder / VECTORS, credentials)
         first = new_generation(models, store, "g1", setup.vectors, setup.name)
         state = State(
             schema=current_schema(),

@@ -35,7 +35,7 @@ from upsize.evolve.models import Models
 from upsize.evolve.search import Answer, Question, Searcher
 from upsize.evolve.shadows import Shadows
 from upsize.evolve.state import Generation, Move, State, describe, read_state, write_state
-from upsize.store import Secrets, open_store
+from upsize.store import ANY_STORE, Credentials, open_store
 
 log = logging.getLogger("upsize.evolve")
 
@@ -49,7 +49,7 @@ class Index:
     """
 
     def __init__(
-        self, folder: Path, models: Models, *, background: bool = True, secrets: Secrets = Secrets()
+        self, folder: Path, models: Models, *, background: bool = True, credentials: Credentials = ANY_STORE
     ) -> None:
         self.folder, self.models = folder, models
         self._state = read_state(folder)
@@ -59,7 +59,7 @@ class Index:
             self.journal = opened.enter_context(Journal(folder / JOURNAL))
             self.documents, self._anew = open_documents(folder)
             opened.callback(self.documents.close)
-            self.store = open_store(self._state.store, folder / VECTORS, secrets)
+            self.store = open_store(self._state.store, folder / VECTORS, credentials)
             opened.callback(self.store.close)
             self.shadows = Shadows(folder)
             opened.callback(self.shadows.close)

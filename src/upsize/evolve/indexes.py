@@ -16,8 +16,8 @@ from upsize.evolve.creation import Setup, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE
-from upsize.store import Secrets
 from upsize.folders import data_folder
+from upsize.store import ANY_STORE, Credentials
 
 log = logging.getLogger("upsize.evolve")
 
@@ -36,10 +36,10 @@ class Indexes:
     """The indexes of a folder. Thread-safe; opening one keeps nobody from another."""
 
     def __init__(
-        self, folder: Path, models: Models, *, background: bool = True, secrets: Secrets = Secrets()
+        self, folder: Path, models: Models, *, background: bool = True, credentials: Credentials = ANY_STORE
     ) -> None:
-        """`background`: whether generations are filled beside the answers. `secrets`: what stores may be sent."""
-        self.folder, self.models, self._background, self._secrets = folder, models, background, secrets
+        """`background`: whether generations are filled beside the answers. `credentials`: what stores may be sent."""
+        self.folder, self.models, self._background, self._credentials = folder, models, background, credentials
         self._said: dict[str, str] = {}
         self._open: dict[str, Index] = {}
         self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -68,7 +68,7 @@ class Indexes:
                 if not self._there(name):  # dropped meanwhile
                     raise UnknownIndex(name, self.names(), self.folder)
                 self._open[name] = Index(
-                    self.folder / name, self.models, background=self._background, secrets=self._secrets
+                    self.folder / name, self.models, background=self._background, credentials=self._credentials
                 )
             return self._open[name]
 
@@ -87,7 +87,7 @@ class Indexes:
                     f"There is an index {name!r} in {self.folder} already. Choose another name, or drop it: "
                     f"upsize index drop {name}."
                 )
-            create_index(self.folder / name, self.models, setup, self._secrets)
+            create_index(self.folder / name, self.models, setup, self._credentials)
             return self.get(name)
 
     def drop(self, name: str) -> None:

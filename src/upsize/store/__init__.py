@@ -5,8 +5,20 @@ what they are filtered by; the texts are the index's. It knows nothing of models
 """
 
 from upsize.store.base import Hit, Rows, Store, Table
+from upsize.store.credentials import ANY_STORE, Credentials, credentials_of
 from upsize.store.filters import Condition, Filter, parse_filter
 from upsize.store.opening import open_store
-from upsize.store.secrets import Secrets, secrets_of
 
-__all__ = ["Condition", "Filter", "Hit", "Rows", "Secrets", "Store", "Table", "open_store", "parse_filter", "secrets_of"]
+__all__ = [
+    "ANY_STORE",
+    "Condition",
+    "Credentials",
+    "Filter",
+    "Hit",
+    "Rows",
+    "Store",
+    "Table",
+    "credentials_of",
+    "open_store",
+    "parse_filter",
+]

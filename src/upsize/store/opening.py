@@ -7,25 +7,25 @@ from typing import Any
 
 from upsize.errors import InvalidInput, MissingExtra
 from upsize.store.base import Store
-from upsize.store.secrets import Secrets
+from upsize.store.credentials import ANY_STORE, Credentials
 
 LANCEDB = "lancedb"
 
 
-def open_store(address: str, folder: Path, secrets: Secrets = Secrets()) -> Store:
+def open_store(address: str, folder: Path, credentials: Credentials = ANY_STORE) -> Store:
     """`lancedb` (in `folder`), `postgresql://…`, `qdrant` (in `folder`), or `http://…` of a Qdrant server.
 
-    `secrets` says which secrets of the environment may be sent to this address. InvalidInput for anything else,
+    `credentials` says which secrets of the environment may be sent to this address. InvalidInput for anything else,
     MissingExtra without the library.
     """
     if address == LANCEDB:
         return _lance(folder)
     if address.startswith(("postgresql://", "postgres://")):
-        return _postgres(address, secrets.postgres_password(address))
+        return _postgres(address, credentials.postgres_password(address))
     if address == "qdrant" or address.startswith(("http://", "https://")):
         if address == "qdrant":
             return _qdrant({"path": str(folder)})
-        return _qdrant({"url": address, "api_key": secrets.qdrant_key(address)})
+        return _qdrant({"url": address, "api_key": credentials.qdrant_key(address)})
     raise InvalidInput(
         f"The store {address!r} is not known: use lancedb, postgresql://user@host/database, qdrant, or the http:// "
         "address of a Qdrant server.",

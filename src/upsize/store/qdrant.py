@@ -168,7 +168,10 @@ class QdrantStore:
         except UnexpectedResponse as error:
             code = error.status_code or 0
             if code in (401, 403):
-                told = f"it wants a key, or another one ({code}): QDRANT_API_KEY of the environment, which is sent only to QDRANT_URL, or where that is not set to what serve --store names"
+                told = (
+                    f"it wants another key than QDRANT_API_KEY in the environment ({code}); the key is sent to "
+                    "QDRANT_URL alone or, where that is not set, to what serve --store names"
+                )
                 raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
             kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged
             # Its body goes to the log alone: who may call this server need not see what others answer.

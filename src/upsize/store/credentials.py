@@ -11,12 +11,12 @@ from upsize.errors import InvalidInput
 
 QDRANT_KEY, QDRANT_URL = "QDRANT_API_KEY", "QDRANT_URL"
 """Of the environment, so that no key is written into an index's state."""
-POSTGRES_PASSWORD = "PGPASSWORD"  # noqa: S105 (the variable's name)
+POSTGRES_PASSWORD = "PGPASSWORD"
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Secrets:
+class Credentials:
     """The addresses that `QDRANT_API_KEY` and `PGPASSWORD` may be sent to.
 
     `addresses`: those that a server was configured with. None: whichever the user names, in a process of their own.
@@ -55,11 +55,15 @@ class Secrets:
         return self.addresses is None or address in self.addresses
 
 
-def secrets_of(addresses: Collection[str]) -> Secrets:
-    """Secrets of a server with these stores; InvalidInput where one would go to two of them."""
-    secrets = Secrets(frozenset(addresses))
-    secrets.require_unambiguous()
-    return secrets
+ANY_STORE = Credentials()
+"""Of a process of the user's own: whichever store they name is theirs."""
+
+
+def credentials_of(addresses: Collection[str]) -> Credentials:
+    """Credentials of a server with these stores; InvalidInput where one would go to two of them."""
+    credentials = Credentials(frozenset(addresses))
+    credentials.require_unambiguous()
+    return credentials
 
 
 def _origin(address: str) -> tuple[str, str, int | None]:
