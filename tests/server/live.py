@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 
 from upsize.engine import Limits
-from upsize.server import Address, LoadOptions, Service, create_app, load, wanted
+from upsize.server import Address, Allowed, LoadOptions, Service, create_app, load, wanted
 from upsize.server.run import bind
 
 
@@ -25,10 +25,11 @@ def live(
     limits: Limits = Limits(),
     origins: Sequence[str] = (),
     allow_truncation: bool = False,
+    allowed: Allowed | None = None,
     started: bool = True,
 ) -> Iterator[httpx.Client]:
     """Serve `models` (name → folder); gives a client whose base URL is the server's."""
-    service = Service(limits=limits, allow_truncation=allow_truncation)
+    service = Service(limits=limits, allow_truncation=allow_truncation, allowed=allowed or Allowed())
     app = create_app(service, keys, protect_metrics, origins)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     listener = bind(Address(port=0))

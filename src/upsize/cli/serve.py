@@ -60,6 +60,20 @@ def serve(
             envvar="UPSIZE_INDEXES", metavar="FOLDER", help="Where indexes lie. Default: the user's data folder."
         ),
     ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=ADDRESS",
+            help="A PostgreSQL or Qdrant server that requests may name for a new index; may be repeated.",
+        ),
+    ] = None,
+    allow_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]MODEL",
+            help="Beside those served, a model that requests may name for an index; may be repeated.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning, error.")] = "info",
     dtype: shared.Dtype = "auto",
     device: shared.Device = "auto",
@@ -131,7 +145,7 @@ def serve(
     # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
     from upsize.engine import Limits
     from upsize.model import HubOptions
-    from upsize.server import Address, LoadOptions, Service, load, wanted
+    from upsize.server import Address, LoadOptions, Service, load, read_allowed, wanted
     from upsize.server import serve as serve_until_stopped
 
     chosen = wanted(given_models, served_model_name or [])
@@ -143,7 +157,11 @@ def serve(
         budget=max_prefill_tokens,
         hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
-    service = Service(limits=Limits(requests=max_queued_requests), allow_truncation=allow_auto_truncate)
+    service = Service(
+        limits=Limits(requests=max_queued_requests),
+        allow_truncation=allow_auto_truncate,
+        allowed=read_allowed(store or (), allow_model or ()),
+    )
     service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):
         raise InvalidInput("--api-key is empty, which would lock nobody out. Give a key, or leave it out.")

@@ -4,9 +4,21 @@
 application, `serve` the life of a process. Each dialect is a file under `wire`.
 """
 
+from upsize.server.allowed import Allowed
 from upsize.server.app import create_app
-from upsize.server.loading import LoadOptions, load, wanted
+from upsize.server.loading import LoadOptions, load, read_allowed, wanted
 from upsize.server.run import Address, serve
 from upsize.server.service import ServedModel, Service
 
-__all__ = ["Address", "LoadOptions", "ServedModel", "Service", "create_app", "load", "serve", "wanted"]
+__all__ = [
+    "Address",
+    "Allowed",
+    "LoadOptions",
+    "ServedModel",
+    "Service",
+    "create_app",
+    "load",
+    "read_allowed",
+    "serve",
+    "wanted",
+]

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from upsize import errors
+from upsize.server.allowed import NotAllowed
 from upsize.server.codec import dumps
 
 
@@ -25,6 +26,7 @@ class TooLarge(errors.InvalidInput):
 STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (Unauthorized, 401, "invalid_api_key"),
     (TooLarge, 413, "request_too_large"),
+    (NotAllowed, 403, "not_allowed"),
     (errors.TextTooLong, 400, "context_length_exceeded"),
     (errors.InvalidInput, 400, "invalid_value"),
     (errors.UnknownModel, 404, "model_not_found"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,13 @@ from upsize.catalog import Kind
 from upsize.compute import LoadedModel, load_model
 from upsize.errors import InvalidInput
 from upsize.model import HubOptions
+from upsize.server.allowed import ADDRESSES, LOCAL_STORES, Allowed, folder_of
 from upsize.server.service import ServedModel
+from upsize.store import credentials_of
 
 log = logging.getLogger("upsize.server")
+
+_STORE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,26 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Wan
     return tuple(
         Wanted(w.path, w.name, tuple(a for a in w.aliases if a not in names and every.count(a) == 1)) for w in result
     )
+
+
+def read_allowed(stores: Sequence[str] = (), models: Sequence[str] = ()) -> Allowed:
+    """What `--store NAME=ADDRESS` and `--allow-model [NAME=]MODEL` say; InvalidInput."""
+    addresses: dict[str, str] = {}
+    for given in stores:
+        name, _, address = given.partition("=")
+        if not _STORE_NAME.fullmatch(name) or name in (*LOCAL_STORES, *addresses) or not address.startswith(ADDRESSES):
+            raise InvalidInput(
+                f"--store {name}=…: write NAME=ADDRESS with a name of its own (letters, digits, - and _) and an "
+                f"address that begins with {', '.join(ADDRESSES)}; {' and '.join(LOCAL_STORES)} need no entry."
+            )
+        addresses[name] = address
+    called: dict[str, str] = {}
+    chosen = wanted(models)
+    for model in chosen:
+        path = folder_of(model.path)
+        called |= dict.fromkeys((model.name, *model.aliases, path), path)
+    credentials_of(addresses.values())
+    return Allowed(addresses, called, tuple(model.name for model in chosen))
 
 
 def _called(path: str) -> str:

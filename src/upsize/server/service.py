@@ -14,7 +14,8 @@ from upsize.catalog import Kind
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Limits, Request, Result
 from upsize.errors import Unavailable, UnknownModel
-from upsize.evolve import Indexes, Models, home
+from upsize.evolve import Index, Indexes, Models, home
+from upsize.server.allowed import Allowed, folder_of
 from upsize.server.metrics import Metrics
 
 OPEN_AGAIN = 30.0
@@ -54,6 +55,8 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
     models: tuple[ServedModel, ...] = ()
     indexes_folder: Path = field(default_factory=home)
+    allowed: Allowed = field(default_factory=Allowed)
+    """Stores and models that requests may name."""
     fills: bool = True
     """Whether generations are filled beside the answers."""
     _engine: Engine | None = None
@@ -68,7 +71,12 @@ class Service:
         """Serve these models from now on."""
         self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
         served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
-        self._indexes = Indexes(self.indexes_folder, Models(self._engine, served), background=self.fills)
+        self._indexes = Indexes(
+            self.indexes_folder,
+            Models(self._engine, served),
+            background=self.fills,
+            credentials=self.allowed.credentials,
+        )
         self.models = models
         self.metrics.watch(self._engine, {m.name: m.loaded for m in models}, self._indexes)
         if self.state == "starting":
@@ -96,6 +104,14 @@ class Service:
         if wanted is None:
             raise UnknownModel(f"(any {kind})", [m.name for m in self.models], f"was asked for and no {kind} is served")
         raise UnknownModel(wanted, [m.name for m in fitting])
+
+    def loadable(self, asked: str, param: str, index: Index | None = None) -> str:
+        """The model that a request names for an index, to be loaded if need be; NotAllowed."""
+        known = {called for m in self.models for called in (*m.aliases, folder_of(m.path))}
+        if index is not None:  # which has loaded them before
+            state = index.state
+            known |= {g.model for g in state.generations} | ({state.rerank.model} if state.rerank else set())
+        return self.allowed.model(asked, param, [m.name for m in self.models], known)
 
     def submit(self, model: ServedModel, request: Request) -> Future[Result]:
         """Start a request; the future gets its result."""

@@ -56,8 +56,9 @@ async def names(service: Service, _: Request) -> Response:
 async def create(service: Service, request: Request) -> Response:
     """A new index, on a model that is loaded for it if need be."""
     body = await read(request, CreateBody)
-    vectors = Wanted(body.model, body.dtype, body.dimension, body.coarse, body.max_length)
-    setup = Setup(body.name, vectors, body.store, body.truncate, body.instruction)
+    model, store = service.loadable(body.model, "model"), service.allowed.store(body.store)
+    vectors = Wanted(model, body.dtype, body.dimension, body.coarse, body.max_length)
+    setup = Setup(body.name, vectors, store, body.truncate, body.instruction)
     return answered(await do(service, "long", lambda: service.indexes().create(setup).status()))
 
 
@@ -163,11 +164,13 @@ async def set_ladder(service: Service, request: Request) -> Response:
         index = index_of(service, request)
         if body.rerank is not msgspec.UNSET:
             asked = body.rerank
-            ladder.set_rerank(index, asked.model if asked else None, asked.depth if asked else 20)
+            model = service.loadable(asked.model, "rerank.model", index) if asked else None
+            ladder.set_rerank(index, model, asked.depth if asked else 20)
         if body.rescore is not msgspec.UNSET:
             larger = body.rescore
             if larger:
-                ladder.set_rescore(index, larger.model, larger.depth, larger.keep_bytes)
+                model = service.loadable(larger.model, "rescore.model", index)
+                ladder.set_rescore(index, model, larger.depth, larger.keep_bytes)
             else:
                 ladder.set_rescore(index, None)
         if body.funnel is not msgspec.UNSET:
@@ -188,7 +191,8 @@ async def measure(service: Service, request: Request) -> Response:
         own, larger = index.state.rerank, index.state.rescore
         if body.rescore and not larger:
             raise InvalidInput("rescore: no larger model is set. Set one: upsize index ladder NAME --rescore MODEL.")
-        reranks = [Rerank(r.model, r.depth) for r in body.rerank] or ([own] if own else [])
+        asked = [Rerank(service.loadable(r.model, "rerank.model", index), r.depth) for r in body.rerank]
+        reranks = asked or ([own] if own else [])
         rescores = [Rescore(larger.generation, d) for d in body.rescore or [larger.depth]] if larger else []
         return compare_ladder(index, body.queries, rerank=reranks, rescore=rescores)
 

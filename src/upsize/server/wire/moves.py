@@ -16,8 +16,8 @@ from upsize.server.wire.index_bodies import CompareBody, ForceBody, PlanBody, St
 from upsize.server.wire.indexes import LABELLED, ONE, answered, do, index_of
 
 
-def _plan(index: Index, body: PlanBody) -> Any:
-    wanted = Wanted(body.to, body.dtype, body.dimension, body.coarse, body.max_length)
+def _plan(service: Service, index: Index, body: PlanBody) -> Any:
+    wanted = Wanted(service.loadable(body.to, "to", index), body.dtype, body.dimension, body.coarse, body.max_length)
     return plan_move(index, wanted, price=body.price)
 
 
@@ -28,7 +28,7 @@ async def plan(service: Service, request: Request) -> Response:
     def work() -> dict[str, Any]:
         index = index_of(service, request)
         try:
-            value: dict[str, Any] = _plan(index, body).to_json()
+            value: dict[str, Any] = _plan(service, index, body).to_json()
         finally:
             index.release_models()
         return value
@@ -42,14 +42,15 @@ async def start(service: Service, request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
-        if move.resume(index, body.to, body.dimension, body.shadow, body.canary):
+        to = service.loadable(body.to, "to", index) if body.to is not None else None
+        if move.resume(index, to, body.dimension, body.shadow, body.canary):
             return move.status(index)
         if body.to is None:
             raise Refused(f"{index.name!r} has no backfill to go on with. Say to which model it is to move (to, --to).")
         shares = {"shadow": body.shadow, "canary": body.canary}
         given = {name: share for name, share in shares.items() if share is not None}
         try:
-            move.start(index, _plan(index, body), **given, force=body.force)
+            move.start(index, _plan(service, index, body), **given, force=body.force)
         finally:
             index.release_models()  # where it was refused
         return move.status(index)
