@@ -26,6 +26,9 @@ class Arrival:
     kind: str
     phase: str
     seconds: float
+    """From when it was due."""
+    late: float
+    """Seconds from when it was due until a client was free to send it."""
     error: str | None
 
 
@@ -85,6 +88,7 @@ class Traffic:
                     "p50_ms": round(float(p50), 1),
                     "p95_ms": round(float(p95), 1),
                     "p99_ms": round(float(p99), 1),
+                    "sent_late_p95_ms": round(float(np.quantile([a.late for a in found], 0.95)) * 1e3, 1),
                 }
         return result
 
@@ -117,11 +121,12 @@ class Traffic:
             while (work := self._due.get()) is not None:
                 due, phase, kind, body = work
                 error: str | None = None
+                late = time.monotonic() - due
                 try:
                     self._send(client, kind, body)
                 except Exception as failure:
                     error = f"{type(failure).__name__}: {failure}"[:300]
-                self.arrivals.append(Arrival(kind, phase, time.monotonic() - due, error))
+                self.arrivals.append(Arrival(kind, phase, time.monotonic() - due, late, error))
 
     def _send(self, client: httpx.Client, kind: str, body: Any) -> None:
         if kind == "search":

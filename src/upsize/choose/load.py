@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from tqdm.auto import tqdm
 
-from upsize.choose.verdict import Latency, LoadPoint, Quantile
+from upsize.choose.load_point import Observed, point, quantile
+from upsize.choose.verdict import Latency, LoadPoint
+from upsize.compute.contention import BUSY, Contention
+
+__all__ = ["Answer", "Observed", "Send", "chained", "measure_latency", "offer", "point", "quantile", "schedule"]
 
 LONGEST_SWEEP = 12
 """Rates of a sweep at most: each is twice the one before."""
@@ -28,46 +30,36 @@ FEWEST_BELOW = 3
 """Rates that are tried where even the first was too much, each half of the one before."""
 FEWEST, MOST = 10, 2000
 """Arrivals of a run."""
-BACKLOG = 0.1
-"""Share of a run's arrivals that may be unanswered when the last one comes, if the service keeps up; 3 always may."""
+SHORTEST = 0.5
+"""Seconds of a run at least, also where that takes more than MOST arrivals: in less a pause of some milliseconds, which
+the machine is free to make, would look as a service that does not keep up."""
+OVER = 4.0
+"""Times the greatest rate that was answered up to which a rate is tried."""
 PATIENCE = 2.0
 """Times a run's length that is waited for the last answers."""
-QUANTILES = (0.5, 0.95, 0.99)
 
 Answer = Future[None]
 Send = Callable[[int], Answer]
 """Begins to answer arrival number i, and says when it is done."""
 
 
-@dataclass(frozen=True)
-class Observed:
-    """One run at one rate."""
-
-    rate: float
-    latencies: NDArray[np.float64]
-    """Seconds from each scheduled instant, in order of arrival. Of what was given up: until it was."""
-    errors: int
-    """Arrivals that were refused or failed, or given up."""
-    waiting: int
-    """Arrivals without an answer at the instant of the last one."""
-    seconds: float
-    """From the first instant to the last answer."""
-
-
 def schedule(rate: float, arrivals: int, seed: int) -> NDArray[np.float64]:
-    """(arrivals,) instants in seconds from the start, a Poisson process."""
-    gaps = np.random.default_rng(seed).exponential(1 / rate, arrivals)
-    instants: NDArray[np.float64] = np.cumsum(gaps)
+    """(arrivals,) instants in seconds from the start: a Poisson process, given that so many arrive in arrivals / rate
+    seconds. So a run offers its rate and not by chance a tenth less."""
+    gaps = np.random.default_rng(seed).exponential(1.0, arrivals + 1)
+    instants: NDArray[np.float64] = np.cumsum(gaps[:-1]) / gaps.sum() * (arrivals / rate)
     return instants
 
 
 def offer(send: Send, instants: NDArray[np.float64], rate: float) -> Observed:
-    """Send each arrival at its instant, and wait for the answers."""
-    count = len(instants)
-    ends = np.full(count, np.nan)
+    """Send each arrival at its instant, and wait for the answers. A run that lasts longer than its schedule by PATIENCE
+    is given up: what is not sent or answered by then counts as failed."""
+    count, contention = len(instants), Contention()
+    sent, ends = np.full(count, np.nan), np.full(count, np.nan)
     failed = np.zeros(count, bool)
     left = threading.Semaphore(0)
     begun = time.monotonic()
+    patience = PATIENCE * max(float(instants[-1]), 1.0)
 
     def note(place: int) -> Callable[[Answer], None]:
         def done(answer: Answer) -> None:
@@ -77,44 +69,25 @@ def offer(send: Send, instants: NDArray[np.float64], rate: float) -> Observed:
 
         return done
 
-    answers = []
+    answers: list[Answer] = []
     for place, instant in enumerate(instants):
         time.sleep(max(begun + instant - time.monotonic(), 0))
+        sent[place] = time.monotonic() - begun
+        if sent[place] > instants[-1] + patience:
+            sent[place] = np.nan
+            break
         answer = send(place)
         answer.add_done_callback(note(place))
         answers.append(answer)
-    waiting = int(np.isnan(ends).sum())
-    deadline = time.monotonic() + PATIENCE * max(float(instants[-1]), 1.0)
-    for _ in range(count):
+    deadline = time.monotonic() + patience
+    for _ in answers:
         if not left.acquire(timeout=max(deadline - time.monotonic(), 0)):
             break
-    given_up = np.isnan(ends)
+    ended = ends.copy()  # an answer that comes now is too late
     now = time.monotonic() - begun
-    for place in np.flatnonzero(given_up).tolist():
+    for place in np.flatnonzero(np.isnan(ended[: len(answers)])).tolist():
         answers[place].cancel()
-    latencies = np.where(given_up, now, ends) - instants
-    return Observed(rate, latencies, int((failed | given_up).sum()), waiting, max(now, 1e-9))
-
-
-def quantile(latencies: NDArray[np.float64], p: float, confidence: float = 0.95) -> Quantile:
-    """The p-quantile in milliseconds, bounded by order statistics: the number of values below it is binomial
-    (David and Nagaraja 2003, section 7.1). Answers that queued behind one another vary together; where many did, the
-    bounds are narrower than they should be."""
-    values, n = np.sort(latencies) * 1e3, len(latencies)
-    low = int(stats.binom.ppf((1 - confidence) / 2, n, p))
-    high = int(stats.binom.ppf((1 + confidence) / 2, n, p)) + 1
-    estimate = float(np.quantile(values, p, method="inverted_cdf"))
-    return Quantile(estimate, float(values[max(low - 1, 0)]), float(values[high - 1]) if high <= n else None)
-
-
-def point(observed: Observed) -> LoadPoint:
-    """What a run says."""
-    n = len(observed.latencies)
-    p50, p95, p99 = (quantile(observed.latencies, p) for p in QUANTILES)
-    kept_up = observed.waiting <= max(3, BACKLOG * n) and not observed.errors
-    return LoadPoint(
-        observed.rate, (n - observed.errors) / observed.seconds, n, observed.errors, p50, p95, p99, kept_up
-    )
+    return Observed(rate, instants, sent, ended, failed | np.isnan(ended), max(now, 1e-9), contention.share())
 
 
 def measure_latency(
@@ -124,20 +97,31 @@ def measure_latency(
     seconds: float,
     seed: int,
     sweep: bool = True,
+    limits: Mapping[str, float] | None = None,
     label: str = "",
     progress: bool = False,
 ) -> Latency:
     """At `rate` for about `seconds` seconds; then at twice that and so on up to the knee, half as long each.
 
-    The knee is the greatest rate at which it kept up, found to a factor of 1.4.
+    The knee is the greatest rate at which it kept up, found to a factor of 1.4. A run that says no, for the service did
+    not keep up or a quantile is beyond its limit in `limits` (milliseconds), is made once more if the sender was late
+    or other processes took much of the machine meanwhile: the better of the two counts.
     """
     with tqdm(desc=f"load {label}", unit="run", disable=not progress) as bar:
 
-        def run(at: float, lasting: float) -> LoadPoint:
-            arrivals = int(np.clip(at * lasting, FEWEST, MOST))
+        def once(at: float, lasting: float) -> LoadPoint:
+            arrivals = int(np.clip(at * lasting, FEWEST, max(MOST, at * SHORTEST)))
             found = point(offer(send, schedule(at, arrivals, seed), at))
             bar.update()
             bar.set_postfix_str(f"{at:.3g}/s: p50 {found.p50.estimate:.0f} ms, p95 {found.p95.estimate:.0f} ms")
+            return found
+
+        def run(at: float, lasting: float) -> LoadPoint:
+            found = once(at, lasting)
+            if disturbed(found) and not _good(found, limits or {}):
+                again = once(at, lasting)
+                if (not again.kept_up, again.p95.estimate) < (not found.kept_up, found.p95.estimate):
+                    return again
             return found
 
         first = run(rate, seconds)
@@ -148,23 +132,36 @@ def measure_latency(
     if not sweep:
         return Latency(first)
     kept = [p.rate for p in points if p.kept_up]
-    return Latency(first, tuple(points), max(kept) if kept else None)
+    above = [p for p in points if not kept or p.rate > kept[-1]]
+    return Latency(first, tuple(points), kept[-1] if kept else None, not above or disturbed(above[0]))
+
+
+def disturbed(found: LoadPoint) -> bool:
+    """Whether a run may have found less than the service can do."""
+    return found.sender_late or found.busy >= BUSY
+
+
+def _good(found: LoadPoint, limits: Mapping[str, float]) -> bool:
+    return found.kept_up and all(getattr(found, name).estimate <= limit for name, limit in limits.items())
 
 
 def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[LoadPoint]:
     """Double the rate until it is not kept up, then once between the two. Where the first is not: somewhat below what
     was answered, for that is nearly all there is."""
+    at, answered = first.rate, first.answered
     if first.kept_up:
-        at = first.rate
         for _ in range(LONGEST_SWEEP):
             at *= 2
+            if at > OVER * answered:
+                return
             found = run(at)
             yield found
+            answered = max(answered, found.answered)
             if not found.kept_up:
                 yield run(at / 2**0.5)
                 return
         return
-    at = 0.8 * first.answered or first.rate / 2
+    at = min(0.8 * answered, at / 2**0.5) or at / 2
     for _ in range(FEWEST_BELOW):
         found = run(at)
         yield found
@@ -174,26 +171,41 @@ def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[Load
 
 
 def chained(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], Future[Any]]]) -> Answer:
-    """An answer that is done when `begin` and after it each of `then` is: an embedding, then its reranking."""
+    """An answer that is done when `begin` and after it each of `then` is: an embedding, then its reranking. Cancelled,
+    it cancels the step that is under way, so that the work is not left to whoever comes next."""
     whole: Answer = Future()
-    steps = iter(then)
+    steps = iter([begin, *then])
 
-    def advance(previous: Future[Any]) -> None:
-        error = None if previous.cancelled() else previous.exception()
-        if previous.cancelled() or whole.cancelled():
-            whole.cancel()
-        elif error is not None:
-            whole.set_exception(error)
-        elif (step := next(steps, None)) is None:
-            whole.set_result(None)
+    def advance() -> None:
+        step = next(steps, None)
+        if step is None:
+            _settle(whole, None)
+            return
+        try:
+            current = step()
+        except Exception as refused:  # a step that is refused is an answer too
+            _settle(whole, refused)
         else:
-            try:
-                step().add_done_callback(advance)
-            except Exception as refused:  # a step that is refused is an answer too
-                whole.set_exception(refused)
+            whole.add_done_callback(lambda done: done.cancelled() and current.cancel())
+            current.add_done_callback(after)
 
-    try:
-        begin().add_done_callback(advance)
-    except Exception as refused:
-        whole.set_exception(refused)
+    def after(previous: Future[Any]) -> None:
+        if previous.cancelled():
+            whole.cancel()
+        elif (error := previous.exception()) is not None:
+            _settle(whole, error)
+        elif not whole.cancelled():
+            advance()
+
+    advance()
     return whole
+
+
+def _settle(whole: Answer, error: BaseException | None) -> None:
+    """Done, unless it was cancelled in the very moment."""
+    if not whole.set_running_or_notify_cancel():
+        return
+    if error is None:
+        whole.set_result(None)
+    else:
+        whole.set_exception(error)

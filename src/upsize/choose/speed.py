@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from upsize.model import Truncation
 
 WARM = 5
 """Queries answered before any is timed."""
+METHOD = 2
+"""Of measuring latency: what was measured otherwise, on disk from an earlier version, is measured again."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Wanted:
     device: str
     data: str
     """Digest of the data that lengths come from."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Quantile → milliseconds that it may take: a run beyond that is repeated where something disturbed it."""
 
 
 class Speeds:
@@ -75,7 +79,13 @@ class Speeds:
         for warm in range(WARM):
             send(warm).result()
         found = measure_latency(
-            send, wanted.rate, seconds=wanted.seconds, seed=wanted.seed, label=candidate.id, progress=self._progress
+            send,
+            wanted.rate,
+            seconds=wanted.seconds,
+            seed=wanted.seed,
+            limits=wanted.limits,
+            label=candidate.id,
+            progress=self._progress,
         )
         self._write(self._latency_path(candidate), asdict(found))
         return found
@@ -94,7 +104,8 @@ class Speeds:
 
     def _latency_path(self, candidate: Candidate) -> Path:
         parts = [_weights(m) for m in (candidate.model, candidate.reranker) if m is not None]
-        told = {"pair": list(candidate.pair), "weights": parts, **asdict(self._wanted)}
+        load = {k: v for k, v in asdict(self._wanted).items() if k != "limits"}  # they shape no latency
+        told = {"method": METHOD, "pair": list(candidate.pair), "weights": parts, **load}
         return self._folder / f"latency-{digest(told)}.json"
 
     @staticmethod

@@ -65,7 +65,16 @@ class LoadPoint:
     p95: Quantile
     p99: Quantile
     kept_up: bool
-    """Whether the backlog stayed bounded."""
+    """Whether few arrivals were due and unanswered at the end, and answers came at the rate of the schedule."""
+    offered: float | None = None
+    """Arrivals a second that were really sent; None in files of earlier versions, as are the following at their
+    defaults."""
+    late_ms: float = 0.0
+    """95 % of the arrivals were sent at most so long after they were due."""
+    sender_late: bool = False
+    """Whether the sender was behind its schedule: then the run does not tell what the service can do at this rate."""
+    busy: float = 0.0
+    """Share of the CPU time wanted here that other processes took; from 0.1 on the latencies are disturbed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,9 @@ class Latency:
     sweep: tuple[LoadPoint, ...] = ()
     """In order of rate, that of `at_rate` included."""
     knee: float | None = None
-    """Greatest rate of the sweep at which it kept up; None where no sweep was asked for."""
+    """Greatest rate of the sweep at which it kept up; None where no sweep was asked for, or it kept up at none."""
+    knee_at_least: bool = False
+    """Whether the service may keep up with more: no higher rate was tried, or at it the sender was late."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,8 @@ class Money:
     per_million_queries: float
     backfill: float
     """For embedding the documents once."""
+    at_most: bool = False
+    """Whether a million queries may cost less, since the knee is a lower bound."""
 
 
 @dataclass(frozen=True)

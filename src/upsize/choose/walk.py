@@ -136,7 +136,7 @@ class _Walk:
     @cached_property
     def speeds(self) -> Speeds:
         s = self.settings
-        wanted = Wanted(s.rate, s.seconds, s.seed, s.device, self.quality.digest)
+        wanted = Wanted(s.rate, s.seconds, s.seed, s.device, self.quality.digest, dict(s.slo))
         return Speeds(s.out / "work" / "speed", wanted, self.progress)
 
     @cached_property
@@ -370,10 +370,10 @@ def _why_not(latency: Latency | None, settings: Settings) -> str | None:
 
 
 def _money(price: float | None, latency: Latency | None, backfill: float | None) -> Money | None:
-    """At the knee: the greatest rate that one machine keeps up with."""
+    """At the knee: the greatest rate that one machine is shown to keep up with."""
     if price is None or latency is None or latency.knee is None or backfill is None:
         return None
-    return Money(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600)
+    return Money(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600, latency.knee_at_least)
 
 
 def _conditions() -> dict[str, Any]:

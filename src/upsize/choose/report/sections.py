@@ -8,7 +8,8 @@ from typing import Any
 
 from upsize.choose.report import pictures
 from upsize.choose.report.words import duration, folded, gigabytes, interval, key, number, table
-from upsize.choose.verdict import CandidateReport, SliceVerdict, Verdict
+from upsize.choose.verdict import CandidateReport, LoadPoint, SliceVerdict, Verdict
+from upsize.compute.contention import BUSY
 
 _LOAD_KEY = (
     ("a", "p95 of the choice"),
@@ -60,12 +61,14 @@ def _facts_of(v: Verdict, c: CandidateReport) -> Iterator[tuple[str, str, str]]:
         at = c.latency.at_rate
         yield "p95", number(at.p95.estimate, "", " ms"), f"at {number(at.rate)} a second"
         if c.latency.knee is not None:
-            yield "keeps up to", number(c.latency.knee), "arrivals a second"
+            more = "arrivals a second" + (", or more" if c.latency.knee_at_least else "")
+            yield "keeps up to", number(c.latency.knee), more
     if c.memory is not None:
         peak = c.memory.estimated if c.memory.peak is None else c.memory.peak
         yield "memory", gigabytes(peak), f"weights {gigabytes(c.memory.weights)}"
     if c.money is not None:
-        yield "a million queries", number(c.money.per_million_queries), f"at {number(c.money.per_hour, 'g')} an hour"
+        price = f"at {number(c.money.per_hour, 'g')} an hour" + (", at most" if c.money.at_most else "")
+        yield "a million queries", number(c.money.per_million_queries), price
 
 
 def _next(v: Verdict) -> str:
@@ -193,7 +196,7 @@ def latency(v: Verdict) -> str:
         ("chosen" if c.id == v.choice else "", [
             escape(c.id), number(p.rate), number(p.answered), number(p.arrivals, ","), number(p.errors, ","),
             *(interval(q.estimate, q.lower, q.upper, ".3g", " ms") for q in (p.p50, p.p95, p.p99)),
-            "yes" if p.kept_up else "no",
+            _kept_up(p),
         ])
         for c in v.candidates if c.latency
         for p in c.latency.sweep
@@ -204,6 +207,17 @@ def latency(v: Verdict) -> str:
         "not the earlier ones are answered, and time counts from those instants.</p>"
         f"<figure>{picture}</figure>" + key(*_LOAD_KEY) + folded("As a table", table(heads, rows))
     )
+
+
+def _kept_up(p: LoadPoint) -> str:
+    """Yes or no, and what disturbed the run."""
+    if p.sender_late:
+        why = f"the sender was {number(p.late_ms, '', ' ms')} late"
+    elif p.busy >= BUSY:
+        why = f"other processes took {number(p.busy, '.0f', ' %', 0.01)} of the processor"
+    else:
+        why = ""
+    return ("yes" if p.kept_up else "no") + (f"<small>{why}</small>" if why else "")
 
 
 def slices(v: Verdict) -> str:
