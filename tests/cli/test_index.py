@@ -186,3 +186,39 @@ def test_values_that_json_has_no_place_for_are_told(run: Run, tmp_path: Path) ->
     run("index", "create", "docs", "-m", "demo-xs")
     with pytest.raises(UpsizeError, match="leave out NaN"):
         run("index", "add", "docs", str(tmp_path / "nan.parquet"))
+
+
+def test_columns_of_vectors_are_left_out_and_named(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "export.jsonl"
+    rows = [{"id": str(i), "text": f"text {i}", "lang": "en", "embedding": [i / 10] * 8} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("index", "create", "docs", "-m", "demo-xs")
+    result = CliRunner().invoke(app, ["index", "add", "docs", str(path)])
+    assert result.exit_code == 0
+    told = result.stderr + capfd.readouterr().err
+    assert "'embedding' (8 numbers)" in told
+    assert "not imported" in told
+    assert "embedded anew by" in told
+    assert "--keep embedding" in told
+    found = json.loads(run("index", "search", "docs", "text 1", "--json"))["results"]
+    assert [r["metadata"] for r in found] == [{"lang": "en"}] * 3
+    assert run("index", "add", "docs", str(path), "--keep", "embedding") == "0 added, 3 updated, 0 unchanged\n"
+    found = json.loads(run("index", "search", "docs", "text 1", "-k", "1", "--json"))["results"]
+    assert len(found[0]["metadata"]["embedding"]) == 8
+
+
+def test_rows_whose_metadata_an_index_cannot_keep_are_listed(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    deep = "[" * 260 + "]" * 260
+    path.write_text(
+        '{"id": "a", "text": "fine"}\n'
+        f'{{"id": "b", "text": "deep", "m": {deep}}}\n'
+        '{"id": "c\\n", "text": "an id of two lines"}\n'
+        f'{{"id": "d", "text": "long", "m": "{"x" * 70_000}"}}\n'
+    )
+    run("index", "create", "docs", "-m", "demo-xs")
+    with pytest.raises(InvalidInput) as caught:
+        run("index", "add", "docs", str(path))
+    told = str(caught.value)
+    assert all(part in told for part in ("3 of 4 rows", "line 2: metadata.m", "nested deeper", "line 3: id", "line 4"))
+    assert run("index", "add", "docs", str(path), "--skip-bad") == "1 added, 0 updated, 0 unchanged\n"

@@ -34,6 +34,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
+def test_numbers_that_no_reply_can_hold_are_brought_within_bounds(tmp_path: Path) -> None:
+    write_state(tmp_path, STATE)
+    raw = json.loads((tmp_path / FILE).read_bytes())
+    raw["rescore"] = {"generation": "g1", "depth": 2**70, "keep_bytes": 2**64}
+    raw["rerank"] = {"model": "demo-rerank", "depth": -(2**70)}
+    raw["funnel"] = 2**65
+    raw["move"] = {"source": "g1", "target": "g1", "phase": "paused", "started": "", "shadow": -1e300, "canary": 7}
+    (tmp_path / FILE).write_text(json.dumps(raw))
+    state = read_state(tmp_path)
+    assert state.rescore is not None
+    assert state.rerank is not None
+    assert state.move is not None
+    assert (state.rescore.depth, state.rescore.keep_bytes) == (1000, 1 << 50)
+    assert (state.rerank.depth, state.funnel) == (1, 1000)
+    assert (state.move.shadow, state.move.canary) == (0.0, 1.0)
+
+
 def test_a_write_that_fails_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_state(tmp_path, STATE)
     for where, broken in ((os, "fsync"), (Path, "replace")):

@@ -17,6 +17,17 @@ from upsize import demo
 DOCUMENTS = [{"id": id, "text": text, "metadata": {"length": len(text)}} for id, text in TEXTS.items()]
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def add(**changes: Any) -> dict[str, Any]:
+    return {"documents": [{"id": "a", "text": "x"} | changes]}
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
@@ -161,6 +172,32 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
         ),
         ("/documents", {"documents": [{"id": "a", "text": "w " * 9000}]}, 400, "context_length_exceeded", "tokens"),
         ("/documents", {"documents": [{"id": "a", "text": "x"}] * 2049}, 400, "invalid_value", "2048"),
+        ("/documents", add(metadata={"a": nested(31)} | {"b": nested(260)}), 400, "invalid_value", "deeper than 32"),
+        ("/documents", add(metadata={"a": 2**64}), 400, "invalid_value", "more than 64 bits"),
+        ("/documents", add(metadata={"embedding": [0.5] * 8}), 400, "invalid_value", "holds a vector"),
+        ("/documents", add(metadata={"a": "x" * 10**6}), 400, "invalid_value", "65,536"),
+        ("/documents", add(id="a\nb"), 400, "invalid_value", "control character"),
+        ("/delete", {"ids": ["a"] * 10_001}, 400, "invalid_value", "ids"),
+        ("/search", {"query": "x", "k": 2**70}, 400, "invalid_value", "k"),
+        ("/search", {"query": "x", "k": 1001}, 400, "invalid_value", "1 to 1000"),
+        ("/search", {"query": "x", "funnel": -1}, 400, "invalid_value", "funnel"),
+        ("/search", {"query": "x", "dimension": 2**64}, 400, "invalid_value", "dimension"),
+        ("/ladder", {"rescore": {"model": "demo-s", "keep_bytes": 2**64}}, 400, "invalid_value", "keep_bytes"),
+        ("/ladder", {"rescore": {"model": "demo-s", "keep_bytes": -1}}, 400, "invalid_value", "keep_bytes"),
+        ("/ladder", {"rerank": {"model": "demo-rerank", "depth": 2**64}}, 400, "invalid_value", "depth"),
+        ("/ladder", {"funnel": 2**64}, 400, "invalid_value", "funnel"),
+        ("/move/plan", {"to": "demo-s", "price": -1}, 400, "invalid_value", "price"),
+        ("/move/plan", {"to": "demo-s", "price": 1e300}, 400, "invalid_value", "price"),
+        ("/move/plan", {"to": "demo-s", "max_length": 2**64}, 400, "invalid_value", "max_length"),
+        ("/move/start", {"to": "demo-s", "shadow": 1e308}, 400, "invalid_value", "shadow"),
+        ("/move/compare", {"queries": [], "delta": -1e300}, 400, "invalid_value", "delta"),
+        (
+            "/move/compare",
+            {"queries": [{"query": "x", "relevant": [{"id": "soup", "grade": 2**64}]}]},
+            400,
+            "invalid_value",
+            "grade",
+        ),
         ("/move/switch", {}, 409, "refused", "not on a move"),
         ("/move/start", {"to": "demo-xs"}, 409, "refused", "already"),
         ("/move/start", {}, 409, "refused", "no backfill to go on with"),

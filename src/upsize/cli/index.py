@@ -6,7 +6,7 @@ import json as jsonlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_fie
 from upsize.cli.files.records import copy_stdin, open_source
 from upsize.cli.files.rows import choose_text_field
 from upsize.cli.files.survey import listing, survey
+from upsize.cli.files.vectors import WithoutVectors, unfit
 from upsize.cli.ladder import ladder
 from upsize.errors import InvalidInput
 
@@ -107,6 +108,10 @@ def add(
     id_field: Annotated[
         str | None, typer.Option(help="Field that names a document. Default: `id` or `_id`, or a digest of the text.")
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Keep this field as metadata although it holds vectors. May be repeated."),
+    ] = None,
     format: shared.FormatOption = None,  # noqa: A002 (the option's name)
     limit: shared.Limit = None,
     skip_bad: shared.SkipBad = False,
@@ -116,8 +121,9 @@ def add(
 ) -> None:
     """Write the documents of a file: new ones are added, others replaced, unchanged ones left alone.
 
-    Every row is checked first. Fields beside id and text become metadata, for filters. After any stop give the same
-    command again: what is there already is not embedded twice.
+    Every row is checked first. Fields beside id and text become metadata, for filters; fields that hold vectors of
+    another model are left out, and named. After any stop give the same command again: what is there already is not
+    embedded twice.
 
     ```
     upsize index add docs corpus.jsonl
@@ -127,16 +133,22 @@ def add(
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(input, format, lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
-        rows = DocumentRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
-        found = survey(rows, lambda _: None, skip_bad=skip_bad)
+        documents = DocumentRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
+        rows = WithoutVectors(documents, keep or ())
+        found = survey(rows, unfit, skip_bad=skip_bad)
         if found.skipped:
             typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)
         if id_field is None:
             typer.echo("No id field: each document is called by a digest of its text.", err=True)
         total = {"added": 0, "updated": 0, "unchanged": 0, "pending": 0}
         with calls(base_url, api_key) as call, tqdm(total=found.rows, unit="text", disable=None) as bar:
-            for batch in _batches(rows):
-                reply = call("POST", f"/v1/indexes/{name}/documents", {"documents": [d._asdict() for d in batch]})
+            if rows.left_out:
+                told = call("GET", f"/v1/indexes/{name}")
+                active = next(g["model"] for g in told["generations"] if g["id"] == told["active"])
+                bar.write(str(rows.warning(active)), file=sys.stderr)
+            for batch in _batches(rows, set(found.skipped)):
+                body = {"documents": [d._asdict() for d in batch], "keep_vectors": bool(keep)}
+                reply = call("POST", f"/v1/indexes/{name}/documents", body)
                 for what, number in reply.items():
                     total[what] += number
                 bar.update(len(batch))
@@ -150,12 +162,13 @@ def add(
             )
 
 
-def _batches(rows: DocumentRows) -> Iterator[list[FileDocument]]:
-    """Requests' worth. A document that comes twice goes into a request of its own, after the first."""
+def _batches(rows: WithoutVectors, skipped: Set[int]) -> Iterator[list[FileDocument]]:
+    """Requests' worth, without the lines that are skipped. A document that comes twice goes into a request of its own,
+    after the first."""
     batch: dict[str, FileDocument] = {}
     characters = 0
     for row in rows:
-        if row.value is None:
+        if row.value is None or row.line in skipped:
             continue
         full = len(batch) == CALL or characters + len(row.value.text) > CALL_CHARACTERS
         if batch and (full or row.value.id in batch):
@@ -195,7 +208,7 @@ def delete(
 def search(
     name: Name,
     query: Annotated[str, typer.Argument(metavar="QUERY")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Results.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Results.")] = 10,
     filter: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option(metavar="JSON", help='On metadata, such as {"lang": "en", "year": {"gte": 2020}}.')
     ] = None,
@@ -204,7 +217,7 @@ def search(
     rerank: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Let this reranker (served, or a demo) reorder the first.")
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Documents that the reranker sees.")] = 20,
+    depth: Annotated[int, typer.Option(min=1, max=1000, help="Documents that the reranker sees.")] = 20,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which rungs answered, and how long each took.")

@@ -22,9 +22,13 @@ def ladder(
     rescore: Annotated[
         str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` turns it off.")
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="How many it sees. Default: 20 for L1, 50 for L2.")] = None,
-    keep_bytes: Annotated[int, typer.Option(min=0, help="L2: bytes of vectors that are kept.")] = 1 << 30,
-    funnel: Annotated[int | None, typer.Option(min=0, help="Candidates by coarse vectors; 0 turns it off.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="How many it sees. Default: 20 for L1, 50 for L2.")
+    ] = None,
+    keep_bytes: Annotated[int, typer.Option(min=0, max=1 << 50, help="L2: bytes of vectors that are kept.")] = 1 << 30,
+    funnel: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Candidates by coarse vectors; 0 turns it off.")
+    ] = None,
     measure: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
     ] = None,

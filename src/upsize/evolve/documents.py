@@ -11,7 +11,6 @@ A document's change and what follows from it for every generation are one transa
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 from upsize.errors import UpsizeError
 from upsize.evolve.journal import Entry, Journal, Upsert
+from upsize.evolve.metadata import decode_metadata, encode_metadata
 
 log = logging.getLogger("upsize.evolve")
 
@@ -152,7 +152,7 @@ class Documents:
                     c.execute("DELETE FROM missing WHERE generation = ? AND id = ?", pair)
                     c.execute("INSERT OR REPLACE INTO doomed VALUES (?, ?)", pair)
             if isinstance(entry, Upsert):
-                row = (entry.id, number, entry.text, json.dumps(entry.metadata, ensure_ascii=False))
+                row = (entry.id, number, entry.text, encode_metadata(entry.metadata))
                 c.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", row)
             else:
                 c.execute("DELETE FROM documents WHERE id = ?", (entry.id,))
@@ -166,7 +166,7 @@ class Documents:
         for part in _parts(ids):
             ask = f"SELECT id, number, text, metadata FROM documents WHERE id IN ({_marks(part)})"
             for id, number, text, metadata in self._reader.execute(ask, part):
-                found[id] = Document(id, number, text, json.loads(metadata))
+                found[id] = Document(id, number, text, decode_metadata(metadata))
         return found
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
@@ -194,7 +194,7 @@ class Documents:
             "SELECT id, number, text, metadata FROM "
             "(SELECT *, row_number() OVER (ORDER BY rowid) AS place FROM documents) WHERE place % ? = 0 LIMIT ?"
         )
-        return [Document(i, n, t, json.loads(m)) for i, n, t, m in self._reader.execute(ask, (step, number))]
+        return [Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(ask, (step, number))]
 
     def count(self) -> int:
         """Documents."""
@@ -251,7 +251,7 @@ class Documents:
             "(SELECT id, popularity FROM missing WHERE generation = ? ORDER BY popularity DESC LIMIT ?) m "
             "JOIN documents d ON d.id = m.id ORDER BY m.popularity DESC"
         )
-        return [Document(i, n, t, json.loads(m)) for i, n, t, m in self._reader.execute(ask, (generation, number))]
+        return [Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(ask, (generation, number))]
 
     def lacks(self, generation: str) -> bool:
         """Whether any is missing in it, or was refused."""

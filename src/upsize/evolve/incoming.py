@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,11 @@ import msgspec
 
 from upsize.errors import InvalidInput
 from upsize.evolve.documents import Document
+from upsize.evolve.metadata import NUL, metadata_fault
+from upsize.evolve.vectors import vector_fields
 
 LONGEST_ID = 512
 """Bytes: what every store takes as a key."""
-NUL = "\0"
-"""Which PostgreSQL has no place for."""
 
 
 class Incoming(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,11 +37,16 @@ class Written:
     """Of them, safe in the journal and not yet where searches look: the store failed, which `status` tells."""
 
 
-def check(documents: Sequence[Incoming]) -> None:
-    """InvalidInput for the first that cannot be written, or whose id another has."""
+def check(documents: Sequence[Incoming], *, keep_vectors: bool = False) -> None:
+    """InvalidInput for the first that cannot be written, or whose id another has.
+
+    `keep_vectors`: whether vectors in metadata are let pass.
+    """
     seen: dict[str, int] = {}
     for place, document in enumerate(documents):
-        if told := _fault(document):
+        if told := document_fault(document.id, document.text, document.metadata) or (
+            None if keep_vectors else vectors_fault(document.metadata)
+        ):
             raise InvalidInput(f"documents[{place}].{told}", param="documents", index=place)
         if document.id in seen:
             raise InvalidInput(
@@ -53,24 +58,49 @@ def check(documents: Sequence[Incoming]) -> None:
         seen[document.id] = place
 
 
-def _fault(document: Incoming) -> str | None:
-    """What is wrong with a document alone: what the journal or a store could not keep."""
-    if not document.id:
-        return "id is an empty string."
-    if len(document.id.encode()) > LONGEST_ID or NUL in document.id:
-        return f"id is longer than {LONGEST_ID} bytes, or holds a NUL."
-    if not document.text.strip():
+def document_fault(id: str, text: str, metadata: dict[str, Any]) -> str | None:
+    """What is wrong with a document alone: what the journal, a store or a reply could not hold."""
+    if told := id_fault(id):
+        return told
+    if not text.strip():
         return "text is empty."
-    for name, value in document.metadata.items():
-        if NUL in name or (isinstance(value, str) and NUL in value):
-            return f"metadata.{name!r} holds a NUL."
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"metadata.{name} is {value}; give a finite number."
-    try:
-        msgspec.msgpack.encode(document.metadata)
-    except OverflowError:
-        return "metadata holds a whole number of more than 64 bits. Send it as a string."
+    if not _encodes(text):
+        return "text holds half of a surrogate pair, which is not text. Repair it."
+    return metadata_fault(metadata)
+
+
+def id_fault(id: str) -> str | None:
+    """What is wrong with a document's id."""
+    if not id.strip():
+        return "id is an empty string." if not id else "id is blank."
+    if not _encodes(id):
+        return "id holds half of a surrogate pair, which is not text."
+    if len(id.encode()) > LONGEST_ID:
+        return f"id is longer than {LONGEST_ID} bytes."
+    if NUL in id:
+        return "id holds a NUL."
+    if control := next((c for c in id if unicodedata.category(c) == "Cc"), None):
+        return f"id holds the control character {control!r}; leave it out."
     return None
+
+
+def vectors_fault(metadata: dict[str, Any]) -> str | None:
+    """What is wrong with metadata that holds vectors."""
+    for field, held in vector_fields(metadata).items():
+        return (
+            f"metadata.{field} holds a vector ({held}). An index embeds each text with its own model and takes no "
+            "vectors of another: leave the field out. To keep it as plain metadata, which comes back with every hit, "
+            'send "keep_vectors": true.'
+        )
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def same(known: Document | None, coming: Incoming) -> bool:

@@ -166,12 +166,15 @@ class Index:
 
     # writing
 
-    def add(self, documents: Sequence[Incoming], lane: Lane = Lane.INTERACTIVE) -> Written:
+    def add(
+        self, documents: Sequence[Incoming], lane: Lane = Lane.INTERACTIVE, *, keep_vectors: bool = False
+    ) -> Written:
         """Write documents. On return they are on disk, and searches find them.
 
         All or none. Raises InvalidInput (`index` is the place of the one that is wrong), TextTooLong, JournalFailed.
+        `keep_vectors`: metadata may hold vectors, which are plain metadata then.
         """
-        check(documents)
+        check(documents, keep_vectors=keep_vectors)
         known = self.documents.get([d.id for d in documents])
         changed = [d for d in documents if not same(known.get(d.id), d)]
         if not changed:

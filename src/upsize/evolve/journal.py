@@ -24,6 +24,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -260,9 +261,17 @@ def _frames(path: Path, until: int | None = None) -> Iterator[tuple[int, list[En
             payload = file.read(length)
             if zlib.crc32(payload) != checksum:
                 raise JournalDamaged(path, position, "an entry's checksum is wrong", at_end=after == size)
-            entries = _DECODER.decode(payload)
+            entries = _decode(payload)
             position, seen = after, seen + len(entries)
             yield position, entries
+
+
+def _decode(payload: bytes) -> list[Entry]:
+    try:
+        return _DECODER.decode(payload)
+    except RecursionError:  # of metadata that an older version took, close to the limit of the stack it came in by
+        with ThreadPoolExecutor(1) as fresh:
+            return fresh.submit(_DECODER.decode, payload).result()
 
 
 def _head(payload: bytes) -> bytes:

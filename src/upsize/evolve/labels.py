@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Grade = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]
+"""TREC's go from −2 to 4."""
 
 
 class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -10,7 +15,7 @@ class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     id: str | None = None
     text: str | None = None
-    grade: int = 1
+    grade: Grade = 1
 
 
 class LabelledQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

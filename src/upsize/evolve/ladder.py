@@ -5,9 +5,9 @@ from __future__ import annotations
 from upsize.errors import InvalidInput, Refused
 from upsize.evolve.creation import Wanted
 from upsize.evolve.index import Index
-from upsize.evolve.state import Generation, Rerank, Rescore
+from upsize.evolve.state import KEEP_BYTES, MOST_DEPTH, Generation, Rerank, Rescore
 
-DEPTHS = range(1, 1001)
+DEPTHS = range(1, MOST_DEPTH + 1)
 
 
 def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
@@ -41,8 +41,8 @@ def _set_rescore(index: Index, model: str | None, depth: int, keep_bytes: int) -
                 index.drop_generation(left, rescore=None)
         return
     _check_depth(depth)
-    if keep_bytes < 0:
-        raise InvalidInput(f"keep_bytes is {keep_bytes}; give 0 or more.", param="keep_bytes")
+    if not 0 <= keep_bytes <= KEEP_BYTES:
+        raise InvalidInput(f"keep_bytes is {keep_bytes}; give 0 to {KEEP_BYTES}.", param="keep_bytes")
     generation = _larger(index, index.models.path(model))
     index.change(rescore=Rescore(generation.id, depth, keep_bytes))
     for left in index.state.generations:

@@ -201,13 +201,15 @@ class Searcher:
                 f"{wanted.id} ({generation.model}, {generation.dimension} dimensions, {wanted.dtype}). Vectors of two "
                 "spaces cannot be compared: send the text, or a vector of that model with its fingerprint."
             )
-        vector = np.asarray(question.vector, np.float32)
-        if vector.shape != (generation.dimension,) or not np.isfinite(vector).all() or not vector.any():
+        vector = np.asarray(question.vector, np.float64)
+        largest = np.abs(vector).max(initial=0.0)
+        if vector.shape != (generation.dimension,) or not np.isfinite(largest) or not largest:
             raise InvalidInput(
                 f"vector: {generation.dimension} finite numbers are wanted, not all zero; these are {vector.size}.",
                 param="vector",
             )
-        return vector
+        scaled: NDArray[np.float32] = (vector / largest).astype(np.float32)  # no square of it overflows
+        return scaled
 
     def _instruction(self, question: Question) -> str | None:
         return question.instruction if question.instruction is not None else self._index.state.instruction

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,11 @@ FILE = "index.json"
 
 MIGRATIONS: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = ()
 """The n-th takes a state of schema n, counted from 1, to schema n + 1."""
+
+MOST_DEPTH = 1000
+"""Documents that a stage looks at."""
+KEEP_BYTES = 1 << 50
+"""Of vectors that a search's larger model makes: 1 PiB, and exact in every JSON reader."""
 
 Phase = Literal["backfill", "paused", "switched", "rolled back"]
 
@@ -165,9 +170,34 @@ def read_state(folder: Path, migrations: Sequence[Callable[[dict[str, Any]], dic
                 f"{path} has schema {raw['schema']}, and this version knows {current_schema(migrations)}. "
                 "Use the version of upsize that wrote it, or a later one."
             )
-        return msgspec.convert(raw, State)
+        return _within_bounds(msgspec.convert(raw, State))
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise UpsizeError(f"{path} is not an index's state: {error}. Restore it from a backup.") from None
+
+
+def _within_bounds(state: State) -> State:
+    """Numbers that an older version took and that no reply can hold, or that nothing can mean, brought to the nearest
+    that can."""
+    rerank, rescore, move = state.rerank, state.rescore, state.move
+    if rerank:
+        rerank = msgspec.structs.replace(rerank, depth=_clamp(rerank.depth, 1, MOST_DEPTH))
+    if rescore:
+        rescore = msgspec.structs.replace(
+            rescore,
+            depth=_clamp(rescore.depth, 1, MOST_DEPTH),
+            keep_bytes=_clamp(rescore.keep_bytes, 0, KEEP_BYTES),
+        )
+    if move:
+        move = msgspec.structs.replace(move, shadow=_clamp(move.shadow, 0.0, 1.0), canary=_clamp(move.canary, 0.0, 1.0))
+    funnel = None if state.funnel is None else _clamp(state.funnel, 1, MOST_DEPTH)
+    return state.replace(rerank=rerank, rescore=rescore, move=move, funnel=funnel)
+
+
+N = TypeVar("N", int, float)
+
+
+def _clamp(value: N, least: N, most: N) -> N:
+    return min(max(value, least), most)
 
 
 def write_state(folder: Path, state: State) -> None:

@@ -79,7 +79,9 @@ async def add(service: Service, request: Request) -> Response:
     body = await read(request, AddBody)
     if len(body.documents) > MOST_DOCUMENTS:
         raise InvalidInput(f"{len(body.documents)} documents; send {MOST_DOCUMENTS} a call at most.", param="documents")
-    written = await do(service, "write", lambda: index_of(service, request).add(body.documents))
+    written = await do(
+        service, "write", lambda: index_of(service, request).add(body.documents, keep_vectors=body.keep_vectors)
+    )
     return answered(dataclasses.asdict(written))
 
 
