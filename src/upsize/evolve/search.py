@@ -24,7 +24,7 @@ from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged
 from upsize.evolve.documents import Document
 from upsize.evolve.state import Generation, Rerank, Rescore
 from upsize.model import probability
-from upsize.store import Filter, Hit
+from upsize.store import Filter, Hit, meets
 from upsize.store.base import cut
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class Searcher:
         )
         clock("search")
         documents = index.documents.get([hit.id for hit in hits])
-        found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in _standing(hits, documents)][:depth]
+        standing = _standing(hits, documents, question.where)
+        found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in standing][:depth]
         clock("texts")
         rungs = ["L0"]
         if found and rescore and rescore.generation != generation.id:
@@ -258,9 +259,10 @@ def _setting(asked: Any, own: Any) -> Any:
     return asked or None
 
 
-def _standing(hits: Sequence[Hit], documents: Mapping[str, Document]) -> list[Hit]:
-    """Without those whose document was deleted."""
-    return [hit for hit in hits if hit.id in documents]
+def _standing(hits: Sequence[Hit], documents: Mapping[str, Document], where: Filter) -> list[Hit]:
+    """Without those whose document was deleted, or does not meet the filter as it stands: the store may hold the
+    metadata of an older text."""
+    return [hit for hit in hits if hit.id in documents and meets(documents[hit.id].metadata, where)]
 
 
 def _by(found: Sequence[Found], scores: NDArray[np.floating[Any]], rung: str) -> list[Found]:

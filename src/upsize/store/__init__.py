@@ -6,7 +6,7 @@ what they are filtered by; the texts are the index's. It knows nothing of models
 
 from upsize.store.base import Hit, Rows, Store, Table
 from upsize.store.credentials import ANY_STORE, Credentials, credentials_of
-from upsize.store.filters import Condition, Filter, parse_filter
+from upsize.store.filters import Condition, Filter, meets, parse_filter
 from upsize.store.opening import open_store
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Store",
     "Table",
     "credentials_of",
+    "meets",
     "open_store",
     "parse_filter",
 ]

@@ -3,22 +3,42 @@
     {"lang": "en", "year": {"gte": 2020, "lt": 2025}, "kind": {"in": ["faq", "guide"]}, "draft": {"ne": true}}
 
 A string is compared with strings only, a number with numbers, true and false with themselves; a document without the
-field, or with a value of another type, does not meet a condition on it, `ne` included.
+field, or with a value of another type, does not meet a condition on it, `ne` included. Numbers are compared exactly, as
+Python does: 1 equals 1.0, and 2**53 does not equal 2**53 + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import operator as op
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from upsize.errors import InvalidInput
+from upsize.store.numbers import LEAST, MOST, Number
 
 Operator = Literal["eq", "ne", "in", "gt", "gte", "lt", "lte"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 ORDERED = ("gt", "gte", "lt", "lte")
 
-Scalar = str | float | bool
+Scalar = str | int | float | bool
+Kind = Literal["string", "number", "boolean"]
+
+MOST_CONDITIONS = 64
+"""Of one filter. Stores parse them as nested expressions, whose depth costs stack."""
+MOST_VALUES = 4096
+"""Of all `in` lists of one filter."""
+LONGEST_FIELD = 1024
+"""Characters of a field's name."""
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "ne": op.ne,
+    "gt": op.gt,
+    "gte": op.ge,
+    "lt": op.lt,
+    "lte": op.le,
+}
 
 
 @dataclass(frozen=True)
@@ -28,12 +48,25 @@ class Condition:
     field: str
     operator: Operator
     values: tuple[Scalar, ...]
-    """Of one type: one value, or of `in` at least one."""
+    """Of one kind: one value, or of `in` at least one."""
 
     @property
-    def type(self) -> type:
-        """str, float or bool."""
-        return type(self.values[0])
+    def kind(self) -> Kind:
+        """Of its values, and of the values that can meet it."""
+        return kind_of(self.values[0])
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """Its values, where they are numbers."""
+        return tuple(v for v in self.values if not isinstance(v, str))
+
+    def met_by(self, value: Any) -> bool:
+        """Whether a document's value of the field meets it. None where the document has none."""
+        if not isinstance(value, str | int | float) or kind_of(value) != self.kind:
+            return False
+        if self.operator in ("eq", "in"):
+            return value in self.values
+        return _COMPARE[self.operator](value, self.values[0])
 
 
 Filter = tuple[Condition, ...]
@@ -43,24 +76,37 @@ def parse_filter(asked: Mapping[str, Any] | None) -> Filter:
     """The conditions of a JSON object; InvalidInput names the field."""
     conditions: list[Condition] = []
     for name, wanted in (asked or {}).items():
+        if len(name) > LONGEST_FIELD:
+            raise InvalidInput(
+                f"filter has a field name of {len(name):,} characters; {LONGEST_FIELD:,} at most.", param="filter"
+            )
         pairs = wanted.items() if isinstance(wanted, Mapping) else [("eq", wanted)]
         if not pairs:
             raise InvalidInput(f"filter.{name}: no condition in it.", param="filter")
+        if len(conditions) + len(pairs) > MOST_CONDITIONS:
+            raise InvalidInput(f"filter has more than {MOST_CONDITIONS} conditions. Ask with fewer.", param="filter")
         conditions += [_condition(name, operator, value) for operator, value in pairs]
+    if (values := sum(len(c.values) for c in conditions)) > MOST_VALUES:
+        raise InvalidInput(f"filter has {values:,} values; {MOST_VALUES:,} at most.", param="filter")
     return tuple(conditions)
+
+
+def meets(metadata: Mapping[str, Any], where: Filter) -> bool:
+    """Whether a document of this metadata meets every condition."""
+    return all(condition.met_by(metadata.get(condition.field)) for condition in where)
 
 
 def _condition(name: str, operator: str, value: Any) -> Condition:
     if operator not in OPERATORS:
-        raise InvalidInput(f"filter.{name}.{operator}: use one of {', '.join(OPERATORS)}.", param="filter")
+        raise InvalidInput(f"filter.{name}.{operator[:60]}: use one of {', '.join(OPERATORS)}.", param="filter")
     if operator == "in" and not (isinstance(value, list) and value):
-        raise InvalidInput(f"filter.{name}.in is {value!r}; give a list of values.", param="filter")
+        raise InvalidInput(f"filter.{name}.in is {_told(value)}; give a list of values.", param="filter")
     values = tuple(_scalar(name, v) for v in (value if operator == "in" else [value]))
-    if len({type(v) for v in values}) > 1:
+    if len({kind_of(v) for v in values}) > 1:
         raise InvalidInput(f"filter.{name}.in mixes types; give strings, or numbers.", param="filter")
     if operator in ORDERED and isinstance(values[0], bool):
         raise InvalidInput(
-            f"filter.{name}.{operator} is {value!r}; there is no order of true and false.", param="filter"
+            f"filter.{name}.{operator} is {values[0]!r}; there is no order of true and false.", param="filter"
         )
     return Condition(name, operator, values)
 
@@ -68,15 +114,34 @@ def _condition(name: str, operator: str, value: Any) -> Condition:
 def _scalar(name: str, value: Any) -> Scalar:
     if isinstance(value, bool | str):
         return value
-    if isinstance(value, int | float):
-        return float(value)
-    raise InvalidInput(f"filter.{name} is {value!r}; give a string, a number, true or false.", param="filter")
+    if isinstance(value, int):
+        if LEAST <= value <= MOST:
+            return value
+        raise InvalidInput(
+            f"filter.{name} has a whole number of more than 64 bits, which no document can hold.", param="filter"
+        )
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise InvalidInput(f"filter.{name} is {value}; give a finite number.", param="filter")
+    raise InvalidInput(f"filter.{name} is {_told(value)}; give a string, a number, true or false.", param="filter")
+
+
+def _told(value: Any) -> str:
+    """For a message: of a long or deeply nested value the type alone."""
+    if isinstance(value, Mapping | list) and value:
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return f"{text[:60]}…" if len(text) > 60 else text
+
+
+def kind_of(value: Scalar) -> Kind:
+    """A string, a number, or true and false."""
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"
 
 
 def scalars(metadata: Mapping[str, Any]) -> dict[str, Scalar]:
-    """What of a document's metadata can be filtered by: its strings, numbers (as floats) and truth values."""
-    return {
-        name: value if isinstance(value, bool | str) else float(value)
-        for name, value in metadata.items()
-        if isinstance(value, bool | str | int | float)
-    }
+    """What of a document's metadata can be filtered by: its strings, numbers and truth values."""
+    return {name: value for name, value in metadata.items() if isinstance(value, bool | str | int | float)}

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,8 @@ from psycopg.types.json import Jsonb
 
 from upsize.errors import InvalidInput, StoreDamaged, StoreFull, StoreUnavailable, UpsizeError
 from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
-from upsize.store.filters import ORDERED, Condition, Filter, scalars
+from upsize.store.filters import ORDERED, Condition, Filter, Kind, Scalar, scalars
+from upsize.store.numbers import exact
 
 log = logging.getLogger("upsize.store")
 
@@ -101,7 +103,7 @@ class PgvectorStore:
                 with c.cursor().copy(sql.SQL("COPY coming ({}) FROM STDIN WITH (FORMAT BINARY)").format(names)) as copy:
                     copy.set_types(["text", "int8", "vector", "jsonb", *(["vector"] if coarse is not None else [])])
                     for i, id in enumerate(rows.ids):
-                        row = [id, rows.numbers[i], rows.vectors[i], Jsonb(scalars(rows.metadata[i]))]
+                        row = [id, rows.numbers[i], rows.vectors[i], _json(scalars(rows.metadata[i]))]
                         copy.write_row(row if coarse is None else [*row, coarse[i]])
                 c.execute(
                     sql.SQL("INSERT INTO {} ({}) SELECT {} FROM coming ON CONFLICT (id) DO UPDATE SET {}").format(
@@ -315,13 +317,19 @@ def _nearness(table: Table, column: str) -> sql.Composed:
     return sql.SQL("vector::halfvec({}) <#> {}::halfvec({})").format(width, sql.Placeholder(), width)
 
 
-_JSON_TYPE = {str: "string", float: "number", bool: "boolean"}
-_SQL = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_READ = {str: "metadata->>%s", float: "(metadata->%s)::float8", bool: "(metadata->%s)::bool"}
+_SQL = {"ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_READ: Mapping[Kind, str] = {
+    "string": "metadata->>%s",
+    "number": "(metadata->%s)::numeric",
+    "boolean": "(metadata->%s)::bool",
+}
+_ARRAY: Mapping[Kind, str] = {"string": "text", "number": "numeric", "boolean": "bool"}
+ALTERNATIVES = 32
+"""Values of an `in` up to which each is a containment of its own, which the index on metadata answers."""
 
 
 def _where(conditions: Filter) -> tuple[sql.Composed, list[Any]]:
-    """The clause and its values. CASE, since AND may look at its right side first."""
+    """The clause and its values."""
     parts, values = [], []
     for condition in conditions:
         part, more = _condition(condition)
@@ -333,13 +341,29 @@ def _where(conditions: Filter) -> tuple[sql.Composed, list[Any]]:
 
 
 def _condition(condition: Condition) -> tuple[sql.SQL, list[Any]]:
-    compare = "= ANY(%s)" if condition.operator == "in" else f"{_SQL[condition.operator]} %s"
-    value = list(condition.values) if condition.operator == "in" else condition.values[0]
-    kind, read = _JSON_TYPE[condition.type], _READ[condition.type]
-    if condition.operator in ORDERED and kind == "string":
-        read = f'({read}) COLLATE "C"'
+    """Equality as containment, which an index on metadata answers; the rest by CASE, since AND may look at its right
+    side first. jsonb's numbers are decimal, and compared exactly."""
+    field, kind, values = condition.field, condition.kind, [_decimal(v) for v in condition.values]
+    if condition.operator in ("eq", "in") and len(values) <= ALTERNATIVES:
+        within = " OR ".join(["metadata @> %s"] * len(values))
+        return sql.SQL(f"({within})"), [_json({field: value}) for value in condition.values]
+    read = f'({_READ[kind]}) COLLATE "C"' if kind == "string" and condition.operator in ORDERED else _READ[kind]
+    if condition.operator == "in":
+        compare, wanted = f"= ANY(%s::{_ARRAY[kind]}[])", values
+    else:
+        compare, wanted = f"{_SQL[condition.operator]} %s::{_ARRAY[kind]}", values[0]
     text = f"CASE WHEN jsonb_typeof(metadata->%s) = '{kind}' THEN {read} {compare} ELSE false END"
-    return sql.SQL(text), [condition.field, condition.field, value]
+    return sql.SQL(text), [field, field, wanted]
+
+
+def _decimal(value: Scalar) -> Any:
+    """A number as its decimal digits: those of a whole number exactly, of another float the shortest that mean it,
+    which are ordered as the floats are."""
+    return value if isinstance(value, str | bool) else Decimal(repr(exact(value)))
+
+
+def _json(metadata: Mapping[str, Scalar]) -> Jsonb:
+    return Jsonb({name: v if isinstance(v, str | bool) else exact(v) for name, v in metadata.items()})
 
 
 def _array(vector: Any) -> Vectors:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from upsize.errors import InvalidInput, StoreDamaged, StoreUnavailable
 from upsize.store.base import Hit, Rows, Table, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, scalars
+from upsize.store.numbers import EXACT, split
 
 log = logging.getLogger("upsize.store")
 
@@ -66,7 +68,7 @@ class QdrantStore:
                     "vector": rows.vectors[i].tolist(),
                     **({"coarse": coarse[i].tolist()} if coarse is not None else {}),
                 },
-                payload={"id": id, "number": rows.numbers[i], "metadata": scalars(rows.metadata[i])},
+                payload={"id": id, "number": rows.numbers[i], **_payload(rows.metadata[i])},
             )
             for i, id in enumerate(rows.ids)
         ]
@@ -188,21 +190,82 @@ def _point(id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, id))
 
 
+def _payload(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`metadata`, whose numbers are floats, and in `low` the second part of those that are more. See numbers.split."""
+    values, low = dict[str, Any](), dict[str, float]()
+    for name, value in scalars(metadata).items():
+        if isinstance(value, str | bool):
+            values[name] = value
+            continue
+        values[name], rest = split(value)
+        if rest:
+            low[name] = rest
+    return {"metadata": values, **({"low": low} if low else {})}
+
+
 def _condition(condition: Condition) -> Any:
-    key, operator, values = f'metadata."{condition.field}"', condition.operator, condition.values
+    key, operator = _key("metadata", condition.field), condition.operator
+    if condition.kind == "number":
+        return _number(condition)
+    if operator == "in" and condition.kind == "string":
+        return models.FieldCondition(key=key, match=models.MatchAny(any=[str(value) for value in condition.values]))
     if operator == "in":
-        return models.Filter(should=[_condition(Condition(condition.field, "eq", (value,))) for value in values])
-    (value,) = values
-    if isinstance(value, float):
-        if operator == "ne":
-            ranges = [models.Range(lt=value), models.Range(gt=value)]
-            return models.Filter(should=[models.FieldCondition(key=key, range=r) for r in ranges])
-        bounds: dict[str, float] = {"gte": value, "lte": value} if operator == "eq" else {operator: value}
-        return models.FieldCondition(key=key, range=models.Range(**bounds))
+        return _any([_condition(replace(condition, operator="eq", values=(value,))) for value in condition.values])
+    (value,) = condition.values
+    assert isinstance(value, str | bool)  # numbers are above
     if operator == "eq":
         return models.FieldCondition(key=key, match=models.MatchValue(value=value))
     if operator != "ne":
         raise InvalidInput(f"filter.{condition.field}.{operator}: Qdrant orders numbers only.", param="filter")
     if isinstance(value, bool):
         return models.FieldCondition(key=key, match=models.MatchValue(value=not value))
-    return models.FieldCondition(key=key, match=models.MatchExcept(**{"except": [value]}))
+    return models.FieldCondition(key=key, match=models.MatchExcept(**{"except": [str(value)]}))
+
+
+def _number(condition: Condition) -> Any:
+    """A condition on both parts of a number. Below numbers.EXACT the first alone decides."""
+    operator = condition.operator
+    if operator == "in":
+        return _any([_number(replace(condition, operator="eq", values=(value,))) for value in condition.values])
+    (value,) = condition.numbers
+    high, low = split(value)
+    first = _key("metadata", condition.field)
+    second = _key("low", condition.field)
+    same, absent = _range(first, gte=high, lte=high), models.IsEmptyCondition(is_empty=models.PayloadField(key=second))
+    if operator == "eq":
+        certain = abs(value) < EXACT
+        return same if certain else models.Filter(must=[same, _range(second, gte=low, lte=low) if low else absent])
+    if abs(value) < EXACT and operator != "ne":
+        return _range(first, **{operator: high})
+    outside = [
+        _range(first, **{strictly: high}) for strictly in (("lt", "gt") if operator == "ne" else (operator[:2],))
+    ]
+    if abs(value) < EXACT:
+        return _any(outside)
+    # The second part is 0 where it is absent, and never less.
+    rest = {
+        "ne": [_range(second, lt=low), _range(second, gt=low)],
+        "gt": [_range(second, gt=low)],
+        "gte": [_range(second, gte=low)],
+        "lt": [_range(second, lt=low)],
+        "lte": [_range(second, lte=low)],
+    }[operator]
+    if (operator in ("ne", "lt") and low > 0) or operator == "lte" or (operator == "gte" and low == 0):
+        rest.append(absent)
+    return _any([*outside, models.Filter(must=[same, _any(rest)])])
+
+
+def _range(key: str, **bounds: float) -> Any:
+    return models.FieldCondition(key=key, range=models.Range(**bounds))
+
+
+def _any(conditions: list[Any]) -> Any:
+    return models.Filter(should=conditions)
+
+
+def _key(part: str, field: str) -> str:
+    if '"' in field:
+        raise InvalidInput(
+            f"filter.{field}: Qdrant has no path to a field with a quotation mark in it.", param="filter"
+        )
+    return f'{part}."{field}"'

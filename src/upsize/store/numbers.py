@@ -1,0 +1,28 @@
+"""Numbers kept exactly by stores that compare 64-bit floats: each as two of them, whose sum it is."""
+
+from __future__ import annotations
+
+import math
+
+Number = int | float
+
+EXACT = 1 << 53
+"""Below it in size every whole number is a float, and the second part is 0."""
+LEAST, MOST = -(1 << 63), (1 << 64) - 1
+"""Whole numbers that metadata and filters may hold: what the journal's format takes."""
+
+
+def split(value: Number) -> tuple[float, float]:
+    """(high, low): the largest float that is not above the value, and the rest, 0 or more.
+
+    Pairs are ordered as the numbers are, and equal numbers give equal pairs: 1 and 1.0, 0.0 and -0.0.
+    """
+    high = float(value) + 0.0  # -0.0 becomes 0.0
+    if high > value:  # Python compares a whole number with a float exactly
+        high = math.nextafter(high, -math.inf)
+    return high, float(value - int(high)) if isinstance(value, int) else 0.0
+
+
+def exact(value: Number) -> Number:
+    """A float that is a whole number as that number, whose decimal digits are exact."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
