@@ -104,12 +104,16 @@ class Caretaker:
                 self._awake.clear()
 
     def step(self) -> bool:
-        """One step towards all generations in step; whether there was something to do. What fails in one of them does
-        not keep the others from theirs."""
+        """One step towards all generations in step; whether there was something to do. What fails does not keep the
+        rest from being done."""
         busy = False
         failed: Exception | None = None
         with self._filling:
-            self.point()
+            for prepare in (self.point, self._index.generations.renew_numbers):
+                try:
+                    prepare()
+                except Exception as error:
+                    failed = failed or error
             for generation in self._index.state.generations:
                 if self._stopped.is_set():
                     break

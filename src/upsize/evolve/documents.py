@@ -23,6 +23,7 @@ from typing import Any
 from upsize.errors import UpsizeError
 from upsize.evolve.journal import Entry, Journal, Upsert
 from upsize.evolve.metadata import decode_metadata, encode_metadata
+from upsize.store.filters import has_large_number
 
 log = logging.getLogger("upsize.evolve")
 
@@ -335,6 +336,22 @@ class Documents:
                 "INSERT INTO popularity VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET count = count + excluded.count",
                 list(counts.items()),
             )
+
+    def with_large_numbers(self) -> list[str]:
+        """Ids of documents whose metadata has a number of more than 53 bits."""
+        ask = "SELECT id, metadata FROM documents WHERE metadata GLOB ? OR metadata GLOB '*[0-9]e+*'"
+        rows = self._reader.execute(ask, ("*" + "[0-9]" * 16 + "*",))
+        return [id for id, metadata in rows if has_large_number(decode_metadata(metadata))]
+
+    @property
+    def exact_numbers(self) -> bool:
+        """Whether every generation's table holds such numbers exactly. An earlier version rounded them."""
+        return self._fact("exact_numbers") == 1
+
+    def mark_exact_numbers(self) -> None:
+        """They do from now on."""
+        with self._transaction() as c:
+            _set(c, "exact_numbers", 1)
 
     @property
     def closed_well(self) -> bool:

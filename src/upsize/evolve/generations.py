@@ -77,6 +77,28 @@ class Generations:
                 self.written[generation.id] += 1
             return len(keep)
 
+    def renew_numbers(self) -> None:
+        """Write again the metadata that an earlier version put into the tables with numbers rounded to 53 bits.
+        Vectors are read and put back; none is made."""
+        if self._documents.exact_numbers:
+            return
+        ids = self._documents.with_large_numbers()
+        for generation in self._state().generations:
+            for first in range(0, len(ids), SHARD):
+                with self.alone(generation) as there:
+                    if there:
+                        self._renew(generation, ids[first : first + SHARD])
+        self._documents.mark_exact_numbers()
+
+    def _renew(self, generation: Generation, ids: Sequence[str]) -> None:
+        table, documents = self._table(generation), self._documents.get(ids)
+        kept = self._store.vectors(table, ids)
+        same = [id for id in ids if id in documents and kept.get(id, (None,))[0] == documents[id].number]
+        if same:
+            numbers, vectors = [documents[id].number for id in same], np.stack([kept[id][1] for id in same])
+            self._store.upsert(table, Rows(same, numbers, vectors, [documents[id].metadata for id in same]))
+            self.written[generation.id] += 1
+
     def remove(self, generation: Generation) -> int:
         """Take out what was deleted; how many that were."""
         removed = 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from upsize.errors import InvalidInput
-from upsize.store.numbers import LEAST, MOST, Number
+from upsize.store.numbers import EXACT, LEAST, MOST, Number
 
 Operator = Literal["eq", "ne", "in", "gt", "gte", "lt", "lte"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
@@ -145,3 +145,8 @@ def kind_of(value: Scalar) -> Kind:
 def scalars(metadata: Mapping[str, Any]) -> dict[str, Scalar]:
     """What of a document's metadata can be filtered by: its strings, numbers and truth values."""
     return {name: value for name, value in metadata.items() if isinstance(value, bool | str | int | float)}
+
+
+def has_large_number(metadata: Mapping[str, Any]) -> bool:
+    """Whether a number that can be filtered by takes more than the 53 bits of a float."""
+    return any(abs(v) >= EXACT for v in scalars(metadata).values() if not isinstance(v, str))

@@ -1,0 +1,41 @@
+"""Filters of searches: documents are held to them as they stand, whatever a store still holds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.evolve.conftest import Make
+from tests.evolve.tools import settle
+from upsize.evolve import Incoming, Question
+from upsize.store import Rows, parse_filter
+
+UID = 1746803573373870081
+
+
+def test_numbers_that_an_earlier_version_rounded_are_written_again(make: Make, store_address: str) -> None:
+    index = make(store=store_address)
+    index.add([Incoming(str(i), f"tenant number {i}", {"uid": UID + i}) for i in range(3)])
+    table = index.state.table(index.state.serving)
+    kept = index.store.vectors(table, ["0", "1", "2"])
+    for id, (number, vector) in kept.items():  # as it wrote them
+        index.store.upsert(table, Rows([id], [number], np.array([vector]), [{"uid": float(UID)}]))
+
+    def found(uid: int | float) -> list[str]:
+        return sorted(index.search(Question("tenant", where=parse_filter({"uid": uid}))).ids)
+
+    assert found(float(UID)) == []  # no document has this number, although every row has
+    index.documents._writer.execute("DELETE FROM facts WHERE name = 'exact_numbers'")  # a fact of this version
+    settle(index)
+    assert [found(UID + i) for i in range(4)] == [["0"], ["1"], ["2"], []]
+    after = index.store.vectors(table, ["0", "1", "2"])
+    assert all(np.array_equal(after[id][1], vector) and after[id][0] == n for id, (n, vector) in kept.items())
+
+
+def test_a_row_whose_document_has_changed_does_not_meet_the_old_filter(make: Make) -> None:
+    index = make()
+    index.add([Incoming("a", "about cats", {"tenant": "one"}), Incoming("b", "about cats too", {"tenant": "one"})])
+    table = index.state.table(index.state.serving)
+    stale = index.store.vectors(table, ["a"])["a"]
+    index.add([Incoming("a", "about cats", {"tenant": "other"})])
+    index.store.upsert(table, Rows(["a"], [stale[0]], np.array([stale[1]]), [{"tenant": "one"}]))
+    assert index.search(Question("cats", where=parse_filter({"tenant": "one"}))).ids == ["b"]
