@@ -222,3 +222,13 @@ def test_rows_whose_metadata_an_index_cannot_keep_are_listed(run: Run, tmp_path:
     told = str(caught.value)
     assert all(part in told for part in ("3 of 4 rows", "line 2: metadata.m", "nested deeper", "line 3: id", "line 4"))
     assert run("index", "add", "docs", str(path), "--skip-bad") == "1 added, 0 updated, 0 unchanged\n"
+
+
+def test_a_text_that_the_model_cannot_take_is_left_out_where_that_is_asked(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    texts = {"a": "short", "b": "word " * 60, "c": "short too", "d": "word " * 70}
+    path.write_text("".join(json.dumps({"id": id, "text": text}) + "\n" for id, text in texts.items()))
+    run("index", "create", "docs", "-m", "demo-xs", "--max-length", "40")
+    with pytest.raises(UpsizeError, match="Its id is 'b'"):
+        run("index", "add", "docs", str(path))
+    assert run("index", "add", "docs", str(path), "--skip-bad") == "2 added, 0 updated, 0 unchanged\n"

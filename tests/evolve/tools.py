@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from upsize.evolve import Incoming, Index, Question
 
@@ -32,3 +37,18 @@ def require_in_step(index: Index) -> None:
     """Every generation that is filled holds each document once, of its text as it stands, and nothing else."""
     for generation in index.state.filled:
         assert stored(index, generation.id) == dict(index.documents.all_numbers())
+
+
+SNOWMAN = "☃"
+"""A text in which a checkpoint of `poisoned` gives NaN."""
+
+
+def poisoned(folder: Path, destination: Path) -> Path:
+    """A copy of a checkpoint whose embeddings of SNOWMAN's tokens are NaN; `destination`."""
+    shutil.copytree(folder, destination)
+    ids = Tokenizer.from_file(str(destination / "tokenizer.json")).encode(SNOWMAN, add_special_tokens=False).ids
+    tensors = load_file(destination / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("embed_tokens.weight"))
+    tensors[name][ids] = float("nan")
+    save_file(tensors, destination / "model.safetensors", metadata={"format": "pt"})
+    return destination

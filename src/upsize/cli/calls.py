@@ -35,7 +35,12 @@ TIMEOUT = 24 * 3600.0
 
 
 class CallFailed(UpsizeError):
-    """The service refused, with its own words."""
+    """The service refused, with its own words. `index`: the item of the request whose fault it is, where that is
+    told."""
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        self.index = index
+        super().__init__(message)
 
 
 class Calls:
@@ -67,7 +72,7 @@ class Calls:
             raise CallFailed(f"{where} answers, but not as upsize does (status {reply.status_code}).") from None
         if reply.is_error:
             key = " (--api-key, or UPSIZE_API_KEY)" if reply.status_code == 401 else ""
-            raise CallFailed((_message(value) or f"{path}: status {reply.status_code}") + key)
+            raise CallFailed((_message(value) or f"{path}: status {reply.status_code}") + key, _index(value))
         return value
 
 
@@ -111,6 +116,13 @@ def _message(value: Any) -> str | None:
     with contextlib.suppress(TypeError, KeyError):
         return str(value["error"]["message"])
     return None
+
+
+def _index(value: Any) -> int | None:
+    """Place of the item whose fault a refusal is; None where none is named."""
+    error = value.get("error") if isinstance(value, dict) else None
+    index = error.get("index") if isinstance(error, dict) else None
+    return index if isinstance(index, int) else None
 
 
 def print_json(value: Any) -> None:

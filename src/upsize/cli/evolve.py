@@ -297,7 +297,10 @@ def _tell(told: dict[str, Any], json: bool) -> None:
     left = f", {_duration(told['seconds_left'])} left" if told["seconds_left"] else ""
     table.add_row("embedded", f"{told['embedded']:,} of {told['documents']:,}{rate}{left}")
     if told["phase"] != "switched":
-        table.add_row("shares", f"shadow {told['shadow']:g}, canary {told['canary']:g}")
+        off = "" if told["canary_active"] or not told["canary"] else " (off for now)"
+        table.add_row("shares", f"shadow {told['shadow']:g}, canary {told['canary']:g}{off}")
+        if told["incomplete"]:
+            table.add_row("", told["incomplete"])
     if told["refused"]:
         first = told["refused_examples"][0]
         table.add_row("refused", f"{told['refused']:,}, for example {first['id']}: {first['reason']}")

@@ -16,7 +16,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from upsize.cli import options as shared
-from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, print_json
+from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
 from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
 from upsize.cli.files.records import copy_stdin, open_source
 from upsize.cli.files.rows import choose_text_field
@@ -147,8 +147,7 @@ def add(
                 active = next(g["model"] for g in told["generations"] if g["id"] == told["active"])
                 bar.write(str(rows.warning(active)), file=sys.stderr)
             for batch in _batches(rows, set(found.skipped)):
-                body = {"documents": [d._asdict() for d in batch], "keep_vectors": bool(keep)}
-                reply = call("POST", f"/v1/indexes/{name}/documents", body)
+                reply = _write(call, name, batch, keep_vectors=bool(keep), skip_bad=skip_bad)
                 for what, number in reply.items():
                     total[what] += number
                 bar.update(len(batch))
@@ -160,6 +159,23 @@ def add(
             typer.echo(
                 f"{total['pending']:,} are safe, and will be found once the store works: upsize index status", err=True
             )
+
+
+def _write(call: Calls, name: str, batch: list[FileDocument], *, keep_vectors: bool, skip_bad: bool) -> dict[str, int]:
+    """One request's documents; those that the index's model cannot take are left out and named, if they may be."""
+    left = list(batch)
+    while left:
+        body = {"documents": [d._asdict() for d in left], "keep_vectors": keep_vectors}
+        try:
+            reply: dict[str, int] = call("POST", f"/v1/indexes/{name}/documents", body)
+        except CallFailed as error:
+            if not skip_bad or error.index is None:
+                raise
+            typer.echo(f"Left out: {error}", err=True)
+            del left[error.index]
+        else:
+            return reply
+    return {}
 
 
 def _batches(rows: WithoutVectors, skipped: Set[int]) -> Iterator[list[FileDocument]]:

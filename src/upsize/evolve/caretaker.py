@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from upsize.engine import Lane
 from upsize.errors import Overloaded, UpsizeError
+from upsize.evolve.coverage import ready
 from upsize.evolve.documents import Document
 from upsize.evolve.state import Generation
 
@@ -49,6 +50,10 @@ class Caretaker:
         """What went wrong last, until it goes right."""
         self.per_second: dict[str, float] = {}
         """Generation → documents a second that it was filled with, lately."""
+        self.canary_answers: Counter[str] = Counter()
+        """Generation → searches that it answered as a canary, since the index was opened."""
+        self.canary_failed: Counter[str] = Counter()
+        """Generation → queries that it could not embed, answered by the one that serves."""
         self._popular: Counter[str] = Counter()
         self._flushed = time.monotonic()
         self._stopped, self._awake = threading.Event(), threading.Event()
@@ -169,6 +174,8 @@ class Caretaker:
         """A live search was answered."""
         self._popular.update(answer.ids)
         move = self._index.state.move
+        if move and move.phase == "backfill" and answer.generation.id == move.target:
+            self.canary_answers[move.target] += 1
         if move and question.query is not None and random.random() < move.shadow:
             other = move.target if answer.generation.id == move.source else move.source
             self._later(lambda: self._shadow(question, answer, other))
@@ -201,13 +208,17 @@ class Caretaker:
 
     def _shadow(self, question: Question, answer: Answer, other: str) -> None:
         index = self._index
-        if index.state.move is None or self._stopped.is_set() or index.documents.lacks(other):
+        if index.state.move is None or self._stopped.is_set() or not ready(index.documents, other):
             return  # what is not there yet would count as another opinion
         # The two models alone: with the ladder's rungs above them, the same reranker would agree with itself.
         plain = replace(question, lane=Lane.SHADOW, counted=False, rerank=False, rescore=False, dimension=None)
         if answer.rungs != ("L0",):
             answer = index.search(replace(plain, generation=answer.generation.id))
-        index.shadows.add(question.query or "", question.k, answer, index.search(replace(plain, generation=other)))
+        second = index.search(replace(plain, generation=other))
+        # What one of them lacks is no opinion of it either.
+        lacking = index.documents.lacking(other, answer.ids)
+        lacking |= index.documents.lacking(answer.generation.id, second.ids)
+        index.shadows.add(question.query or "", question.k, answer, second, lacking)
 
     def _keep(self, generation: Generation, documents: Sequence[Document], vectors: Any, most: int) -> None:
         index = self._index

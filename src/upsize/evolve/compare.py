@@ -6,7 +6,7 @@ Of a move: is the new generation worse, better, or cannot it be told? Of the lad
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,19 @@ from upsize.choose.statistics import Sample
 from upsize.choose.words import number
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, Refused
+from upsize.evolve.coverage import coverage, ready
+from upsize.evolve.each import CANNOT
 from upsize.evolve.index import Index
 from upsize.evolve.labels import LabelledQuery, Relevant
-from upsize.evolve.search import Answer, Question
-from upsize.evolve.state import Rerank, Rescore
+from upsize.evolve.search import Question
+from upsize.evolve.state import Move, Rerank, Rescore
 from upsize.measure.datasets import RetrievalData, load_dataset
 from upsize.measure.tasks.ranking import judge as judge_ranking
 
 DEPTH = 10
 """Results of each query that are judged: nDCG@10 looks at no more."""
+MOST_HIDDEN = 500
+"""Documents that a comparison leaves out because one generation still lacks them."""
 DELTA = 0.01
 """Of the metric: a smaller difference does not matter."""
 
@@ -67,11 +71,11 @@ def read_labelled(path: Path | str) -> tuple[list[LabelledQuery], tuple[str, ...
     return queries, data.notes
 
 
-def place_labels(index: Index, queries: Sequence[LabelledQuery]) -> Labelled:
+def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str] = frozenset()) -> Labelled:
     """Judgements put on the index's documents: by text where a text is given and stands in the index, otherwise by id.
 
-    What is judged relevant and not there is said; a query with nothing left of it is not asked. InvalidInput where
-    fewer than two are left.
+    What is judged relevant and not there, or `hidden`, is said; a query with nothing left of it is not asked.
+    InvalidInput where fewer than two are left.
     """
     every = [r for q in queries for r in q.relevant]
     here = index.documents.get([r.id for r in every if r.id is not None])
@@ -86,7 +90,8 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery]) -> Labelled:
     judgements: dict[str, dict[str, int]] = {}
     lost = 0
     for query in queries:
-        places = [(find(r), r.grade) for r in query.relevant]
+        found = [(find(r), r.grade) for r in query.relevant]
+        places = [(None if place in hidden else place, grade) for place, grade in found]
         lost += sum(grade > 0 and place is None for place, grade in places)
         kept = {place: grade for place, grade in places if place is not None}
         if any(grade > 0 for grade in kept.values()):
@@ -101,6 +106,8 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery]) -> Labelled:
     notes = []
     if lost:
         notes.append(f"{lost:,} relevant documents are not in the index; they are not counted.")
+    if hidden:
+        notes.append(f"{len(hidden):,} documents are not in both generations yet; they are left out of both answers.")
     if len(asked) < len(queries):
         notes.append(f"{len(queries) - len(asked):,} queries have no relevant document in the index: not asked.")
     return Labelled(tuple(asked), judgements, tuple(notes))
@@ -116,6 +123,7 @@ class Compared:
     seconds: NDArray[np.float64]
     """(queries, ways): of each answer, asked alone."""
     judged: Judged
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Each way with its interval and latency, and every difference."""
@@ -152,30 +160,57 @@ class Compared:
 
 
 def compare_ways(
-    index: Index, data: Labelled, ways: Sequence[Way], *, delta: float = DELTA, seed: int = 0, hear: Hear | None = None
+    index: Index,
+    data: Labelled,
+    ways: Sequence[Way],
+    *,
+    delta: float = DELTA,
+    seed: int = 0,
+    hear: Hear | None = None,
+    hidden: Set[str] = frozenset(),
 ) -> Compared:
-    """Ask every query in every way, one at a time. `hear` is told how many are done, of how many."""
-    values = np.empty((len(data.queries), len(ways)))
-    seconds = np.empty_like(values)
+    """Ask every query in every way, one at a time. `hear` is told how many are done, of how many.
+
+    A query that one of the models cannot embed is left out of all ways; documents of `hidden` are left out of every
+    answer. InvalidInput where fewer than two queries are left.
+    """
+    seconds = np.empty((len(data.queries), len(ways)))
+    answers: list[list[list[str]]] = []
+    failed: dict[int, str] = {}
     for w, way in enumerate(ways):
-        answers: list[Answer] = []
+        answers.append([])
+        asked = replace(way.question, k=DEPTH + min(len(hidden), MOST_HIDDEN), counted=False)
         for q, query in enumerate(data.queries):
             begun = time.perf_counter()
-            answers.append(index.search(replace(way.question, query=query, k=DEPTH, counted=False)))
+            try:
+                ids = [] if q in failed else index.search(replace(asked, query=query)).ids
+            except CANNOT as error:
+                ids, failed[q] = [], f"{way.name}: {error}"
+            answers[w].append([id for id in ids if id not in hidden][:DEPTH])
             seconds[q, w] = time.perf_counter() - begun
             if hear:
-                hear(w * len(data.queries) + q + 1, values.size)
-        values[:, w] = _quality(data, answers)
-    return Compared(tuple(w.name for w in ways), values, seconds, judge(Sample(values), delta, seed=seed))
+                hear(w * len(data.queries) + q + 1, seconds.size)
+    kept = [q for q in range(len(data.queries)) if q not in failed]
+    notes: tuple[str, ...] = ()
+    if failed:
+        place, reason = next(iter(failed.items()))
+        told = f"{len(failed):,} queries cannot be embedded, for example {data.queries[place][:80]!r} by {reason}"
+        if len(kept) < 2:
+            raise InvalidInput(f"{told} At least two others are needed.", param="queries")
+        notes = (f"{told} They are left out.",)
+    judgements = {str(place): data.judgements[str(q)] for place, q in enumerate(kept)}
+    values = np.stack([_quality(judgements, [given[q] for q in kept]) for given in answers], axis=1)
+    judged = judge(Sample(values), delta, seed=seed)
+    return Compared(tuple(w.name for w in ways), values, seconds[kept], judged, notes)
 
 
-def _quality(data: Labelled, answers: Sequence[Answer]) -> NDArray[np.float64]:
-    ids = sorted({id for answer in answers for id in answer.ids})
+def _quality(judgements: Mapping[str, Mapping[str, int]], answers: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    ids = sorted({id for answer in answers for id in answer})
     place = {id: p for p, id in enumerate(ids)}
     ranking = np.full((len(answers), DEPTH), -1, np.int64)
     for row, answer in enumerate(answers):
-        ranking[row, : len(answer.ids)] = [place[id] for id in answer.ids]
-    found = judge_ranking(ranking, list(data.judgements), ids, data.judgements, {"value": f"nDCG@{DEPTH}"})
+        ranking[row, : len(answer)] = [place[id] for id in answer]
+    found = judge_ranking(ranking, list(judgements), ids, judgements, {"value": f"nDCG@{DEPTH}"})
     return np.asarray(found["value"], np.float64)
 
 
@@ -191,23 +226,18 @@ def compare_move(
     move = index.state.move
     if move is None:
         raise Refused(f"{index.name!r} is not on a move: there are no two generations to compare.")
-    missing = index.documents.missing_count(move.target)
-    if missing:
-        raise Refused(
-            f"{missing:,} documents are still missing in the new generation, and would count against it. Compare when "
-            "the backfill is done."
-        )
-    data = place_labels(index, queries)
+    hidden = _still_missing(index, move)
+    data = place_labels(index, queries, hidden)
     plain = Question(rerank=False, rescore=False, lane=Lane.BULK, exact=True)
     ways = [
         Way(index.state.generation(g).model + f" ({g})", replace(plain, generation=g))
         for g in (move.source, move.target)
     ]
-    compared = compare_ways(index, data, ways, delta=delta, seed=seed, hear=hear)
+    compared = compare_ways(index, data, ways, delta=delta, seed=seed, hear=hear, hidden=hidden)
     found = compared.judged.differences
     lower, upper = float(found.lower[0]), float(found.upper[0])
     estimate = number(float(found.estimate[0]))
-    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {len(data.queries):,} queries"
+    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {len(compared.values):,} queries"
     decision, reason = _words(ways[1].name, told, lower, upper, delta)
     size = compared.judged.size
     verdict = compared.to_json() | {
@@ -216,7 +246,7 @@ def compare_move(
         "reason": reason,
         "delta": delta,
         "queries_needed": size.total if size and decision == "cannot_tell" else None,
-        "notes": list(data.notes),
+        "notes": [*data.notes, *compared.notes, *_refused_notes(index, move)],
     }
     with index.moving:
         now = index.state.move
@@ -224,6 +254,32 @@ def compare_move(
             raise Refused(f"The move of {index.name!r} was ended while it was compared; the verdict was: {reason}")
         index.change_move(verdict=verdict)
     return verdict
+
+
+def _still_missing(index: Index, move: Move) -> set[str]:
+    """The few documents that one of the two generations still lacks; Refused where they are more than a few."""
+    hidden: set[str] = set()
+    for generation in (move.source, move.target):
+        missing = index.documents.missing_count(generation)
+        if not ready(index.documents, generation) or missing > MOST_HIDDEN:
+            raise Refused(
+                f"{missing:,} documents are still missing in {generation}, and would count against it. Compare when "
+                "the backfill is done."
+            )
+        hidden |= {d.id for d in index.documents.missing(generation, MOST_HIDDEN)}
+    return hidden
+
+
+def _refused_notes(index: Index, move: Move) -> list[str]:
+    notes = []
+    for generation in (move.source, move.target):
+        count, examples = index.documents.refused(generation, 1)
+        if count:
+            notes.append(
+                f"{count:,} documents that the model of {generation} cannot embed count against it, for example "
+                f"{examples[0]['id']!r}: {examples[0]['reason']}"
+            )
+    return notes
 
 
 def _words(name: str, told: str, lower: float, upper: float, delta: float) -> tuple[str, str]:
@@ -252,10 +308,13 @@ def compare_ladder(
     ways += [
         Way(f"L2 {index.state.generation(r.generation).model}, {r.depth}", replace(plain, rescore=r)) for r in rescore
     ]
-    move = index.state.move
-    if move and not index.documents.missing_count(move.target):
+    move, notes = index.state.move, list(data.notes)
+    if move and ready(index.documents, move.target):
         ways.append(Way(f"L3 {index.state.generation(move.target).model}", replace(plain, generation=move.target)))
-    told = compare_ways(index, data, ways, hear=hear).to_json() | {"notes": list(data.notes)}
+    if move and (note := coverage(index.documents, move.target).note(move.target)):
+        notes.append(note)
+    compared = compare_ways(index, data, ways, hear=hear)
+    told = compared.to_json() | {"notes": [*notes, *compared.notes]}
     return told | {"approximate_recall": _recall(index, data, plain)}
 
 

@@ -69,6 +69,8 @@ class Documents:
         self._local = threading.local()
         self._open: list[sqlite3.Connection] = []
         self._turn = threading.RLock()
+        self._counted = (0, -1)
+        """Documents, and how many entries had been applied when they were counted."""
         self._writer = self._connect()
         self._writer.executescript(_SCHEMA)
 
@@ -201,6 +203,14 @@ class Documents:
         """Documents."""
         return int(self._reader.execute("SELECT count(*) FROM documents").fetchone()[0])
 
+    def rough_count(self) -> int:
+        """Documents, to within a hundredth: counted again once so many entries have been applied."""
+        applied = self.applied
+        count, then = self._counted
+        if abs(applied - then) * 100 > count:
+            self._counted = count, _ = self.count(), applied
+        return count
+
     # generations
 
     def add_generation(self, generation: str) -> None:
@@ -256,11 +266,31 @@ class Documents:
 
     def lacks(self, generation: str) -> bool:
         """Whether any is missing in it, or was refused."""
-        ask = (
-            "SELECT EXISTS (SELECT 1 FROM missing WHERE generation = ?) "
-            "OR EXISTS (SELECT 1 FROM refused WHERE generation = ?)"
-        )
-        return bool(self._reader.execute(ask, (generation, generation)).fetchone()[0])
+        return self.lacks_more_than(generation, 0)
+
+    def lacks_more_than(self, generation: str, number: int) -> bool:
+        """Whether more than so many are missing in it or were refused. Reads no more rows than that."""
+        left = number + 1
+        for table in ("missing", "refused"):
+            ask = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE generation = ? LIMIT ?)"
+            left -= int(self._reader.execute(ask, (generation, left)).fetchone()[0])
+            if left <= 0:
+                return True
+        return False
+
+    def backfill_left(self, generation: str, number: int) -> bool:
+        """Whether more than so many are missing in it that were not written a moment ago."""
+        ask = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? AND popularity < ? LIMIT ?)"
+        return int(self._reader.execute(ask, (generation, URGENT, number + 1)).fetchone()[0]) > number
+
+    def lacking(self, generation: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are missing in it, or were refused."""
+        found: set[str] = set()
+        for part in _parts(ids):
+            for table in ("missing", "refused"):
+                ask = f"SELECT id FROM {table} WHERE generation = ? AND id IN ({_marks(part)})"
+                found |= {row[0] for row in self._reader.execute(ask, (generation, *part))}
+        return found
 
     def missing_count(self, generation: str) -> int:
         """How many it lacks."""

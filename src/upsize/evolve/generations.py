@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.engine import Lane, Result
-from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory
+from upsize.errors import UpsizeError
 from upsize.evolve.documents import Document, Documents
+from upsize.evolve.each import CANNOT, each
 from upsize.evolve.models import Models
 from upsize.evolve.state import Generation, State
 from upsize.store import Rows, Store, Table
 
 log = logging.getLogger("upsize.evolve")
 
-CANNOT = (InvalidInput, NonFiniteVector, OutOfMemory)
-"""What a text's own embedding may fail with, however often it is tried."""
 SHARD, SHARD_CHARACTERS = 256, 1 << 18
 """Documents, and characters, that are embedded together."""
 AHEAD = 8
@@ -151,12 +150,11 @@ class Generations:
         except CANNOT as error:
             log.warning("generation %s: %s", generation.id, error)
         vectors: list[NDArray[np.float32] | None] = []
-        for document in shard:  # which of them is it?
-            try:
-                vectors.append(self._start(name, generation, [document], lane).result().values[0])
-            except CANNOT as reason:
-                self._documents.refuse(generation.id, document, str(reason))
-                vectors.append(None)
+        made = each(lambda part: list(self._start(name, generation, part, lane).result().values), shard)
+        for document, vector in zip(shard, made, strict=True):
+            if isinstance(vector, UpsizeError):
+                self._documents.refuse(generation.id, document, str(vector))
+            vectors.append(None if isinstance(vector, UpsizeError) else vector)
         return vectors
 
     def _place_made(self, generation: Generation, made: Sequence[tuple[Document, NDArray[np.float32] | None]]) -> None:

@@ -24,10 +24,11 @@ from typing import Any, Self
 import msgspec
 
 from upsize.engine import Lane
-from upsize.errors import Refused, TextTooLong, UpsizeError
+from upsize.errors import InvalidInput, NonFiniteVector, Refused, TextTooLong, UpsizeError
 from upsize.evolve.caretaker import Caretaker
 from upsize.evolve.creation import VECTORS, Wanted, new_generation
 from upsize.evolve.documents import Document, open_documents
+from upsize.evolve.each import CANNOT
 from upsize.evolve.generations import Generations
 from upsize.evolve.incoming import Incoming, Written, check, same
 from upsize.evolve.journal import Delete, Entry, Journal, Upsert
@@ -185,11 +186,8 @@ class Index:
         future = self.models.start(name, texts, serving.dimension, lane=lane, truncate=self._state.truncate)
         try:
             vectors = future.result().values
-        except TextTooLong as error:
-            document = changed[error.index or 0]
-            place = next(i for i, d in enumerate(documents) if d is document)
-            hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
-            raise TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint) from None
+        except CANNOT as error:
+            raise _named(error, documents, changed) from None
         with self._writing:
             first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
         standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
@@ -325,3 +323,19 @@ class Index:
             self._sound = True
         self.caretaker.wake()
         return generation
+
+
+def _named(error: UpsizeError, documents: Sequence[Incoming], changed: Sequence[Incoming]) -> UpsizeError:
+    """What embedding `changed` raised, with the place among `documents` and the id of the one whose fault it is."""
+    index = getattr(error, "index", None)
+    if index is None:
+        return error
+    document = changed[index]
+    place = next(i for i, d in enumerate(documents) if d is document)
+    if isinstance(error, TextTooLong):
+        hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
+        return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint)
+    if isinstance(error, NonFiniteVector):
+        told = f"the index's model gives NaN or infinite values for it in {error.precision}. Leave it out."
+        return InvalidInput(f"documents[{place}] (id {document.id!r}): {told}", param="documents", index=place)
+    return InvalidInput(f"documents[{place}] (id {document.id!r}): {error}", param="documents", index=place)

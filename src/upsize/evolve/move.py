@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from upsize.errors import Refused
+from upsize.evolve.coverage import coverage
 from upsize.evolve.index import Index
 from upsize.evolve.plan import MovePlan
 from upsize.evolve.state import Generation, Move, Phase, now
@@ -183,9 +184,10 @@ def status(index: Index) -> dict[str, Any]:
     if move is None:
         return {"index": index.name, "phase": "none", "active": index.state.active, "ready": False, "missing": 0}
     target = index.state.generation(move.target)
-    missing, total = index.documents.missing_count(target.id), index.documents.count()
+    covered = coverage(index.documents, target.id)
+    missing, refused, total = covered.missing, covered.refused, covered.documents
     rate = index.caretaker.per_second.get(target.id, 0.0)
-    refused, examples = index.documents.refused(target.id)
+    _, examples = index.documents.refused(target.id)
     return {
         "index": index.name,
         "phase": move.phase,
@@ -204,6 +206,11 @@ def status(index: Index) -> dict[str, Any]:
         "behind": {g.id: index.documents.missing_count(g.id) for g in index.state.filled},
         "shadow": move.shadow,
         "canary": move.canary,
+        "canary_active": move.canary > 0 and covered.ready and move.phase == "backfill",
+        "canary_answered": index.caretaker.canary_answers[target.id],
+        "canary_failed": index.caretaker.canary_failed[target.id],
+        "shadow_active": move.shadow > 0 and covered.ready,
+        "incomplete": covered.note(target.id) or coverage(index.documents, move.source).note(move.source),
         "agreement": index.shadows.summary(),
         "verdict": move.verdict,
         "trouble": index.caretaker.trouble,

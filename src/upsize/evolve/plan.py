@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from upsize.compute import this_machine
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.evolve.creation import Wanted, check_coarse
+from upsize.evolve.documents import Document
+from upsize.evolve.each import each
 from upsize.evolve.index import Index
 from upsize.model import check_dimension, locate, open_checkpoint
 from upsize.space import Fingerprint
@@ -23,6 +27,10 @@ SAMPLE = 512
 SECONDS = 3.0
 SHARE = 32
 """Documents of a request while the rate is measured."""
+SHOWN = 10
+"""Documents that cannot be embedded, in a plan's reply."""
+CHARACTERS = 64
+"""Of a text, for each token that the model takes, that are tokenised for a plan."""
 OVERHEAD = 1.15
 """Bytes on disk for each of a vector's, ids and metadata included."""
 COMPACTING = 2
@@ -52,6 +60,11 @@ class MovePlan:
     problems: tuple[str, ...]
     """What will not fit, each with what to do."""
     notes: tuple[str, ...]
+    refused: tuple[dict[str, str], ...] = ()
+    """The first documents of the sample that the model cannot embed: id and reason."""
+    refused_in_sample: int = 0
+    sample: int = 0
+    """Documents that were looked at."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -89,9 +102,12 @@ def plan_move(
         )
     sample = index.documents.some(SAMPLE)
     total = index.documents.count()
-    encoded = [checkpoint.tokenizer.encode(d.text) for d in sample]
-    lengths = [min(len(ids) + 1, max_length or checkpoint.context) for ids in encoded]
-    tokens = int(np.mean(lengths) * total) if lengths else 0
+    longest = max_length or checkpoint.context
+    # A text beyond so many characters is too long in any case: counting all its tokens would tell no more.
+    encoded = [checkpoint.tokenizer.encode(d.text[: CHARACTERS * longest]) for d in sample]
+    lengths = [len(ids) + 1 for ids in encoded]
+    tokens = int(np.mean(np.minimum(lengths, longest)) * total) if lengths else 0
+    refused = {} if index.state.truncate else _too_long(sample, lengths, longest)
     memory = 0
     try:
         derived = compute_plan(checkpoint, machine, dtype=dtype, max_length=max_length)
@@ -116,7 +132,15 @@ def plan_move(
         name = index.models.embedder(to, index.name, dtype, max_length)
         fingerprint = index.models.loaded(name).fingerprint.at(size)
         if sample:
-            rate = _rate(index, name, [d.text for d in sample], seconds)
+            rate, unfit = _rate(index, name, sample, seconds)
+            refused |= unfit
+    if refused:
+        first, reason = next(iter(refused.items()))
+        notes.append(
+            f"{len(refused):,} of {len(sample):,} documents looked at cannot be embedded by {to}, for example "
+            f"{first!r}: {reason} The move leaves such texts out and lists them; a switch waits until they are "
+            "repaired or deleted, or is forced."
+        )
     hours = tokens / rate / 3600 if rate else None
     return MovePlan(
         wanted=Wanted(to, dtype, size, coarse, max_length),
@@ -132,21 +156,44 @@ def plan_move(
         money=None if price is None or hours is None else price * hours,
         problems=tuple(problems),
         notes=tuple(notes),
+        refused=tuple({"id": id, "reason": reason} for id, reason in islice(refused.items(), SHOWN)),
+        refused_in_sample=len(refused),
+        sample=len(sample),
     )
 
 
-def _rate(index: Index, name: str, texts: list[str], seconds: float) -> float:
-    """Tokens a second of the index's own texts, in the lane of the backfill; one share to warm up."""
-    done, begun = 0, None
-    for first in range(0, len(texts), SHARE):
-        share = texts[first : first + SHARE]
-        result = index.models.start(name, share, 32, lane=Lane.BULK, truncate=True).result()
-        if begun is None:
-            begun = time.monotonic()
-            first_tokens = sum(result.tokens)
-            continue
-        done += sum(result.tokens)
-        if time.monotonic() - begun > seconds:
+def _too_long(sample: Sequence[Document], lengths: Sequence[int], longest: int) -> dict[str, str]:
+    """Id → why the backfill will refuse it."""
+    return {
+        d.id: f"it has {length:,} tokens or more, and at most {longest:,} are taken."
+        for d, length in zip(sample, lengths, strict=True)
+        if length > longest
+    }
+
+
+def _rate(index: Index, name: str, sample: Sequence[Document], seconds: float) -> tuple[float | None, dict[str, str]]:
+    """Tokens a second of the index's own texts, in the lane of the backfill, one share to warm up; and of the texts
+    that the model cannot embed, id → why. None where it can embed none of them."""
+
+    def count(part: Sequence[Document]) -> Sequence[int]:
+        return index.models.start(name, [d.text for d in part], 32, lane=Lane.BULK, truncate=True).result().tokens
+
+    refused: dict[str, str] = {}
+    warm = timed = (0, 0.0)
+    begun = time.monotonic()
+    for first in range(0, len(sample), SHARE):
+        share, started = sample[first : first + SHARE], time.monotonic()
+        outcomes = each(count, share)
+        spent, tokens = time.monotonic() - started, sum(t for t in outcomes if not isinstance(t, UpsizeError))
+        bad = {d.id: str(t) for d, t in zip(share, outcomes, strict=True) if isinstance(t, UpsizeError)}
+        refused |= bad
+        if not warm[0]:
+            warm = tokens, spent
+        elif not bad:  # looking for a bad one computes the others more than once
+            timed = timed[0] + tokens, timed[1] + spent
+        if time.monotonic() - begun > seconds and timed[0]:
             break
-    elapsed = time.monotonic() - (begun or 0.0)
-    return done / elapsed if done else first_tokens / max(result.times.total, 1e-6)
+        if time.monotonic() - begun > 2 * seconds and warm[0]:
+            break
+    tokens, elapsed = timed if timed[0] else warm
+    return (tokens / max(elapsed, 1e-6) if tokens else None), refused

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.engine import Lane
-from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged
+from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged, UpsizeError
+from upsize.evolve.coverage import ready
 from upsize.evolve.documents import Document
+from upsize.evolve.each import CANNOT, each
 from upsize.evolve.state import Generation, Rerank, Rescore
 from upsize.model import probability
 from upsize.store import Filter, Hit, meets
@@ -130,7 +132,14 @@ class Searcher:
             raise InvalidInput(f"depth is {rerank.depth}; give 1 to {MOST}.", param="rerank")
         rescore = _setting(question.rescore, state.rescore)
         depth = max(question.k, rerank.depth if rerank else 0, rescore.depth if rescore else 0)
-        vector = self._vector(question, generation)
+        try:
+            vector = self._vector(question, generation)
+        except CANNOT:
+            if question.generation or generation.id == state.active:
+                raise
+            index.caretaker.canary_failed[generation.id] += 1  # the query is too much for the new model alone
+            generation = state.serving
+            vector = self._vector(question, generation)
         clock("embed")
         funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
         hits = index.store.search(
@@ -161,13 +170,13 @@ class Searcher:
         return answer
 
     def _answering(self, question: Question) -> Generation:
-        """That which answers; of a move with a canary, by chance the new one, once it is complete. A question of one
-        space, by its vector or dimension, is for the generation that answers."""
+        """That which answers; of a move with a canary, by chance the new one, once it holds nearly all. A question of
+        one space, by its vector or dimension, is for the generation that answers."""
         index, state = self._index, self._index.state
         move = state.move
         free = question.query is not None and question.dimension is None
         chosen = move and free and move.phase == "backfill" and random.random() < move.canary
-        if move and chosen and not index.documents.lacks(move.target):
+        if move and chosen and ready(index.documents, move.target):
             return state.generation(move.target)
         return state.serving
 
@@ -230,17 +239,26 @@ class Searcher:
         query = index.models.start(name, [text], size, query=True, instruction=self._instruction(question), lane=lane)
         first = found[: max(rescore.depth, question.k)]
         kept = index.store.vectors(index.state.table(larger), [f.document.id for f in first])
-        vectors = {id: v for id, (number, v) in kept.items()}
         new = [f.document for f in first if kept.get(f.document.id, (-1,))[0] != f.document.number]
+        vectors = {id: v for id, (_, v) in kept.items()}
+        for document in new:  # its vector is of an older text
+            vectors.pop(document.id, None)
         if new:
-            texts = [d.text for d in new]
-            result = index.models.start(name, texts, size, lane=lane, truncate=True).result()
-            vectors |= {d.id: result.values[i] for i, d in enumerate(new)}
+
+            def embed(part: Sequence[Document]) -> list[tuple[NDArray[np.float32], int]]:
+                texts = [d.text for d in part]
+                result = index.models.start(name, texts, size, lane=lane, truncate=True).result()
+                return list(zip(result.values, result.lost, strict=True))
+
+            made = [(d, *one) for d, one in zip(new, each(embed, new), strict=True) if not isinstance(one, UpsizeError)]
+            vectors |= {d.id: vector for d, vector, _ in made}
             # Of a text that was cut the backfill has to say that it is too long, unless the index cuts texts anyway.
-            whole = [i for i, lost in enumerate(result.lost) if index.state.truncate or not lost]
-            index.caretaker.keep(larger, [new[i] for i in whole], result.values[whole], rescore.keep_bytes)
+            whole = [(d, vector) for d, vector, lost in made if index.state.truncate or not lost]
+            if whole:
+                kept_vectors = np.stack([vector for _, vector in whole])
+                index.caretaker.keep(larger, [d for d, _ in whole], kept_vectors, rescore.keep_bytes)
         wanted = query.result().values[0]
-        scores = np.array([vectors[f.document.id] @ wanted for f in first])
+        scores = [float(vectors[f.document.id] @ wanted) if f.document.id in vectors else None for f in first]
         return _by(first, scores, "larger")
 
     def _reranked(self, question: Question, found: list[Found], rerank: Rerank) -> list[Found]:
@@ -248,8 +266,16 @@ class Searcher:
         first = found[: max(rerank.depth, question.k)]
         name = index.models.reranker(rerank.model, index.name)
         texts, query = [f.document.text for f in first], self._text(question, "Reranking")
-        odds = index.models.score(name, query, texts, self._instruction(question), question.lane)
-        return _by(first, probability(odds), "reranker")
+
+        def score(part: Sequence[str]) -> list[np.float32]:
+            return list(index.models.score(name, query, part, self._instruction(question), question.lane))
+
+        made = each(score, texts)
+        failed = [odds for odds in made if isinstance(odds, UpsizeError)]
+        if len(failed) == len(made):  # then it is the query
+            raise failed[0]
+        scores = [None if isinstance(odds, UpsizeError) else float(probability(np.asarray(odds))) for odds in made]
+        return _by(first, scores, "reranker")
 
 
 def _setting(asked: Any, own: Any) -> Any:
@@ -265,6 +291,8 @@ def _standing(hits: Sequence[Hit], documents: Mapping[str, Document], where: Fil
     return [hit for hit in hits if hit.id in documents and meets(documents[hit.id].metadata, where)]
 
 
-def _by(found: Sequence[Found], scores: NDArray[np.floating[Any]], rung: str) -> list[Found]:
-    order = np.argsort(-scores, kind="stable").tolist()
-    return [Found(found[i].document, float(scores[i]), {**found[i].scores, rung: float(scores[i])}) for i in order]
+def _by(found: Sequence[Found], scores: Sequence[float | None], stage: str) -> list[Found]:
+    """Best first; those that the stage's model cannot take (None) come last, as they were."""
+    scored = [Found(f.document, s, {**f.scores, stage: s}) for f, s in zip(found, scores, strict=True) if s is not None]
+    left = [f for f, s in zip(found, scores, strict=True) if s is None]
+    return sorted(scored, key=lambda f: -f.score) + left

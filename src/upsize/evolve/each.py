@@ -1,0 +1,31 @@
+"""One bad text keeps no other from its vector: what fails together is tried in halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory, UpsizeError
+
+CANNOT = (InvalidInput, NonFiniteVector, OutOfMemory)
+"""What a text's own embedding may fail with, however often it is tried."""
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+def each(compute: Callable[[Sequence[T]], Sequence[V]], items: Sequence[T]) -> list[V | UpsizeError]:
+    """What `compute` gives for every item, or of one that it cannot take the error.
+
+    `compute` is called with all of them, and where it raises CANNOT with halves, down to the one item whose fault it
+    is: 2 log₂ n calls for one bad item of n. Other errors are raised.
+    """
+    if not items:
+        return []
+    try:
+        return list(compute(items))
+    except CANNOT as error:
+        if len(items) == 1:
+            return [error]
+    half = len(items) // 2
+    return each(compute, items[:half]) + each(compute, items[half:])
