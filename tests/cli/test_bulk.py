@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from upsize.cli.files.bulk import Pairing
-from upsize.cli.files.records import Format, Source
 from upsize.cli.files.rows import Row
 from upsize.engine import Result, Times
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong, UpsizeError
+from upsize.io import Format, Source
 from upsize.space import Fingerprint
 
 SOURCE = Source("rows.jsonl", Path("rows.jsonl"), Format.JSONL)

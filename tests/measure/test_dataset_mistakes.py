@@ -42,7 +42,7 @@ def test_bad_rows_are_listed_with_file_and_line(tmp_path: Path) -> None:
         "  d.jsonl, line 11: no 'label'\n"
         "  d.jsonl, line 12: 'text' is a list, not a text\n"
         "  d.jsonl, line 13: 'label' is 1.5, neither a string nor a whole number\n"
-        "  d.jsonl, line 14: not a JSON object\n"
+        "  d.jsonl, line 14: a JSON array, not an object\n"
         "Mend them, or leave them out with --skip-bad (skip_bad=True). Nothing was computed."
     )
     data = load_dataset(path, skip_bad=True)
@@ -231,7 +231,7 @@ def test_a_file_that_mixes_encodings_has_its_odd_lines_listed(tmp_path: Path) ->
     path.write_bytes(b"\n".join([lines[1].encode(), lines[1].encode("gb18030"), lines[0].encode(), lines[2].encode()]))
     with pytest.raises(
         InvalidInput,
-        match=r"1 row cannot[\s\S]*line 2: not in the file's encoding \(byte 0x.. at character 11; as GB18030 it",
+        match=r"1 row cannot[\s\S]*line 2: not UTF-8 \(byte 0x.. at position 11\)",
     ):
         load_dataset(path)
     assert len(load_dataset(path, skip_bad=True).traits.ids) == 3
@@ -250,7 +250,9 @@ def test_files_of_a_folder_may_differ_in_encoding(tmp_path: Path) -> None:
 def test_another_encoding_is_refused_by_line_and_read_when_told(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_text("text,label\ncafé,a\nthé,b\nà côté,b\n", encoding="latin-1")
-    with pytest.raises(InvalidInput, match=r"line 2: not in the file's encoding \(byte 0xe9 at character 4\)"):
+    with pytest.raises(
+        InvalidInput, match=r"line 2: not UTF-8 \(byte 0xe9 at position 4\); as cp1252 it reads 'café,a'"
+    ):
         load_dataset(path)
     data = load_dataset(path, encoding="latin-1")
     assert isinstance(data, LabelledData)

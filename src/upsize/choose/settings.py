@@ -31,6 +31,7 @@ class Settings:
     slices: tuple[str, ...] = ()
     split: str | None = None
     encoding: str | None = None
+    delimiter: str | None = None
     skip_bad: bool = False
     delta: float = 0.01
     rate: float = 1.0

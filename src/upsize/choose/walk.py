@@ -55,6 +55,7 @@ def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], N
         slices=settings.slices,
         split=settings.split,
         encoding=settings.encoding,
+        delimiter=settings.delimiter,
         skip_bad=settings.skip_bad,
     )
     task = task_of(dataset, settings.instruction)

@@ -17,6 +17,7 @@ import httpx
 import typer
 
 from upsize.errors import InvalidInput, UpsizeError
+from upsize.io import Reading
 
 BaseUrl = Annotated[
     str | None,
@@ -130,13 +131,13 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def labelled_queries(path: Path) -> list[dict[str, Any]]:
+def labelled_queries(path: Path, reading: Reading) -> list[dict[str, Any]]:
     """The body of a comparison from a file or folder of judgements, and what was detected, said."""
     import msgspec
 
     from upsize.evolve.compare import read_labelled
 
-    queries, notes = read_labelled(path)
+    queries, notes = read_labelled(path, reading)
     for note in notes:
         typer.echo(note, err=True)
     typer.echo(f"Asking {len(queries):,} queries in every way …", err=True)

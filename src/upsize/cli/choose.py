@@ -77,7 +77,8 @@ def choose(
     split: Annotated[
         str | None, typer.Option(help="Which judgements or rows. Default: test.", rich_help_panel=DATA)
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of the files.", rich_help_panel=DATA)] = None,
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave out rows that cannot be used; list them.", rich_help_panel=DATA),
@@ -151,6 +152,7 @@ def choose(
         slices=tuple(slices or ()),
         split=split,
         encoding=encoding,
+        delimiter=delimiter,
         skip_bad=skip_bad,
         delta=delta,
         rate=rate,

@@ -16,9 +16,9 @@ from upsize.cli import options as shared
 from upsize.cli.files.bulk import run
 from upsize.cli.files.output import Encoding, Jsonl, Npy, Parquet
 from upsize.cli.files.partial import Partial
-from upsize.cli.files.records import import_pyarrow, open_source
 from upsize.cli.files.rows import TextRows, choose_text_field
 from upsize.cli.files.survey import Survey, too_long
+from upsize.io import Reading, import_pyarrow, open_input
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def embed(
     ] = None,
     id_field: shared.IdField = None,
     format: shared.FormatOption = None,  # noqa: A002 (the option's name)
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     limit: shared.Limit = None,
     skip_bad: shared.SkipBad = False,
     overwrite: shared.Overwrite = False,
@@ -111,8 +113,10 @@ def embed(
         import_pyarrow("Writing Parquet")
     name = shared.chosen_model(model, DEFAULT)
     with Partial(output, overwrite=overwrite) as partial:
-        source = open_source(input, format, partial.spool)
-        rows = TextRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
+        source = open_input(input, format, Reading(encoding, delimiter), partial.spool)
+        field = choose_text_field(source, text_field, id_field)
+        shared.tell(source, field, text_field)
+        rows = TextRows(source, field, id_field, limit)
         # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
         from upsize.engine import Embedder
         from upsize.model import check_dimension

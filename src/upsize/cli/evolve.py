@@ -15,6 +15,7 @@ from tqdm import tqdm
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
 from upsize.cli.ladder import show_ways
+from upsize.io import Reading
 
 app = typer.Typer(
     help="Move an index to another model while it is in use: plan, start, compare, switch, and a way back.",
@@ -210,6 +211,8 @@ def compare(
     name: Name,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled queries: BEIR folder, JSONL, CSV, Parquet.")],
     delta: Annotated[float, typer.Option(min=0, help="A difference of nDCG@10 below this does not matter.")] = 0.01,
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -221,7 +224,7 @@ def compare(
     upsize evolve compare docs queries.jsonl --json
     ```
     """
-    queries = labelled_queries(data)
+    queries = labelled_queries(data, Reading(encoding, delimiter))
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/move/compare", {"queries": queries, "delta": delta})
     if json:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
 from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
-from upsize.cli.files.records import copy_stdin, open_source
 from upsize.cli.files.rows import choose_text_field
 from upsize.cli.files.survey import listing, survey
 from upsize.cli.files.vectors import WithoutVectors, unfit
 from upsize.cli.ladder import ladder
 from upsize.errors import InvalidInput
+from upsize.io import Reading, copy_stdin, open_input
 
 app = typer.Typer(
     help="Texts that can be searched, and later moved to a larger model (`upsize evolve`).",
@@ -113,6 +113,8 @@ def add(
         typer.Option(metavar="FIELD", help="Keep this field as metadata although it holds vectors. May be repeated."),
     ] = None,
     format: shared.FormatOption = None,  # noqa: A002 (the option's name)
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     limit: shared.Limit = None,
     skip_bad: shared.SkipBad = False,
     json: AsJson = False,
@@ -131,10 +133,11 @@ def add(
     ```
     """
     with tempfile.TemporaryDirectory() as folder:
-        source = open_source(input, format, lambda: copy_stdin(Path(folder) / "stdin"))
+        source = open_input(input, format, Reading(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
-        documents = DocumentRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
-        rows = WithoutVectors(documents, keep or ())
+        field = choose_text_field(source, text_field, id_field)
+        shared.tell(source, field, text_field)
+        rows = WithoutVectors(DocumentRows(source, field, id_field, limit), keep or ())
         found = survey(rows, unfit, skip_bad=skip_bad)
         if found.skipped:
             typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)

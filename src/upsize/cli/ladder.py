@@ -12,6 +12,7 @@ from rich.table import Table
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, labelled_queries, print_json
 from upsize.errors import InvalidInput
+from upsize.io import Reading
 
 
 def ladder(
@@ -33,6 +34,8 @@ def ladder(
         Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
     ] = None,
     depths: Annotated[str, typer.Option(help="With --measure: depths to compare, with commas between.")] = "20,50",
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -60,7 +63,7 @@ def ladder(
         steps = [int(d) for d in depths.split(",")]
     except ValueError:
         raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.") from None
-    queries = labelled_queries(measure) if measure else None
+    queries = labelled_queries(measure, Reading(encoding, delimiter)) if measure else None
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
         if queries is not None:

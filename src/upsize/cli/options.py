@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from upsize.catalog import Kind
-from upsize.cli.files.records import Format
+from upsize.io import TEXT, Format, Source
 
 if TYPE_CHECKING:
     from upsize.model import HubOptions
@@ -39,6 +39,18 @@ Revision = Annotated[str | None, typer.Option(rich_help_panel=MODEL, help="Branc
 FormatOption = Annotated[
     Format | None,
     typer.Option("--format", rich_help_panel=ROWS, help="How to read INPUT. Default: by its suffix; `-` is text."),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding", metavar="NAME", rich_help_panel=ROWS, help="Of files that are not UTF-8, such as cp949, big5."
+    ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter", metavar="CHARACTER", rich_help_panel=ROWS, help="Between the fields of CSV. Default: found out."
+    ),
 ]
 IdField = Annotated[
     str | None, typer.Option(rich_help_panel=ROWS, help="Field that names a row; kept in JSONL and Parquet output.")
@@ -99,6 +111,14 @@ def from_here(model: str | None, base_url: str | None) -> str | None:
     """A model as a service finds it: a folder that is named from here by its whole path, unless the service may be on
     another machine."""
     return str(Path(model).resolve()) if model and base_url is None and Path(model).is_dir() else model
+
+
+def tell(source: Source, text_field: str | None = None, asked: str | None = None) -> None:
+    """Say what was found out about how a file is written, and which field is taken for the texts."""
+    for note in source.notes:
+        typer.echo(note, err=True)
+    if text_field not in (None, TEXT) and asked is None:
+        typer.echo(f"{source.name}: the texts are in {text_field!r}, the only field of text.", err=True)
 
 
 def suffix_of(output: Path, known: tuple[str, ...]) -> str:

@@ -16,10 +16,10 @@ from upsize.cli import options as shared
 from upsize.cli.files.bulk import run
 from upsize.cli.files.output import Encoding, Jsonl, Parquet
 from upsize.cli.files.partial import Partial, refuse_existing
-from upsize.cli.files.records import copy_stdin, import_pyarrow, open_source
 from upsize.cli.files.rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
 from upsize.cli.files.survey import Survey
 from upsize.cli.ranking import pair_fault, probabilities, rank, show
+from upsize.io import Reading, copy_stdin, import_pyarrow, open_input
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def rerank(
     ] = None,
     id_field: shared.IdField = None,
     format: shared.FormatOption = None,  # noqa: A002 (the option's name)
+    encoding: shared.EncodingOption = None,
+    delimiter: shared.DelimiterOption = None,
     limit: shared.Limit = None,
     skip_bad: shared.SkipBad = False,
     overwrite: shared.Overwrite = False,
@@ -104,16 +106,20 @@ def rerank(
         output = _output_for_many(query, output, one_query_only=json or text_field is not None)
     name = shared.chosen_model(model, DEFAULT)
     chosen = shared.ModelOptions(name, dtype, device, max_length, truncate, hub, revision)
+    reading = Reading(encoding, delimiter)
     if documents is not None:
         with TemporaryDirectory() as folder:
-            source = open_source(documents, format, lambda: copy_stdin(Path(folder) / "stdin"))
-            rows = TextRows(source, choose_text_field(source, text_field, id_field), id_field, limit)
+            source = open_input(documents, format, reading, lambda: copy_stdin(Path(folder) / "stdin"))
+            field = choose_text_field(source, text_field, id_field)
+            shared.tell(source, field, text_field)
+            rows = TextRows(source, field, id_field, limit)
             with _reranker(chosen) as reranker:
                 ranked = rank(query, rows, reranker, instruction, truncate=truncate, skip_bad=skip_bad, top_n=top_n)
         show(ranked, output, json=json)
     elif output is not None:
         with Partial(output, overwrite=overwrite) as partial:
-            source = open_source(query, format, partial.spool)
+            source = open_input(query, format, reading, partial.spool)
+            shared.tell(source)
             require_pairs(source, id_field)
             with _reranker(chosen) as reranker:
                 work = Reranking(reranker, instruction or reranker.instruction, truncate, top_n)

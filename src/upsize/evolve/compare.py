@@ -25,6 +25,7 @@ from upsize.evolve.index import Index
 from upsize.evolve.labels import LabelledQuery, Relevant
 from upsize.evolve.search import Question
 from upsize.evolve.state import Move, Rerank, Rescore
+from upsize.io import FOUND_OUT, Reading
 from upsize.measure.datasets import RetrievalData, load_dataset
 from upsize.measure.tasks.ranking import judge as judge_ranking
 
@@ -57,9 +58,9 @@ class Labelled:
     notes: tuple[str, ...]
 
 
-def read_labelled(path: Path | str) -> tuple[list[LabelledQuery], tuple[str, ...]]:
+def read_labelled(path: Path | str, reading: Reading = FOUND_OUT) -> tuple[list[LabelledQuery], tuple[str, ...]]:
     """Labelled queries of a file or folder as `choose` reads them, and what was detected."""
-    data = load_dataset(path)
+    data = load_dataset(path, encoding=reading.encoding, delimiter=reading.delimiter)
     if not isinstance(data, RetrievalData) or not any(data.judgements.values()):
         raise InvalidInput(f"{path} is {data.kind}; comparing answers needs queries with judgements (docs/data.md).")
     judged = {d for grades in data.judgements.values() for d in grades}

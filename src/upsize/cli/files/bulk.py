@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from upsize.cli.files.output import Encoding
 from upsize.cli.files.partial import Partial
-from upsize.cli.files.records import Source
 from upsize.cli.files.rows import Row, Rows
 from upsize.cli.files.survey import Survey, listing, survey, too_long
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong, UpsizeError
+from upsize.io import Source
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:

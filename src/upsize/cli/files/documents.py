@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from upsize.cli.files.records import TEXT, Format, Record, Source
 from upsize.cli.files.rows import Row, id_fault, text_fault
+from upsize.io import TEXT, Format, Record, Source
 
 ID_FIELDS = ("id", "_id")
 TITLE = "title"
@@ -27,8 +27,7 @@ def choose_id_field(source: Source, asked: str | None) -> str | None:
     """The field that names a document: the one asked for, `id` or `_id`; None where there is none of these."""
     if asked or source.format is Format.TEXT:
         return asked
-    columns = source.columns()
-    return next((name for name in ID_FIELDS if name in columns), None)
+    return next((name for name in ID_FIELDS if name in source.columns), None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class DocumentRows:
 
     def settings(self) -> dict[str, str | int | None]:
         """How the source is read."""
-        return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit}
+        return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit, **self.source.settings()}
 
     def __iter__(self) -> Iterator[Row[FileDocument]]:
         for record in islice(self.source.records(), self.limit):

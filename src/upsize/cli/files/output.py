@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import orjson
 
-from upsize.cli.files.records import import_pyarrow
+from upsize.io import import_pyarrow
 
 ROW_GROUP = 8192
 """Rows of a Parquet row group: 32 MB of vectors at 1024 dimensions."""

@@ -23,8 +23,8 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from upsize.cli.files.records import copy_stdin
 from upsize.errors import InvalidInput, UpsizeError
+from upsize.io import copy_stdin
 
 FULL = {
     errno.ENOSPC: "no space left on the device",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from upsize.cli.files.records import TEXT, Format, Record, Source
 from upsize.errors import InvalidInput
+from upsize.io import TEXT, Format, Record, Source
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,7 +55,7 @@ class TextRows:
 
     def settings(self) -> dict[str, str | int | None]:
         """How the source is read."""
-        return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit}
+        return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit, **self.source.settings()}
 
     def __iter__(self) -> Iterator[Row[str]]:
         wanted = [self.text_field, *([self.id_field] if self.id_field else [])]
@@ -76,7 +76,7 @@ class PairRows:
 
     def settings(self) -> dict[str, str | int | None]:
         """How the source is read."""
-        return {"id_field": self.id_field, "limit": self.limit}
+        return {"id_field": self.id_field, "limit": self.limit, **self.source.settings()}
 
     def __iter__(self) -> Iterator[Row[Pair]]:
         wanted = ["query", "documents", *([self.id_field] if self.id_field else [])]
@@ -102,13 +102,20 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
                 f"{source.name} is read as plain text, which has no fields: leave --text-field and --id-field out."
             )
         return TEXT
-    columns = source.columns()
+    columns = source.columns
+    if not columns:  # no record is good, or there is none: the survey tells which
+        return asked or TEXT
     texts = [name for name, is_text in columns.items() if is_text and name != id_field]
     chosen = asked or (TEXT if TEXT in texts else texts[0] if len(texts) == 1 else None)
     listing = f"Fields: {', '.join(columns) or 'none'}."
     if chosen is None:
         none = "no field holds text" if not texts else f"{len(texts)} fields hold text and none is called 'text'"
         raise InvalidInput(f"{source.name}: {none}. Say which with --text-field. {listing}")
+    if asked is None and chosen != TEXT and source.format in (Format.CSV, Format.TSV) and _is_no_name(chosen):
+        raise InvalidInput(
+            f"{source.name}: the first line names the fields, and {chosen!r:.80} is no name. Put a line of names "
+            f"before it. If it is one, say --text-field {chosen!r:.80}; if each line is a text, --format text."
+        )
     # A JSONL record need not have every field: what its first record lacks is told record by record.
     for name in (chosen, id_field) if source.format is not Format.JSONL else ():
         if name is not None and name not in columns:
@@ -118,15 +125,21 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
     return chosen
 
 
+def _is_no_name(field: str) -> bool:
+    """Whether a file without a header is likelier than a field of this name."""
+    ends = field.endswith((".", "?", "!", "…", "。", "？", "！", ","))
+    return len(field) > 60 or len(field.split()) > 5 or ends or field.replace(".", "").replace(",", "").isdigit()
+
+
 def require_pairs(source: Source, id_field: str | None) -> None:
     """InvalidInput, listing the fields, unless the source can hold queries with documents, and has them."""
-    if source.format in (Format.TEXT, Format.CSV):
+    if source.format in (Format.TEXT, Format.CSV, Format.TSV):
         raise InvalidInput(
             f"{source.name} is read as {source.format}, which cannot hold a list of documents. Give JSONL or Parquet "
             f"of 'query' and 'documents', or one query and a file of documents: upsize rerank QUERY {source.name}"
         )
     if source.format is Format.PARQUET:
-        columns = source.columns()
+        columns = source.columns
         for name in ("query", "documents", id_field):
             if name is not None and name not in columns:
                 raise InvalidInput(f"{source.name} has no field {name!r}. Fields: {', '.join(columns)}.")

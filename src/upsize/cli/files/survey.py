@@ -10,9 +10,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from upsize.cli.files.output import IdType
-from upsize.cli.files.records import Source
 from upsize.cli.files.rows import Rows
 from upsize.errors import InvalidInput
+from upsize.io import Source
 
 T = TypeVar("T")
 SHOWN = 10

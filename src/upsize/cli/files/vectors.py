@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from upsize.cli.files.documents import DocumentRows, FileDocument
-from upsize.cli.files.records import Source
 from upsize.cli.files.rows import Row
 from upsize.evolve.incoming import document_fault
 from upsize.evolve.vectors import vector_fields
+from upsize.io import Source
 
 
 @dataclass(frozen=True)

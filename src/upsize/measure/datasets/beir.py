@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from upsize.errors import InvalidInput
+from upsize.io import Format, Record, Source, find, format_of, stem_of
 from upsize.measure.datasets import fields
 from upsize.measure.datasets.fields import BadRow, columns_of
 from upsize.measure.datasets.ledger import Ledger, Units
 from upsize.measure.datasets.nouns import Kind, RetrievalData
-from upsize.measure.datasets.records import SUFFIXES, Record, Table
 from upsize.measure.datasets.sort import sort_of_corpus
 from upsize.measure.datasets.tables import RETRIEVAL_KINDS
 from upsize.measure.datasets.texts import Texts
@@ -24,11 +24,6 @@ DOCUMENT_ID = ("corpus-id", "corpus_id", "document_id", "docid")
 GRADE = ("score", "relevance", "grade")
 
 Judgements = dict[str, dict[str, int]]
-
-
-def find(folder: Path, stem: str) -> Path | None:
-    """The file of that name and any known suffix."""
-    return next((p for s in SUFFIXES if (p := folder / f"{stem}{s}").is_file()), None)
 
 
 def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) -> RetrievalData:
@@ -69,9 +64,9 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
     )
 
 
-def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
+def _corpus(table: Source, ledger: Ledger) -> tuple[dict[str, int], Texts]:
     """(id → its line, title and text joined by a space and stripped, as BEIR and MTEB do)."""
-    columns = columns_of(table, ledger.fields) if table.suffix != ".txt" else {"text": "text"}
+    columns = {"text": "text"} if table.format is Format.TEXT else columns_of(table, ledger.fields)
     column = columns.get("text") if "text" not in table.columns else "text"
     if column is None:
         raise InvalidInput(f"{table.name} has no field 'text'. Fields: {', '.join(table.columns)}.")
@@ -79,7 +74,7 @@ def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
     ids: dict[str, int] = {}
 
     def parse(record: Record) -> str:
-        document = fields.name(record, columns["id"]) if "id" in columns else str(record.number)
+        document = fields.name(record, columns["id"]) if "id" in columns else str(record.line)
         if document in ids:
             raise BadRow(f"the id {document!r} is there already, in line {ids[document]}")
         title = record.fields.get("title") if column != "title" else None
@@ -88,7 +83,7 @@ def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
             text = f"{title} {body or ''}".strip()
         else:
             text = fields.text(record, column).strip()
-        ids[document] = record.number
+        ids[document] = record.line
         return text
 
     for text in ledger.rows(table, parse):
@@ -96,7 +91,7 @@ def _corpus(table: Table, ledger: Ledger) -> tuple[dict[str, int], Texts]:
     return ids, texts
 
 
-def _queries(table: Table, ledger: Ledger) -> tuple[Units, dict[str, str]]:
+def _queries(table: Source, ledger: Ledger) -> tuple[Units, dict[str, str]]:
     columns = columns_of(table, ledger.fields)
     column = columns.get("query") or columns.get("text")
     if column is None:
@@ -110,10 +105,10 @@ def _queries(table: Table, ledger: Ledger) -> tuple[Units, dict[str, str]]:
     return units, dict(ledger.rows(table, parse))
 
 
-def _qrels(folder: Path, ledger: Ledger) -> Table | None:
-    inside = sorted(p for p in (folder / "qrels").glob("*") if p.suffix.lower() in SUFFIXES)
+def _qrels(folder: Path, ledger: Ledger) -> Source | None:
+    inside = sorted(p for p in (folder / "qrels").glob("*") if format_of(p))
     beside = find(folder, "qrels")
-    found = {path.stem: path for path in inside} or ({"qrels": beside} if beside else {})
+    found = {stem_of(path): path for path in inside} or ({"qrels": beside} if beside else {})
     if not found:
         if ledger.kind not in (None, Kind.UNJUDGED):
             raise InvalidInput(f"{folder} has no judgements (qrels/test.tsv or qrels.tsv), which {ledger.kind} needs.")
@@ -129,7 +124,7 @@ def _qrels(folder: Path, ledger: Ledger) -> Table | None:
     return ledger.open(path, path.relative_to(folder).as_posix())
 
 
-def _judgements(table: Table, queries: dict[str, str], ids: dict[str, int], ledger: Ledger) -> Judgements:
+def _judgements(table: Source, queries: dict[str, str], ids: dict[str, int], ledger: Ledger) -> Judgements:
     columns = [next((n for n in names if n in table.columns), None) for names in (QUERY_ID, DOCUMENT_ID, GRADE)]
     query_column, document_column, grade_column = columns
     if query_column is None or document_column is None or grade_column is None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from upsize.errors import InvalidInput
-from upsize.measure.datasets.records import Record, Table
+from upsize.io import Record, Source
 
 ROLES: dict[str, tuple[str, ...]] = {
     "id": ("id", "_id"),
@@ -37,7 +37,7 @@ class BadRow(Exception):
     """Why a row cannot be used."""
 
 
-def columns_of(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
+def columns_of(table: Source, asked: Mapping[str, str]) -> dict[str, str]:
     """Role → column of the table. Raises InvalidInput for a role that is none, and for a column that is not there."""
     for role, column in asked.items():
         if role not in ROLES:

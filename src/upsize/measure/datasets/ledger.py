@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from upsize.errors import InvalidInput
+from upsize.io import FOUND_OUT, Reading, Record, Source, open_source
 from upsize.measure.datasets import fields
 from upsize.measure.datasets.fields import BadRow, columns_of
 from upsize.measure.datasets.nouns import Fault, Kind, Traits
-from upsize.measure.datasets.records import Record, Table, open_table
 
 T = TypeVar("T")
 SHOWN = 10
@@ -26,27 +26,28 @@ class Ledger:
     split: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     slices: tuple[str, ...] = ()
-    encoding: str | None = None
+    reading: Reading = FOUND_OUT
     skip_bad: bool = False
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def open(self, path: Path, name: str) -> Table:
-        """A table, its encoding noted if it is an unusual one."""
-        table = open_table(path, name, self.encoding)
-        if table.encoding.note:
-            self.notes.append(table.encoding.note)
-        return table
+    def open(self, path: Path, name: str) -> Source:
+        """A file of records; how it is written is noted if that is unusual. InvalidInput for an empty file."""
+        source = open_source(path, name, reading=self.reading)
+        if path.stat().st_size == 0:
+            raise InvalidInput(f"{name} is empty.")
+        self.notes += source.notes
+        return source
 
-    def rows(self, table: Table, parse: Callable[[Record], T]) -> Iterator[T]:
+    def rows(self, table: Source, parse: Callable[[Record], T]) -> Iterator[T]:
         """What `parse` makes of each record; a BadRow is entered as a fault."""
-        for record in table:
+        for record in table.records():
             try:
                 if record.fault:
                     raise BadRow(record.fault)
                 value = parse(record)
             except BadRow as bad:
-                self.faults.append(table.fault(record, str(bad)))
+                self.faults.append(Fault(table.name, table.unit, record.line, str(bad)))
                 continue
             yield value
 
@@ -73,7 +74,7 @@ class Ledger:
 class Units:
     """Collects the traits of units, row by row: id, language, slice columns, document or user."""
 
-    def __init__(self, table: Table, ledger: Ledger) -> None:
+    def __init__(self, table: Source, ledger: Ledger) -> None:
         columns = columns_of(table, ledger.fields)
         self._id = columns.get("id")
         self._cluster = columns.get("cluster")
@@ -90,11 +91,11 @@ class Units:
 
     def add(self, record: Record) -> str:
         """Enter a unit and give its id. Raises BadRow for an id that is there already, or a missing cluster."""
-        unit = fields.name(record, self._id) if self._id else str(record.number)
+        unit = fields.name(record, self._id) if self._id else str(record.line)
         if unit in self._lines:
             raise BadRow(f"the id {unit!r} is there already, in line {self._lines[unit]}")
         cluster = fields.name(record, self._cluster) if self._cluster else ""
-        self._lines[unit] = record.number
+        self._lines[unit] = record.line
         self._clusters.append(cluster)
         for name, values in self._values.items():
             value = record.fields.get(name)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from upsize.errors import InvalidInput
-from upsize.measure.datasets.beir import find, read_beir
+from upsize.io import Reading, find, format_of
+from upsize.measure.datasets.beir import read_beir
 from upsize.measure.datasets.ledger import Ledger
 from upsize.measure.datasets.nouns import Dataset, Kind
-from upsize.measure.datasets.records import SUFFIXES
 from upsize.measure.datasets.tables import read_table
 
 
@@ -21,13 +21,14 @@ def load_dataset(
     slices: Sequence[str] = (),
     split: str | None = None,
     encoding: str | None = None,
+    delimiter: str | None = None,
     skip_bad: bool = False,
 ) -> Dataset:
     """Read a file or a folder of labelled texts; docs/data.md says what is recognised.
 
     `kind` is a value of `Kind` where it is not to be detected, `fields` says which field is what (role → name),
-    `slices` names fields to judge by separately, `split` which judgements or rows to use, `encoding` how every file is
-    read. What was detected is in the dataset's `notes`.
+    `slices` names fields to judge by separately, `split` which judgements or rows to use, `encoding` and `delimiter`
+    how every file is read. What was detected is in the dataset's `notes`.
 
     Raises InvalidInput, listing file and line, for rows that cannot be used, unless `skip_bad`: then they are in the
     dataset's `faults`. Raises MissingExtra for Parquet without pyarrow.
@@ -35,7 +36,9 @@ def load_dataset(
     path = Path(path)
     if kind is not None and kind not in list(Kind):
         raise InvalidInput(f"{kind!r} is no kind of task. Kinds: {', '.join(Kind)}.")
-    ledger = Ledger(Kind(kind) if kind else None, split, fields or {}, tuple(slices), encoding, skip_bad)
+    ledger = Ledger(
+        Kind(kind) if kind else None, split, fields or {}, tuple(slices), Reading(encoding, delimiter), skip_bad
+    )
     if path.is_file():
         return read_table(ledger.open(path, path.name), ledger)
     if not path.is_dir():
@@ -46,7 +49,7 @@ def load_dataset(
     judged = next((p for name in (split, "test", "dev", "validation") if name and (p := find(path, name))), None)
     if train and judged and judged != train:
         return read_table(ledger.open(judged, judged.name), ledger, ledger.open(train, train.name))
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(p for p in path.iterdir() if format_of(p) and not p.name.startswith("."))
     if len(files) == 1:
         return read_table(ledger.open(files[0], files[0].name), ledger)
     inside = ", ".join(p.name for p in files[:8]) or "none"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from upsize.errors import InvalidInput
+from upsize.io import Record, Source
 from upsize.measure.datasets import fields
 from upsize.measure.datasets.fields import BadRow, columns_of
 from upsize.measure.datasets.ledger import Ledger, Units
@@ -19,7 +20,6 @@ from upsize.measure.datasets.nouns import (
     RerankingData,
     RetrievalData,
 )
-from upsize.measure.datasets.records import Record, Table
 from upsize.measure.datasets.sort import sort_of_corpus
 from upsize.measure.datasets.texts import Texts
 
@@ -32,10 +32,10 @@ class Shape:
 
     roles: tuple[str, ...]
     kinds: tuple[Kind, ...]
-    read: Callable[[Table, Ledger], Dataset]
+    read: Callable[[Source, Ledger], Dataset]
 
 
-def read_table(table: Table, ledger: Ledger, train: Table | None = None) -> Dataset:
+def read_table(table: Source, ledger: Ledger, train: Source | None = None) -> Dataset:
     """The dataset in a file; `train` is a second one of labelled texts to train on, which other kinds do not use.
 
     Raises InvalidInput where its fields tell no kind, or not the one asked for.
@@ -62,7 +62,7 @@ def read_table(table: Table, ledger: Ledger, train: Table | None = None) -> Data
     )
 
 
-def _judged(table: Table, ledger: Ledger) -> Dataset:
+def _judged(table: Source, ledger: Ledger) -> Dataset:
     """{query, positives, negatives?}: the corpus is all documents of all rows, each once."""
     columns = columns_of(table, ledger.fields)
     if ledger.kind is Kind.RERANKING:
@@ -109,7 +109,7 @@ def _judged(table: Table, ledger: Ledger) -> Dataset:
         f"Read as {kind}: {len(queries):,} queries over the {len(corpus):,} documents of all rows, {pairs:,} positives."
     )
     return RetrievalData(
-        name=table.path.stem,
+        name=table.stem,
         kind=kind,
         traits=units.traits(),
         notes=(note, *ledger.notes),
@@ -121,7 +121,7 @@ def _judged(table: Table, ledger: Ledger) -> Dataset:
     )
 
 
-def _candidates(table: Table, ledger: Ledger) -> RerankingData:
+def _candidates(table: Source, ledger: Ledger) -> RerankingData:
     """{query, documents, relevance}, or {query, positives, negatives} read as candidates."""
     columns = columns_of(table, ledger.fields)
     units = Units(table, ledger)
@@ -149,7 +149,7 @@ def _candidates(table: Table, ledger: Ledger) -> RerankingData:
     total = sum(len(documents) for _, documents, _ in rows)
     note = f"Read as reranking: {len(rows):,} queries with {total:,} documents of their own."
     return RerankingData(
-        name=table.path.stem,
+        name=table.stem,
         kind=Kind.RERANKING,
         traits=units.traits(),
         notes=(note, *ledger.notes),
@@ -160,7 +160,7 @@ def _candidates(table: Table, ledger: Ledger) -> RerankingData:
     )
 
 
-def _scored(table: Table, ledger: Ledger) -> PairsData:
+def _scored(table: Source, ledger: Ledger) -> PairsData:
     """{text1, text2, score}: pair classification if the scores are 0 and 1, else similarity."""
     columns = columns_of(table, ledger.fields)
     units = Units(table, ledger)
@@ -184,7 +184,7 @@ def _scored(table: Table, ledger: Ledger) -> PairsData:
     kind = ledger.kind or (Kind.PAIR_CLASSIFICATION if set(scores) == {0, 1} else Kind.STS)
     why = "scores are 0 and 1" if set(scores) == {0, 1} else f"scores from {min(scores):g} to {max(scores):g}"
     return PairsData(
-        name=table.path.stem,
+        name=table.stem,
         kind=kind,
         traits=units.traits(),
         notes=(f"Read as {kind}: {len(rows):,} pairs, {why}.", *ledger.notes),
@@ -195,7 +195,7 @@ def _scored(table: Table, ledger: Ledger) -> PairsData:
     )
 
 
-def _parallel(table: Table, ledger: Ledger) -> ParallelData:
+def _parallel(table: Source, ledger: Ledger) -> ParallelData:
     """{text_a, text_b}: each the other's translation."""
     columns = columns_of(table, ledger.fields)
     units = Units(table, ledger)
@@ -211,7 +211,7 @@ def _parallel(table: Table, ledger: Ledger) -> ParallelData:
     if repeated:
         ledger.notes.append(f"{repeated:,} translations are repeated; only the pair's own counts as found, as in MTEB.")
     return ParallelData(
-        name=table.path.stem,
+        name=table.stem,
         kind=Kind.BITEXT,
         traits=units.traits(),
         notes=(
@@ -224,7 +224,7 @@ def _parallel(table: Table, ledger: Ledger) -> ParallelData:
     )
 
 
-def _labelled(table: Table, ledger: Ledger, train: Table | None = None) -> LabelledData:
+def _labelled(table: Source, ledger: Ledger, train: Source | None = None) -> LabelledData:
     """{text, label}; what to train on is another file, or told by the field `split`, or not there."""
     columns = columns_of(table, ledger.fields)
     units = Units(table, ledger)
@@ -270,7 +270,7 @@ def _labelled(table: Table, ledger: Ledger, train: Table | None = None) -> Label
     if of_split:
         note += f" Judged are the rows whose {of_split!r} is {judged!r} ({_counts(parts)})."
     return LabelledData(
-        name=table.path.stem,
+        name=table.stem,
         kind=kind,
         traits=units.traits(keep),
         notes=(note, *ledger.notes),

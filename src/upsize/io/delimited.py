@@ -1,0 +1,73 @@
+"""Rows of CSV and TSV files: the header, then a record a row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import TextIO
+
+from upsize.errors import InvalidInput
+from upsize.io.dialect import Dialect
+from upsize.io.encoding import Encoding
+from upsize.io.types import LONGEST, Record
+
+
+class Rows:
+    """The rows of an open file, after its header."""
+
+    def __init__(self, file: TextIO, name: str, dialect: Dialect, encoding: Encoding) -> None:
+        """Reads the header. Raises InvalidInput where it cannot be one."""
+        csv.field_size_limit(LONGEST)  # the module's own limit is 128 KiB, and texts may be longer
+        self._skipped = dialect.skip
+        for _ in range(dialect.skip):
+            file.readline()
+        self._encoding = encoding
+        self._reader = csv.reader(file, **dialect.options())
+        self.header = self._header(name)
+
+    def __iter__(self) -> Iterator[Record]:
+        while True:
+            line = self._line + 1
+            try:
+                values = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Record(line, fault=f"broken CSV ({error})")
+                continue
+            fault = self._fault(values)
+            yield Record(line, fault=fault) if fault else Record(line, dict(zip(self.header, values, strict=True)))
+
+    @property
+    def _line(self) -> int:
+        return self._skipped + self._reader.line_num
+
+    def _fault(self, values: list[str]) -> str | None:
+        if not values:
+            return "an empty line"
+        if fault := next((f for value in values if (f := self._encoding.fault(value))), None):
+            return fault
+        if len(values) == len(self.header):
+            return None
+        return f"{len(values)} fields where the header has {len(self.header)}"
+
+    def _header(self, name: str) -> list[str]:
+        header: list[str] = []
+        line = self._line + 1
+        try:
+            while not header:
+                line = self._line + 1
+                header = [column.strip() for column in next(self._reader)]
+        except StopIteration:
+            return []
+        except csv.Error as error:
+            raise InvalidInput(f"{name}, line {line}: a broken CSV header ({error}).") from None
+        if fault := next((f for column in header if (f := self._encoding.fault(column))), None):
+            raise InvalidInput(f"{name}, line {line}: the header is {fault}. Say its encoding with --encoding.")
+        if twice := next((column for column in header if column and header.count(column) > 1), None):
+            raise InvalidInput(f"{name}, line {line}: two columns of one name, {twice!r}. Header: {', '.join(header)}.")
+        if header.count("") > 1:
+            raise InvalidInput(
+                f"{name}, line {line}: {header.count('')} columns of the header have no name. Name them."
+            )
+        return header

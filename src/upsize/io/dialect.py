@@ -1,0 +1,196 @@
+"""How a CSV file separates its fields: told by the user, by the file's `sep=` line, or by what fits its first rows.
+
+A wrong separator would make one field of a whole row, and a vector of it. So what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from upsize.errors import InvalidInput
+from upsize.io.types import LONGEST
+
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+ASKED = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
+SAMPLE, ROWS = 1 << 20, 200
+"""Characters, and rows of them, that are looked at."""
+FITS = 0.9
+"""The share of rows that have as many fields as the header, from which a separator fits."""
+SEP_LINE = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
+"""The line by which Excel is told the separator."""
+DOUBLED = re.compile(r'(?:^|\t)"[^"\t\n]+""[^"\t\n]+""[^"\t\n]*"(?:\t|\r?$)', re.MULTILINE)
+"""A field of TSV in quotes, with a word in doubled quotes."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How rows are split."""
+
+    delimiter: str
+    quoted: bool = True
+    skip: int = 0
+    """Lines before the header."""
+
+    def options(self) -> dict[str, Any]:
+        """Of `csv.reader`. With quotes, a wrong one is an error instead of a guess."""
+        if self.quoted:
+            return {"delimiter": self.delimiter, "strict": True}
+        return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE}
+
+    @property
+    def shown(self) -> str:
+        """The separator for a message."""
+        return NAMES.get(self.delimiter, repr(self.delimiter))
+
+
+def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str | None) -> Dialect:
+    """The dialect of a file that begins with `sample`; `whole`: that is all of it.
+
+    Raises InvalidInput where no separator fits, or several do.
+    """
+    sample = sample.lstrip("\ufeff")
+    first, rest = _first_line(sample)
+    told = SEP_LINE.fullmatch(first)
+    skip, body = (1, rest) if told else (0, sample)
+    if asked is not None:
+        return _dialect(asked_delimiter(asked), body, whole, tsv, skip)
+    if told:
+        return _dialect(told[1], body, whole, tsv, skip)
+    return _dialect(_fitting(body, whole, name, tsv), body, whole, tsv, skip)
+
+
+def asked_delimiter(asked: str) -> str:
+    """The character that the user names; InvalidInput if it is none that can separate fields."""
+    delimiter = ASKED.get(asked.lower(), asked)
+    if len(delimiter) != 1 or delimiter in '"\r\n\0' or delimiter.isalnum():
+        raise InvalidInput(f"--delimiter {asked!r}: give one character such as ';', or {', '.join(ASKED)}.")
+    return delimiter
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a delimiter makes of the first rows."""
+
+    delimiter: str
+    header: Sequence[str]
+    rows: int
+    fit: float
+    """The share of rows with as many fields as the header; 1 if there are no rows."""
+
+
+def split(sample: str, whole: bool, dialect: Dialect) -> Split:
+    """The first rows by a dialect. Of a sample that is cut, the last row is left out."""
+    csv.field_size_limit(LONGEST)
+    reader = csv.reader(io.StringIO(sample, newline=""), **dialect.options())
+    counts: list[int] = []
+    header: list[str] = []
+    while len(counts) <= ROWS:
+        try:
+            row = next(reader)
+        except StopIteration:
+            if not whole and counts:
+                counts.pop()
+            break
+        except csv.Error:
+            counts.append(-1)
+            continue
+        if not row:
+            continue
+        header = header or row
+        counts.append(len(row))
+    rows = counts[1:]
+    fit = sum(count == len(header) for count in rows) / len(rows) if rows else 1.0
+    return Split(dialect.delimiter, header, len(rows), fit)
+
+
+def _dialect(delimiter: str, body: str, whole: bool, tsv: bool, skip: int) -> Dialect:
+    return Dialect(delimiter, not (tsv and delimiter == "\t") or _quoted_tsv(body, whole), skip)
+
+
+def _quoted_tsv(body: str, whole: bool) -> bool:
+    """Whether a TSV file has quotes around fields; by custom it has none, and a quote is a character of its text.
+
+    They are quotes if the rows fit with them, and either fit worse without, or all fields of the header have some, or
+    a field has doubled ones within.
+    """
+    if '"' not in body:
+        return False
+    quoted, plain = (split(body, whole, Dialect("\t", q)) for q in (True, False))
+    named = all(len(column) > 1 and column[0] == column[-1] == '"' for column in plain.header)
+    return quoted.fit >= FITS and (named or quoted.fit > plain.fit or DOUBLED.search(body) is not None)
+
+
+def _fitting(body: str, whole: bool, name: str, tsv: bool) -> str:
+    splits = [split(body, whole, Dialect(d, not (tsv and d == "\t"))) for d in NAMES]
+    several = [s for s in splits if len(s.header) > 1]
+    if not several:
+        _refuse_unsplit(body, name, tsv)
+        return "\t" if tsv else ","
+    fitting = [s for s in several if s.fit >= FITS] or [s for s in several if s.fit == max(x.fit for x in several)]
+    if tsv and any(s.delimiter == "\t" for s in fitting):
+        return "\t"
+    if len(fitting) > 1:
+        names = " or ".join(f"{NAMES[s.delimiter]} ({len(s.header)} fields)" for s in fitting)
+        raise InvalidInput(f"{name} may be separated by {names}. Say which with --delimiter.")
+    return fitting[0].delimiter
+
+
+def _refuse_unsplit(body: str, name: str, tsv: bool) -> None:
+    """InvalidInput if the header is one field, but the lines look as if something separated fields in them."""
+    lines = [line for line in islice(io.StringIO(body), ROWS) if line.strip()]
+    header, rows = (lines[0] if lines else ""), lines[1:]
+    for sign in dict.fromkeys(header.strip()):
+        if sign.isalnum() or sign in " _-.'\"()/&?!" or (sign == "\t" and tsv):
+            continue
+        if rows and all(line.count(sign) == header.count(sign) for line in rows):
+            raise InvalidInput(
+                f"{name}: every line has {header.count(sign)} of {sign!r}. If it separates fields, say --delimiter "
+                f"{sign!r}; if each line is one text, --format text."
+            )
+    for delimiter, least in (("\t", 1), (";", 3), ("|", 3)):
+        count = rows[0].count(delimiter) if rows else 0
+        if count and len(rows) >= least and all(line.count(delimiter) == count for line in rows):
+            raise InvalidInput(
+                f"{name}: the first line has one field, the other lines {count + 1}, separated by {NAMES[delimiter]}. "
+                "The first line has to name the fields. If each line is one field, say --delimiter ','."
+            )
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """(the first line without its end, what follows)."""
+    match = re.match(r"([^\r\n]*)(\r\n|\r|\n|$)", text)
+    assert match is not None  # it may match nothing
+    return match[1], text[match.end() :]
+
+
+def looks_like_table(sample: str, whole: bool) -> Dialect | None:
+    """How lines that are read as texts would split into fields, if they look like a table; None if they do not.
+
+    Tabs are evidence enough where nearly all lines have as many. Prose has commas and semicolons, so with these the
+    first line has to name fields.
+    """
+    first, rest = _first_line(sample.lstrip("\ufeff"))
+    if told := SEP_LINE.fullmatch(first):
+        return Dialect(told[1], skip=1)
+    if not rest.strip():
+        return None
+    for delimiter in NAMES:
+        found = split(sample, whole, Dialect(delimiter, delimiter != "\t"))
+        named = {column.strip().lower() for column in found.header} & FIELDS
+        if found.rows and len(found.header) > 1 and found.fit >= FITS and (named or delimiter == "\t"):
+            return Dialect(delimiter)
+    return None
+
+
+FIELDS = frozenset(
+    ("_id", "id", "text", "texts", "title", "sentence", "query", "question", "answer", "body", "content", "label",
+     "category", "document", "documents", "description", "url", "lang", "language", "score", "passage", "positive",
+     "negative", "text1", "text2", "sentence1", "sentence2")
+)  # fmt: skip
+"""Names by which a first line is taken for a header."""

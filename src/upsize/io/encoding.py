@@ -1,0 +1,190 @@
+"""In which encoding a file is.
+
+UTF-8, UTF-16 and UTF-32 are told by their marks or their bytes. Of the older encodings only GB18030 is read without
+being asked for, where the bytes leave no doubt; another is refused with the best guess, because most bytes can be read
+in several encodings, each giving other characters and no error. (charset-normalizer 3.4 was tried: it names the East
+Asian encodings, but reads French as Central European, "fermč".)
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from upsize.errors import InvalidInput
+from upsize.io import guess
+from upsize.io.types import LONGEST
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+HEAD = 4096
+SAMPLE = 2000
+"""Lines that are not UTF-8 which are looked at for what else they are."""
+BLOCK = 1 << 20
+FIXED_WIDTH = ("utf-16", "utf-32")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a file's bytes are read."""
+
+    name: str
+    """Python's name of it."""
+    note: str | None = None
+    """What the user should know; None for plain UTF-8."""
+    clean: bool = True
+    """Whether every byte can be read in it; if not, lone surrogates stand for those that cannot."""
+
+    @property
+    def errors(self) -> str:
+        """Python's handler: bytes that cannot be read become the fault of their line, where the encoding allows it."""
+        return "strict" if self.name.startswith(FIXED_WIDTH) else "surrogateescape"
+
+    @property
+    def shown(self) -> str:
+        """Its name for a message."""
+        return "UTF-8" if self.name in ("utf-8", "utf-8-sig") else self.name
+
+    def fault(self, line: str) -> str | None:
+        """What cannot be read of a line: a byte that is not of the encoding, or a NUL. None if all can."""
+        if "\0" in line:
+            return f"a NUL byte at position {line.index(chr(0)) + 1}: not text"
+        if self.clean or line.isascii():
+            return None
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            if self.shown != "UTF-8":
+                byte = f"{ord(line[error.start]) & 0xFF:02x}"
+                return f"not {self.shown} (byte 0x{byte} at character {error.start + 1})"
+            return _not_utf8(line.encode("utf-8", "surrogateescape"))
+        return None
+
+
+def _not_utf8(line: bytes) -> str:
+    """What is wrong with a line that is not UTF-8, and how it reads in the encoding that it may be in."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        found = guess.encoding_of(line).name
+        reads = f"; as {found} it reads {line.decode(found, 'replace').strip()[:40]!r}" if found else ""
+        return f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}){reads}"
+    raise ValueError("the line is UTF-8")
+
+
+def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
+    """The encoding of a file that the user calls `name`, which is read to its end.
+
+    Raises InvalidInput for a name in `asked` that is no encoding, and for a file in an encoding that the user has to
+    say.
+    """
+    if asked is not None:
+        try:
+            b"a".decode(asked, "replace")
+        except (LookupError, UnicodeError, ValueError):
+            known = "cp949, shift_jis, big5, gb18030, windows-1252, utf-16-le"
+            raise InvalidInput(
+                f"{asked!r} is no encoding that is known ({known}, or another of Python's text encodings)."
+            ) from None
+        return Encoding(codecs.lookup(asked).name, f"{name} is read as {asked}, as asked.", clean=False)
+    head = file.read(HEAD)
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            return _marked(encoding, name, file, head)
+    if b"\0" in head and (wide := _without_mark(head, name)):
+        return wide
+    return _by_lines(file, head, name)
+
+
+def _marked(encoding: str, name: str, file: IO[bytes], head: bytes) -> Encoding:
+    if encoding == "utf-8-sig":
+        clean = all(_is_utf8(line) for line in _byte_lines(file, head, name))
+        return Encoding(encoding, clean=clean)
+    return Encoding(encoding, f"{name} is {encoding.upper()}, as its first bytes say.")
+
+
+def _without_mark(head: bytes, name: str) -> Encoding | None:
+    """UTF-16, told by newlines of two bytes, or by a NUL in most pairs; None for lines with a few NULs in them.
+
+    Raises InvalidInput for what is no text.
+    """
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    encoding = "utf-16-be" if even > odd else "utf-16-le"
+    ends = head.decode(encoding, "replace").count("\n")
+    wide = 2 * ends >= head.count(b"\n") > 0 or 3 * max(even, odd) >= len(head)
+    if wide and 4 * min(even, odd) <= max(even, odd) and _is(encoding, head):
+        return Encoding(encoding, f"{name} looks like {encoding.upper()} without a byte order mark.")
+    if (even + odd) * 20 > len(head) and not _is("utf-8", head):
+        raise InvalidInput(f"{name} is not text: it has NUL bytes. If it is UTF-16 or UTF-32, say so with --encoding.")
+    return None
+
+
+def _is(encoding: str, head: bytes) -> bool:
+    """Whether the beginning of a file can be read in an encoding; the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) < HEAD)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
+    """UTF-8, GB18030 or, raising InvalidInput, another encoding, by how many lines are not UTF-8."""
+    lines = valid = invalid = 0
+    first = 0
+    sample: list[bytes] = []
+    for line in _byte_lines(file, head, name):
+        lines += 1
+        if line.isascii():
+            continue
+        if _is_utf8(line):
+            valid += 1
+            continue
+        invalid += 1
+        first = first or lines
+        if len(sample) < SAMPLE:
+            sample.append(line)
+    if not invalid:
+        return Encoding("utf-8")
+    if valid * 20 <= invalid:  # a few lines of an older encoding are valid UTF-8 by accident
+        found = guess.encoding_of(b"\n".join(sample))
+        if found.name == "gb18030" and found.certain:
+            return Encoding("gb18030", f"{name} is not UTF-8; it is read as GB18030.", clean=False)
+        if found.name is not None and invalid * 5 >= lines:
+            raise InvalidInput(_refusal(name, first, sample[0], invalid, lines, found.name))
+    return Encoding("utf-8", clean=False)
+
+
+def _refusal(name: str, first: int, line: bytes, invalid: int, lines: int, found: str) -> str:
+    return (
+        f"{name}, line {first}: {_not_utf8(line)}, and {invalid:,} of {lines:,} lines are not UTF-8. Say the encoding "
+        f"with --encoding; {found} would be {guess.LANGUAGES[found]}."
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _byte_lines(file: IO[bytes], head: bytes, name: str) -> Iterator[bytes]:
+    """Lines between newlines or carriage returns. InvalidInput for one without end."""
+    rest, block = b"", head
+    while block:
+        *lines, rest = (rest + block).replace(b"\r", b"\n").split(b"\n")
+        yield from lines
+        if len(rest) > 4 * LONGEST:
+            raise InvalidInput(f"{name}: more than {4 * LONGEST:,} bytes without a line end. Is it a text file?")
+        block = file.read(BLOCK)
+    if rest:
+        yield rest

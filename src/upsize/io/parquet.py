@@ -1,0 +1,76 @@
+"""Rows of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from upsize.errors import InvalidInput, MissingExtra
+from upsize.io.types import Record
+
+BATCH = 256
+
+
+def import_pyarrow(what: str) -> Any:
+    """The module, or MissingExtra saying that `what` needs it."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingExtra(what, "pyarrow", "data") from None
+    return pyarrow
+
+
+def read_parquet(path: Path, name: str, wanted: Sequence[str] | None) -> Iterator[Record]:
+    """All rows, with at least the fields `wanted` (None: all). A value that Python cannot hold is its row's fault."""
+    pyarrow, file = _open(path, name)
+    number = 0
+    try:
+        for batch in file.iter_batches(batch_size=BATCH, columns=wanted):
+            for record in _records(batch, number):
+                number = record.line
+                yield record
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InvalidInput(f"{name}: broken after row {number} ({error}).") from None
+
+
+def columns_of_parquet(path: Path, name: str) -> dict[str, bool]:
+    """Name → whether it holds text, of the schema's columns."""
+    pyarrow, file = _open(path, name)
+    return {column.name: _is_text(pyarrow, column.type) for column in file.schema_arrow}
+
+
+def _records(batch: Any, before: int) -> Iterator[Record]:
+    try:
+        rows = batch.to_pylist()
+    except ValueError:  # bytes that are not UTF-8, a time that Python has no type for: find the row
+        rows = None
+    if rows is not None:
+        yield from (Record(number, fields) for number, fields in enumerate(rows, before + 1))
+        return
+    for place in range(batch.num_rows):
+        number = before + place + 1
+        try:
+            (fields,) = batch.slice(place, 1).to_pylist()
+        except ValueError as error:
+            yield Record(number, fault=f"a value that cannot be read ({error})")
+        else:
+            yield Record(number, fields)
+
+
+def _open(path: Path, name: str) -> tuple[Any, Any]:
+    """(pyarrow, the open file)."""
+    pyarrow = import_pyarrow("Reading Parquet")
+    from pyarrow import parquet
+
+    try:
+        return pyarrow, parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise InvalidInput(f"{name}: not a readable Parquet file ({error}).") from None
+
+
+def _is_text(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        return _is_text(pyarrow, kind.value_type)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

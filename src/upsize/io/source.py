@@ -1,0 +1,232 @@
+"""Sources: files of records, opened by the name that the user gives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import orjson
+
+from upsize.errors import InvalidInput
+from upsize.io.bytes import BROKEN, open_bytes, refuse_others
+from upsize.io.delimited import Rows
+from upsize.io.dialect import SAMPLE, Dialect, find_dialect, looks_like_table
+from upsize.io.encoding import Encoding, detect
+from upsize.io.lines import read_jsonl, read_text
+from upsize.io.parquet import columns_of_parquet, read_parquet
+from upsize.io.types import COMPRESSED, FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, format_of, stem_of
+
+TABLES = (Format.CSV, Format.TSV)
+LOOKED_AT = 100
+"""Records of JSONL whose fields are listed."""
+
+
+@dataclass
+class _Place:
+    """How far a reader is."""
+
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of records. It is streamed, never held. A record that cannot be read is given with its fault."""
+
+    name: str
+    """What the user calls it."""
+    path: Path
+    format: Format
+    reading: Reading = FOUND_OUT
+
+    @property
+    def unit(self) -> str:
+        """What `Record.line` counts."""
+        return "row" if self.format is Format.PARQUET else "line"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without suffixes."""
+        return stem_of(self.path)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """How its bytes are read. Raises InvalidInput where the user has to say it."""
+        if self.format is Format.PARQUET:
+            return Encoding("utf-8")
+        with open_bytes(self.path) as file:
+            try:
+                return detect(file, self.name, self.reading.encoding)
+            except BROKEN as error:
+                raise InvalidInput(f"{self.name}: damaged compressed data ({error}).") from None
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """How a CSV or TSV file's rows are split. Raises InvalidInput where the user has to say it."""
+        sample, whole = self.sample()
+        tsv = self.format is Format.TSV
+        return find_dialect(sample, whole, self.name, tsv=tsv, asked=self.reading.delimiter)
+
+    @cached_property
+    def columns(self) -> dict[str, bool]:
+        """Name → whether it holds text, of the fields: the header's, the schema's, those of the first JSONL records."""
+        if self.format is Format.PARQUET:
+            return columns_of_parquet(self.path, self.name)
+        if self.format is Format.TEXT:
+            return {TEXT: True}
+        if self.format in TABLES:
+            with self._text() as (file, _):
+                return dict.fromkeys(Rows(file, self.name, self.dialect, self.encoding).header, True)
+        found: dict[str, bool] = {}
+        for record in islice((r for r in self.records() if r.fault is None), LOOKED_AT):
+            for column, value in record.fields.items():
+                found[column] = found.get(column, False) or isinstance(value, str)
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found out about how the file is written and the user should know."""
+        notes = [self.encoding.note]
+        if self.format is Format.CSV and self.dialect.delimiter != "," and self.reading.delimiter is None:
+            notes.append(f"{self.name} is separated by {self.dialect.shown}.")
+        return tuple(note for note in notes if note)
+
+    def settings(self) -> dict[str, str | None]:
+        """What shapes the records besides the bytes."""
+        separated = self.dialect.delimiter if self.format in TABLES else None
+        return {"format": self.format.value, "encoding": self.encoding.name, "delimiter": separated}
+
+    def records(self, wanted: Sequence[str] | None = None) -> Iterator[Record]:
+        """All records, in order, with at least the fields `wanted` (None: all).
+
+        Raises InvalidInput where the file as a whole cannot be read, MissingExtra for Parquet without pyarrow.
+        """
+        if self.format is Format.PARQUET:
+            yield from read_parquet(self.path, self.name, wanted)
+            return
+        with self._text() as (file, place):
+            for record in self._reader(file):
+                place.line = record.line
+                yield record
+
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes, 64 hexadecimal digits."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def version(self) -> tuple[int, int]:
+        """Size and time of the last change: while a run reads the file, they must stay."""
+        stat = self.path.stat()
+        return stat.st_size, stat.st_mtime_ns
+
+    def sample(self) -> tuple[str, bool]:
+        """(the first characters, whether they are all)."""
+        with self._text() as (file, _):
+            sample = file.read(SAMPLE)
+        return sample, len(sample) < SAMPLE
+
+    def _reader(self, file: TextIO) -> Iterator[Record]:
+        if self.format in TABLES:
+            return iter(Rows(file, self.name, self.dialect, self.encoding))
+        return (read_text if self.format is Format.TEXT else read_jsonl)(file, self.name, self.encoding)
+
+    @contextmanager
+    def _text(self) -> Iterator[tuple[TextIO, _Place]]:
+        """The file's characters, and where the reader notes its place for the InvalidInput of a damaged file."""
+        encoding, place = self.encoding, _Place()
+        try:
+            with open_bytes(self.path) as raw:
+                yield io.TextIOWrapper(raw, encoding=encoding.name, errors=encoding.errors, newline=""), place
+        except UnicodeError as error:
+            raise InvalidInput(
+                f"{self.name}: broken {encoding.name.upper()} after line {place.line} ({error}). Save it as UTF-8."
+            ) from None
+        except BROKEN as error:
+            raise InvalidInput(f"{self.name}: cannot be read after line {place.line} ({error}).") from None
+
+
+def open_source(
+    path: Path,
+    name: str,
+    format: Format | None = None,  # noqa: A002 (the option's name)
+    reading: Reading = FOUND_OUT,
+) -> Source:
+    """The file that the user calls `name`, of the format that is given or that its suffix tells.
+
+    Raises InvalidInput for a file that is none, of no known format, or of texts that look like records.
+    """
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        if path.exists() and not path.is_dir():
+            what = "not a regular file: pipe it into `-`, standard input"
+        raise InvalidInput(f"{name}: {what}.")
+    told = format or format_of(path)
+    if told is not Format.PARQUET:
+        refuse_others(path, name)
+    if told is None:
+        array = " A JSON array becomes JSONL by: jq -c '.[]'." if path.suffix.lower() == ".json" else ""
+        raise InvalidInput(
+            f"{name}: the suffix {path.suffix!r} tells no format (known: {', '.join(SUFFIXES)}; compressed too: "
+            f"{', '.join(COMPRESSED)}). Say --format {', '.join(Format)}.{array}"
+        )
+    source = Source(name, path, told, reading)
+    if format is None and told is Format.TEXT:
+        _refuse_records(source)
+    return source
+
+
+def open_input(
+    name: str,
+    format: Format | None,  # noqa: A002 (the option's name)
+    reading: Reading,
+    spool: Callable[[], Path],
+) -> Source:
+    """The source of a command's argument: a file, or for `-` standard input, text unless the format is given.
+
+    Standard input is copied to `spool()` first, since it is read more than once. Raises InvalidInput as `open_source`.
+    """
+    if name != "-":
+        return open_source(Path(name), name, format, reading)
+    source = Source("standard input", spool(), format or Format.TEXT, reading)
+    if source.format is not Format.PARQUET:
+        refuse_others(source.path, source.name)
+    if format is None:
+        _refuse_records(source)
+    return source
+
+
+def copy_stdin(path: Path) -> Path:
+    """Copy standard input to `path`, because checking it and going on after a stop both mean reading it again."""
+    with path.open("wb") as file:
+        while block := sys.stdin.buffer.read(1 << 20):
+            file.write(block)
+    return path
+
+
+def _refuse_records(source: Source) -> None:
+    """InvalidInput if lines that would be read as texts look like JSON objects or the rows of a table."""
+    sample, whole = source.sample()
+    first = sample.lstrip("\ufeff").lstrip().partition("\n")[0]
+    called = source.name[:1].upper() + source.name[1:] if source.name == "standard input" else source.name
+    if first.startswith("{") and _is_object(first):
+        raise InvalidInput(f"{called} looks like JSONL: say --format jsonl, or --format text if each line is a text.")
+    if dialect := looks_like_table(sample, whole):
+        name = "tsv" if dialect.delimiter == "\t" else "csv"
+        raise InvalidInput(
+            f"{called} looks like a table separated by {dialect.shown}, and would be read as a text a line: say "
+            f"--format {name} (or call it .{name}), or --format text if each line is a text."
+        )
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return line.startswith('{"')
