@@ -87,19 +87,28 @@ class InvalidInput(UpsizeError):
 
 
 class TextTooLong(InvalidInput):
-    """A text has `tokens` tokens and the model takes `limit`."""
+    """A text has `tokens` tokens, or `at_least` so many, and the model takes `limit`."""
 
     ALLOW = (
         "Send a shorter text, or allow truncation "
         '(in a request "truncate": true, in Python truncate=True, for a whole server --allow-auto-truncate).'
     )
 
-    def __init__(self, tokens: int, limit: int, *, param: str, index: int | None = None, hint: str = ALLOW) -> None:
-        self.tokens, self.limit = tokens, limit
+    def __init__(
+        self,
+        tokens: int,
+        limit: int,
+        *,
+        param: str,
+        index: int | None = None,
+        hint: str = ALLOW,
+        at_least: bool = False,
+    ) -> None:
+        self.tokens, self.limit, self.at_least = tokens, limit, at_least
         self.param: str
         where = param if index is None else f"{param}[{index}]"
         super().__init__(
-            f"{where} has {tokens} tokens and this model takes {limit}. {hint}",
+            f"{where} has {'at least ' if at_least else ''}{tokens} tokens and this model takes {limit}. {hint}",
             param=param,
             index=index,
         )

@@ -19,6 +19,7 @@ from upsize.engine import EmbedRequest, Engine, Limits
 from upsize.engine.job import Job
 from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
 from upsize.model.heads import Vectors
+from upsize.model.reading import Steps
 from upsize.model.tokenizer import Ids
 
 
@@ -247,8 +248,8 @@ def test_a_client_that_leaves_while_its_texts_are_tokenised_is_not_queued(
     engine, model, gate = held(embedding_model)
     encode = Job.encode
 
-    def leaves(job: Job, loaded: LoadedModel) -> None:
-        encode(job, loaded)
+    def leaves(job: Job, loaded: LoadedModel, most_tokens: float) -> Steps[None]:
+        yield from encode(job, loaded, most_tokens)
         job.future.cancel()
 
     monkeypatch.setattr(Job, "encode", leaves)

@@ -6,7 +6,7 @@ from upsize.compute import LoadedModel
 from upsize.measure import published as room
 from upsize.measure.published import NAME, TOKENS, published
 from upsize.model import Truncation
-from upsize.model.prompts import encode_texts
+from upsize.model.encoding import encode_texts
 
 EMBEDDING, RERANKING = "Qwen3-Embedding-0.6B", "Qwen3-Reranker-0.6B"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import SENTENCES, copy_of, edit_json
 from upsize.errors import InvalidInput, TextTooLong
 from upsize.model import EmbeddingPrompts, Truncation, open_checkpoint
-from upsize.model.prompts import encode_ids, encode_texts
+from upsize.model.encoding import encode_ids, encode_texts
 from upsize.model.tokenizer import END_OF_TEXT, TextTokenizer
 
 RIGHT, LEFT = Truncation(allowed=True), Truncation(allowed=True, side="left")

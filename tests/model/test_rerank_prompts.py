@@ -12,7 +12,7 @@ from tests.checkpoints import SENTENCES, copy_of, write_json
 from upsize.catalog.instructions import RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
 from upsize.errors import InvalidInput, TextTooLong
 from upsize.model import RerankPrompts, Truncation, open_checkpoint
-from upsize.model.prompts import encode_pairs
+from upsize.model.encoding import encode_pairs
 from upsize.model.tokenizer import TextTokenizer
 
 QUERY = "How do plants eat light?"

@@ -12,7 +12,7 @@ from upsize.catalog.instructions import QUERY_FORM, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.catalog.references import TOKEN_IDS
 from upsize.errors import CheckpointError
 from upsize.model import EmbeddingPrompts, Truncation
-from upsize.model.prompts import encode_pairs, encode_texts
+from upsize.model.encoding import encode_pairs, encode_texts
 from upsize.model.tokenizer import TextTokenizer
 
 CAPITAL = (

@@ -34,7 +34,7 @@ from upsize.measure.datasets import Dataset, load_dataset
 from upsize.measure.environment import installed
 from upsize.measure.tasks import Task, UnjudgedTask, task_of
 from upsize.model import RerankPrompts, Truncation
-from upsize.model.prompts import encode_pairs
+from upsize.model.encoding import encode_pairs
 
 PAIRS_LOOKED_AT = 200
 LONG = 64

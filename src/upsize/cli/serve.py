@@ -51,6 +51,10 @@ def serve(
         typer.Option(help="Let web pages of this origin (https://host, or * for all) call it; may be repeated."),
     ] = None,
     max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
+    max_client_batch_size: Annotated[int, typer.Option(min=1, help="Texts or documents of one request.")] = 2048,
+    max_request_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens of one request, instruction, query and template counted for each text.")
+    ] = 1 << 20,
     allow_auto_truncate: Annotated[
         bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")
     ] = False,
@@ -157,10 +161,11 @@ def serve(
         budget=max_prefill_tokens,
         hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
+    limits = Limits(
+        requests=max_queued_requests, request_inputs=max_client_batch_size, request_tokens=max_request_tokens
+    )
     service = Service(
-        limits=Limits(requests=max_queued_requests),
-        allow_truncation=allow_auto_truncate,
-        allowed=read_allowed(store or (), allow_model or ()),
+        limits=limits, allow_truncation=allow_auto_truncate, allowed=read_allowed(store or (), allow_model or ())
     )
     service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):

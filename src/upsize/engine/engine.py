@@ -13,9 +13,9 @@ import numpy as np
 
 from upsize.compute import LoadedModel, run_to_end
 from upsize.engine.job import Job
-from upsize.engine.nouns import Request, Result
+from upsize.engine.nouns import EmbedRequest, Request, Result
 from upsize.engine.threads import Observer, Served, Threads
-from upsize.errors import CheckpointError, Overloaded, Unavailable, UnknownModel
+from upsize.errors import CheckpointError, InvalidInput, Overloaded, Unavailable, UnknownModel
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Limits:
     """A model's queue. 2,048 texts of 2,048 tokens fill it."""
     requests: int = 4096
     """Requests inside, those being tokenised included."""
+    request_inputs: float = 2048
+    """Texts of one request: OpenAI's own limit."""
+    request_tokens: float = 1 << 20
+    """Tokens of one request, what stands around each text included: a batch of 2,048 texts of 512 tokens."""
 
 
 class Engine:
@@ -36,7 +40,7 @@ class Engine:
     ) -> None:
         self._limits = limits
         self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
-        self._threads = Threads(self._served, limits.queued_tokens, observer)
+        self._threads = Threads(self._served, limits.queued_tokens, limits.request_tokens, observer)
         self._inside = 0
         self._idle = threading.Condition()
         self._draining = False
@@ -64,6 +68,15 @@ class Engine:
         served = self._served.get(name)
         if served is None:
             raise UnknownModel(name, list(self._served))
+        field, texts = (
+            ("input", request.inputs) if isinstance(request, EmbedRequest) else ("documents", request.documents)
+        )
+        if len(texts) > self._limits.request_inputs:
+            raise InvalidInput(
+                f"{field} has {len(texts):,} texts, and a request may have {self._limits.request_inputs:,}. Send them "
+                "in several calls; the server's setting is --max-client-batch-size.",
+                param=field,
+            )
         with self._idle:
             if self._draining:
                 raise Unavailable("The engine is draining, or closed, and takes no new requests.")

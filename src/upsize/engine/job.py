@@ -13,9 +13,10 @@ from upsize.compute import LoadedModel
 from upsize.engine.nouns import EmbedRequest, Request, Result, Times
 from upsize.errors import InvalidInput
 from upsize.model import Encoded, check_dimension, unit_vectors
-from upsize.model import prompts as forms
+from upsize.model.encoding import ids_in_steps, pairs_in_steps, texts_in_steps
 from upsize.model.heads import Vectors
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
+from upsize.model.reading import Steps, TokenBudget, finish
 from upsize.model.suspicion import in_ids, in_text
 from upsize.model.tokenizer import Ids
 
@@ -42,10 +43,10 @@ class Job:
         """Of all its sequences."""
         return sum(len(e.ids) for e in self.encoded)
 
-    def encode(self, model: LoadedModel) -> None:
-        """Turn the request's texts into ids; InvalidInput where it cannot succeed."""
+    def encode(self, model: LoadedModel, most_tokens: float = float("inf")) -> Steps[None]:
+        """Turn the request's texts into ids, in steps; InvalidInput where it cannot succeed, or has too many."""
         started = time.monotonic()
-        self.encoded = encode(model, self.request)
+        self.encoded = yield from encode_in_steps(model, self.request, TokenBudget(most_tokens))
         self._values, self._missing = [np.empty(0, np.float32)] * len(self.encoded), len(self.encoded)
         self.tokenize_seconds = time.monotonic() - started
 
@@ -115,26 +116,40 @@ class QueuedSequence:
 
 def encode(model: LoadedModel, request: Request) -> list[Encoded]:
     """The ids of every sequence of a request, as `model` takes them."""
+    return finish(encode_in_steps(model, request))
+
+
+def encode_in_steps(
+    model: LoadedModel, request: Request, budget: TokenBudget | None = None, *, whole: bool = False
+) -> Steps[list[Encoded]]:
+    """As `encode`, in steps. `budget`: tokens that the request may have. `whole`: texts are counted to their end
+    where they are cut."""
     checkpoint, limit = model.checkpoint, model.plan.max_length
     tokenizer, prompts = checkpoint.tokenizer, checkpoint.prompts
     if isinstance(request, EmbedRequest):
         if not isinstance(prompts, EmbeddingPrompts):
             raise InvalidInput("This model is a reranker: it gives scores, not vectors.", param="model")
         check_dimension(request.dimensions, checkpoint.config.hidden_size)
-        if request.inputs and not isinstance(request.inputs[0], str):
-            return forms.encode_ids(tokenizer, request.inputs, limit, request.truncation)  # type: ignore[arg-type]
+        inputs, truncation = request.inputs, request.truncation
+        if inputs and not isinstance(inputs[0], str):
+            return (yield from ids_in_steps(tokenizer, inputs, limit, truncation, budget))  # type: ignore[arg-type]
         prefix = prompts.prefix(request.input_type, request.instruction)
-        return forms.encode_texts(tokenizer, request.inputs, prefix, limit, request.truncation)  # type: ignore[arg-type]
+        steps = texts_in_steps(tokenizer, inputs, prefix, limit, truncation, budget, whole=whole)  # type: ignore[arg-type]
+        return (yield from steps)
     if not isinstance(prompts, RerankPrompts):
         raise InvalidInput("This model is an embedder: it gives vectors, not scores of pairs.", param="model")
-    return forms.encode_pairs(
-        tokenizer,
-        request.instruction or prompts.instruction,
-        request.query,
-        request.documents,
-        limit,
-        request.truncation,
-        request.max_document_tokens,
+    return (
+        yield from pairs_in_steps(
+            tokenizer,
+            request.instruction or prompts.instruction,
+            request.query,
+            request.documents,
+            limit,
+            request.truncation,
+            request.max_document_tokens,
+            budget,
+            whole=whole,
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,16 +19,19 @@ from tqdm.auto import tqdm
 from upsize.catalog import Kind
 from upsize.compute import load_model
 from upsize.engine.engine import Engine, Limits
-from upsize.engine.job import encode
+from upsize.engine.job import encode_in_steps
 from upsize.engine.nouns import EmbedRequest, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
 from upsize.model import HubOptions, Truncation
+from upsize.model.reading import finish
 from upsize.space import Fingerprint
 
 CALL = 64
 """Texts of one request to the engine."""
 AHEAD = 256
 """Texts in the engine at once: enough that it never waits for the caller, few enough that memory stays small."""
+UNLIMITED = Limits(queued_tokens=1 << 40, request_inputs=math.inf, request_tokens=math.inf)
+"""A program waits for its own requests alone."""
 
 
 class LocalModel:
@@ -54,7 +58,9 @@ class LocalModel:
         """
         loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
         self._loaded, self._truncation = loaded, Truncation(truncate)
-        self._engine = Engine({"model": loaded}, Limits(queued_tokens=1 << 40))
+        self._engine = Engine(
+            {"model": loaded}, Limits(queued_tokens=1 << 40, request_inputs=math.inf, request_tokens=math.inf)
+        )
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     @property
@@ -121,7 +127,8 @@ class LocalModel:
 
     def _count(self, request: Request) -> list[int]:
         """Tokens of each sequence of `request` if nothing of it were cut."""
-        return [len(e.ids) + e.lost for e in encode(self._loaded, replace(request, truncation=Truncation(True)))]
+        steps = encode_in_steps(self._loaded, replace(request, truncation=Truncation(True)), whole=True)
+        return [len(e.ids) + e.lost for e in finish(steps)]
 
 
 def _answer(future: Future[Result], done: int) -> Result:
@@ -129,7 +136,8 @@ def _answer(future: Future[Result], done: int) -> Result:
     try:
         return future.result()
     except TextTooLong as error:
-        raise TextTooLong(error.tokens, error.limit, param=error.param, index=_shift(error.index, done)) from None
+        place = _shift(error.index, done)
+        raise TextTooLong(error.tokens, error.limit, param=error.param, index=place, at_least=error.at_least) from None
     except NonFiniteVector as error:
         raise NonFiniteVector(error.index + done, error.precision) from None
     except InvalidInput as error:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,8 +23,10 @@ from upsize.engine.job import Job, QueuedSequence, characters, suspicions
 from upsize.engine.nouns import Lane, Result
 from upsize.engine.queue import Queue
 from upsize.engine.schedule import deadline, lane_due, lane_order, overtaking_budget
+from upsize.engine.tokenizing import Tokenizing
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
 from upsize.model.heads import Vectors
+from upsize.model.reading import Steps, finish
 from upsize.model.suspicion import ADVICE
 
 log = logging.getLogger("upsize.engine")
@@ -103,12 +105,13 @@ class Batch:
 class Threads:
     """Take jobs, tokenise them, run them, answer them. `close` after `drain` or at once."""
 
-    def __init__(self, models: dict[str, Served], max_queued_tokens: int, observer: Observer | None) -> None:
+    def __init__(
+        self, models: dict[str, Served], max_queued_tokens: int, most_tokens: float, observer: Observer | None
+    ) -> None:
         self._models, self._limit, self._observer = models, max_queued_tokens, observer
-        self._pools = {
-            lane: ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix=f"upsize-tokenize-{lane.name}")
-            for lane in Lane
-        }
+        self._most_tokens = most_tokens
+        threads = min(4, os.cpu_count() or 1)
+        self._tokenizing = {lane: Tokenizing(threads, f"upsize-tokenize-{lane.name}") for lane in Lane}
         self._changed = threading.Condition()
         self._closed = False
         self._prepared: Batch | None = None
@@ -156,13 +159,12 @@ class Threads:
             self._asked = time.monotonic()
         # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
         job.future.add_done_callback(lambda future: self._forget(served, future))
+        steps = self._tokenize(served, job)
         if characters(job.request) <= AT_ONCE:
-            self._tokenize(served, job)
-            return job.future
-        try:
-            self._pools[job.request.lane].submit(self._tokenize, served, job)
-        except RuntimeError:  # the pool is shut down
-            job.fail(Unavailable("The engine is closed."))
+            finish(steps)
+        else:
+            closed = Unavailable("The engine was closed before this request ran.")
+            self._tokenizing[job.request.lane].submit(served.name, steps, lambda: job.fail(closed))
         return job.future
 
     def close(self) -> None:
@@ -170,20 +172,24 @@ class Threads:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for pool in self._pools.values():
-            pool.shutdown(wait=True)
+        for tokenizing in self._tokenizing.values():
+            tokenizing.close()
         self._runner.join()
         for served in self._models.values():
             for job in served.clear():
                 job.fail(Unavailable("The engine was closed before this request ran."))
 
-    # the tokenising pools
+    # the tokenising threads
 
-    def _tokenize(self, served: Served, job: Job) -> None:
+    def _tokenize(self, served: Served, job: Job) -> Steps[None]:
+        """Encode, lint and queue a job, in steps; its errors are its client's."""
         if job.future.done():
             return
         try:
-            job.encode(served.model)
+            for characters_done in job.encode(served.model, self._most_tokens):
+                yield characters_done
+                if job.future.done():
+                    return
             self._look_twice(served, job)
             self._admit(served, job)
         except Exception as error:

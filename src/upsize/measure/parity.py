@@ -25,8 +25,8 @@ from upsize.measure.invariants import differing
 from upsize.measure.quiet import quiet
 from upsize.measure.runs import finished, ids_of, values
 from upsize.model import Checkpoint, RerankPrompts, Truncation
+from upsize.model.encoding import encode_pairs, encode_texts
 from upsize.model.heads import Vectors
-from upsize.model.prompts import encode_pairs, encode_texts
 from upsize.model.tokenizer import Ids
 
 EXACT, SERVED, TOKENS = "transformers, float32", "transformers, served precision", "transformers, token ids"

@@ -1,13 +1,14 @@
 """One checkpoint, and nothing of devices, queues or servers.
 
-`locate` finds the folder, `open_checkpoint` reads and checks it, `prompts` turns texts into ids, `heads` makes vectors
+`locate` finds the folder, `open_checkpoint` reads and checks it, `encoding` turns texts into ids, `heads` makes vectors
 and scores of a network's last states. The network itself is in `compute`.
 """
 
 from upsize.model.checkpoint import Checkpoint, open_checkpoint
+from upsize.model.encoding import Encoded
 from upsize.model.heads import check_dimension, probability, rerank_direction, unit_vectors
 from upsize.model.hub import HubOptions, locate
-from upsize.model.prompts import EmbeddingPrompts, Encoded, RerankPrompts, Truncation
+from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, Truncation
 
 __all__ = [
     "Checkpoint",

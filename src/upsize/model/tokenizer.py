@@ -16,18 +16,29 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from upsize.errors import CheckpointError
+from upsize.model.borders import BORDER, QWEN2_SPLIT
 
 END_OF_TEXT = "<|endoftext|>"
 
 Ids = NDArray[np.int32]
 
 
+AT_ONCE = 1000
+"""Characters of one text that are encoded with the interpreter's lock held: to let it go costs more."""
+
+
 class _Model(msgspec.Struct):
     vocab: dict[str, int]
+    type: str = ""
+    dropout: float | None = None
 
 
 class _Added(msgspec.Struct):
     id: int
+    content: str = ""
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
 
 
 class _Definition(msgspec.Struct):
@@ -35,7 +46,29 @@ class _Definition(msgspec.Struct):
 
     model: _Model
     added_tokens: list[_Added] = []
+    normalizer: Any = None
+    pre_tokenizer: Any = None
     post_processor: Any = None
+
+    @property
+    def keeps_borders(self) -> bool:
+        """Whether the ids of a text's parts between `borders` are those of the whole."""
+        split = {"type": "Split", "pattern": {"Regex": QWEN2_SPLIT}, "behavior": "Isolated", "invert": False}
+        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+        steps = [{k: v for k, v in s.items() if k != "trim_offsets"} for s in _steps(self.pre_tokenizer)]
+        return (
+            self.model.type == "BPE"
+            and not self.model.dropout
+            and (self.normalizer is None or self.normalizer.get("type") == "NFC")
+            and steps == [split, byte_level]
+            and not any(t.single_word or t.lstrip or t.rstrip or BORDER.search(t.content) for t in self.added_tokens)
+        )
+
+
+def _steps(pre_tokenizer: Any) -> list[dict[str, Any]]:
+    """Of a sequence of pre-tokenizers; none of another."""
+    steps: list[dict[str, Any]] = (pre_tokenizer or {}).get("pretokenizers") or []
+    return steps
 
 
 class TextTokenizer:
@@ -64,6 +97,8 @@ class TextTokenizer:
         ids = (*told.model.vocab.values(), *(token.id for token in told.added_tokens))
         self.size: int = max(ids, default=-1) + 1
         """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
+        self.keeps_borders: bool = told.keeps_borders
+        """Whether a text may be encoded in parts, cut at `borders`; tokenizers of another split get whole texts."""
         self.digest: str = hashlib.sha256(definition).hexdigest()[:16]
 
     def token_id(self, token: str) -> int | None:
@@ -72,11 +107,13 @@ class TextTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Ids of one text."""
+        if len(text) > AT_ONCE:
+            return self.encode_batch([text])[0]
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of several texts, worked on in parallel."""
-        if len(texts) == 1:
+        """Ids of several texts, worked on in parallel, without the interpreter's lock."""
+        if len(texts) == 1 and len(texts[0]) <= AT_ONCE:
             return [self.encode(texts[0])]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.asarray(e.ids, np.int32) for e in encodings]
