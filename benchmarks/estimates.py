@@ -99,7 +99,7 @@ def _run(path: str, precision: str, seconds: float) -> dict[str, float]:
 def _read_vectors(model: LoadedModel) -> None:
     """One value of each page: they are mapped, and what a service has come across of its vocabulary is in memory."""
     if isinstance(network := model._network, NativeQwen3):
-        vectors = network._embedding.reshape(-1).view(np.uint8)
+        vectors = np.asarray(network._embedding).reshape(-1).view(np.uint8)
         vectors[:: mmap.PAGESIZE].max()
 
 

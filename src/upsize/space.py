@@ -20,7 +20,8 @@ class Fingerprint:
     """Everything that shapes a vector. Two vectors may be compared only if their fingerprints are equal."""
 
     weights: str
-    """Digest of the tensors' names, shapes, types and samples of their bytes; the same for any sharding of them."""
+    """Digest of all bytes of the tensors, their names, shapes and types; the same for any sharding of them. Versions
+    before took samples of the bytes: 16 hexadecimal digits without `sha256-` in front."""
     tokenizer: str
     """Digest of the tokenizer's definition, the rule for the end token included."""
     pooling: str
@@ -31,11 +32,21 @@ class Fingerprint:
     normalized: bool
     dtype: str
     quantization: str
+    network: str = ""
+    """The numbers of config.json that the network computes with; empty in fingerprints of versions before."""
 
     @cached_property
     def id(self) -> str:
-        """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields, an empty `network` left out."""
+        told = asdict(self)
+        if not self.network:
+            del told["network"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a version before gave it, of samples of the weights' bytes."""
+        return not self.weights.startswith("sha256-")
 
     @lru_cache(maxsize=1024)  # noqa: B019 (a few values of a few models; with each goes its id)
     def at(self, dimension: int) -> Fingerprint:

@@ -1,4 +1,4 @@
-"""Weights are mapped, not copied, and their digest sees values, not files."""
+"""Weights are read as they are stored, nothing done to their file reaches them, and a digest sees values, not files."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_the_digest_sees_a_tensor_that_was_trained_on(embedder_folder: Path, tmp
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_every_type_is_mapped_and_can_be_written_to_without_changing_the_file(
+def test_every_type_is_read_and_can_be_written_to_without_changing_the_file(
     checkpoint_folder: Folder, dtype: Literal["float32", "bfloat16", "float16"]
 ) -> None:
     found, stored = weights(checkpoint_folder(Layout(dtype=dtype))), network(Layout())["norm.weight"].numpy()
-    mapped = found.load("norm.weight")
-    assert mapped.dtype.name == dtype
-    np.testing.assert_array_equal(mapped.astype(np.float32), stored.astype(mapped.dtype).astype(np.float32))
-    mapped[:] = 0
+    loaded = found.load("norm.weight")
+    assert loaded.dtype.name == dtype
+    np.testing.assert_array_equal(loaded.astype(np.float32), stored.astype(loaded.dtype).astype(np.float32))
+    loaded[:] = 0
     assert found.load("norm.weight").any()
 
 

@@ -122,4 +122,4 @@ class Speeds:
 
 def _weights(model: Model) -> str:
     """What a name alone does not tell."""
-    return model.checkpoint.weights.digest
+    return model.checkpoint.identity

@@ -71,7 +71,7 @@ def states(checkpoint: Checkpoint, network: Network) -> Vectors:
 
 
 def _file(checkpoint: Checkpoint, precision: str) -> Path:
-    return native.packed_file(checkpoint.weights.digest, precision).with_suffix(".agreement.json")
+    return native.packed_file(checkpoint.identity, precision).with_suffix(".agreement.json")
 
 
 def centred_cosine(ours: Vectors, theirs: Vectors) -> float:

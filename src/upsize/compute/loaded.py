@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 from os import PathLike
 
@@ -19,6 +20,8 @@ from upsize.errors import OutOfMemory
 from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_direction
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
+from upsize.model.weights import StoredRows
+from upsize.space import Fingerprint
 
 QUANTIZATIONS = {INT8: native.QUANTIZATION, FP8: "e4m3, weights by output, activations by row"}
 """Precision → how it rounds; part of the fingerprint. Each is checked when it is loaded."""
@@ -37,6 +40,12 @@ class LoadedModel:
         """`agreement` is the centred cosine of a quantised network with bfloat16, of the worst built-in text."""
         self.arithmetic = self._network.arithmetic
         self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
+
+    @cached_property
+    def sampled_fingerprint(self) -> Fingerprint:
+        """What versions before called the space; see `Checkpoint.sampled_fingerprint`."""
+        quantization = QUANTIZATIONS.get(self.plan.precision, "none")
+        return self.checkpoint.sampled_fingerprint(self.plan.precision, self.plan.max_length, quantization)
 
     def spare_a_core(self, spare: bool) -> None:
         """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
@@ -102,7 +111,7 @@ def _exact(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> Network:
     if not plan.compiled:
         return _network(checkpoint, replace(plan, precision="bfloat16"), machine)
     config, load = checkpoint.config, checkpoint.weights.load
-    layers, vectors = native.OneLayer(config, load, "bfloat16"), load("embed_tokens.weight")
+    layers, vectors = native.OneLayer(config, load, "bfloat16"), StoredRows(checkpoint.weights, "embed_tokens.weight")
     return native.NativeQwen3(config, layers, vectors, "bfloat16", machine.threads, remembered=0)
 
 

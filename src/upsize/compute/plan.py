@@ -11,7 +11,7 @@ from upsize.compute.machine import Gpu, Machine
 from upsize.errors import InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
-from upsize.model.weights import DTYPES
+from upsize.model.tensors import DTYPES
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of floating numbers → bytes of one."""

@@ -17,7 +17,8 @@ from upsize.compute import Machine, native
 from upsize.compute.plan import CUDA_BUDGET, INT8, Plan, carried
 from upsize.measure.shapes import config_of, random_weights
 from upsize.model.config import ModelConfig
-from upsize.model.weights import Array, expected_shapes
+from upsize.model.tensors import Array
+from upsize.model.weights import expected_shapes
 
 if TYPE_CHECKING:
     from upsize.compute.pytorch import TorchNetwork

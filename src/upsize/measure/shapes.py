@@ -10,7 +10,7 @@ from ml_dtypes import bfloat16
 
 from upsize.catalog import FamilyMember
 from upsize.model.config import ModelConfig
-from upsize.model.weights import Array
+from upsize.model.tensors import Array
 
 _BLOCK = 1 << 22
 _VOCABULARY = 151_669

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,19 @@ class Checkpoint:
             normalized=embedding,
             dtype=dtype,
             quantization=quantization,
+            network=self.config.numbers,
         )
+
+    def sampled_fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
+        """The fingerprint that versions before gave to the same space: of samples of the weights' bytes."""
+        whole = self.fingerprint(dtype, max_length, quantization)
+        return replace(whole, weights=self.weights.sampled_digest, network="")
+
+    @cached_property
+    def identity(self) -> str:
+        """32 hexadecimal digits of the weights and the numbers that the network computes with: names what is derived
+        from them."""
+        return hashlib.sha256(f"{self.weights.digest}\n{self.config.numbers}".encode()).hexdigest()[:32]
 
 
 def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:

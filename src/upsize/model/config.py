@@ -9,6 +9,10 @@ from typing import Any
 
 from upsize.errors import CheckpointError, UnsupportedModel
 
+GREATEST = 1 << 40
+"""Of any number in config.json: far beyond every real one, and small enough to compute with."""
+MOST_LAYERS = 1000
+"""Eight times those of the largest open models. Names of tensors are made for each layer before any file is read."""
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
@@ -31,15 +35,34 @@ class ModelConfig:
     dtype: str
     """What the weights are stored in, as config.json says: `bfloat16`, `float16` or `float32`."""
 
+    @property
+    def numbers(self) -> str:
+        """What the network computes with and the shapes of its tensors do not tell; part of a fingerprint."""
+        heads = f"{self.heads} heads of {self.head_dim}, {self.kv_heads} of keys"
+        return f"{heads}, rope_theta {self.rope_theta!r}, rms_norm_eps {self.norm_eps!r}"
+
+
+def parsed(text: bytes) -> Any:
+    """The value of a JSON text; ValueError for anything else, such as one nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_value(path: Path, expected: str) -> Any:
+    """The JSON value in `path`; CheckpointError says what was `expected` of it."""
+    try:
+        return parsed(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(path, expected, "no such file") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, expected, f"unreadable JSON ({error})") from error
+
 
 def read_json(path: Path, expected: str) -> dict[str, Any]:
     """The JSON object in `path`; CheckpointError says what was `expected` of it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(path, expected, "no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(path, expected, f"unreadable JSON ({error})") from error
+    value = read_value(path, expected)
     if not isinstance(value, dict):
         raise CheckpointError(path, expected, f"a JSON {type(value).__name__}")
     return value
@@ -74,8 +97,9 @@ def read_config(folder: Path) -> ModelConfig:
 
     def number(name: str, cast: type = int, default: Any = None) -> Any:
         value = rope.get(name, raw.get(name, default))
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or cast(value) != value:
-            raise CheckpointError(path, f"a positive number for {name!r}", repr(value))
+        wrong = isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= GREATEST
+        if wrong or cast(value) != value:
+            raise CheckpointError(path, f"a positive number for {name!r}", repr(value)[:80])
         return cast(value)
 
     hidden, heads = number("hidden_size"), number("num_attention_heads")
@@ -94,6 +118,8 @@ def read_config(folder: Path) -> ModelConfig:
         tied=bool(raw.get("tie_word_embeddings", False)),
         dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
     )
+    if config.layers > MOST_LAYERS:
+        raise CheckpointError(path, f"at most {MOST_LAYERS:,} layers (num_hidden_layers)", f"{config.layers:,}")
     if config.head_dim % 2:
         raise CheckpointError(path, "an even head_dim, whose halves rotate", str(config.head_dim))
     if config.heads % config.kv_heads:

@@ -1,14 +1,14 @@
-"""Tensors of a checkpoint: which file holds each, checked against the configuration, mapped from disk when asked for.
+"""Tensors of a checkpoint: which file holds each, checked against the configuration, read when asked for.
 
 Published embedders store `layers.0…`, rerankers `model.layers.0…`; both are read under the un-prefixed name.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from upsize.errors import CheckpointError, UnsupportedModel
 from upsize.model.config import ModelConfig, read_json
+from upsize.model.digest import digest_of, sampled_digest
+from upsize.model.source import AGAIN, SourceFile, diagnosis
+from upsize.model.tensors import DTYPES, Array, StoredTensor
+
+log = logging.getLogger(__name__)
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(bfloat16), "F16": np.dtype(np.float16)}
-"""What safetensors calls them → what they are."""
-Array = NDArray[Any]
 
 
 def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -71,19 +72,6 @@ def head_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class StoredTensor:
-    """Where one tensor lies."""
-
-    file: Path
-    stored_name: str
-    shape: tuple[int, ...]
-    dtype: str
-    """As safetensors writes it: `BF16`, `F16`, `F32`."""
-    offset: int
-    """Bytes before it in the file."""
-
-
-@dataclass(frozen=True)
 class Weights:
     """The tensors of a checkpoint under their un-prefixed names. Nothing is read until `load`."""
 
@@ -91,23 +79,20 @@ class Weights:
     prefixed: bool
 
     def load(self, name: str) -> Array:
-        """Map one tensor from disk: no copy is made, and its pages go when the array does."""
-        stored = self.tensors[name]
-        try:
-            return np.asarray(np.memmap(stored.file, DTYPES[stored.dtype], "c", stored.offset, stored.shape))
-        except FileNotFoundError:
-            raise _gone(stored.file) from None
-        except ValueError as error:  # the file has become shorter
-            raise CheckpointError(stored.file, *_diagnosis(stored.file, error), "Download it again.") from error
+        """One tensor, in memory of its own: nothing that happens to the file afterwards reaches it.
 
-    def rows(self, name: str, rows: tuple[int, ...]) -> NDArray[np.float32]:
-        """A few rows of a matrix, in float32; only their pages are read."""
-        return self.load(name)[list(rows)].astype(np.float32)
+        CheckpointError where the file is not as it was when the checkpoint was opened.
+        """
+        return self.tensors[name].load()
+
+    def rows(self, name: str, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+        """A few rows of a matrix (rows, inputs), in float32; only they are read. Errors as `load`."""
+        return self.tensors[name].rows(rows)
 
     @property
     def bytes(self) -> int:
         """Size of the network's tensors on disk."""
-        return sum(DTYPES[t.dtype].itemsize * prod(t.shape) for t in self.tensors.values())
+        return sum(t.bytes for t in self.tensors.values())
 
     @property
     def parameters(self) -> int:
@@ -116,17 +101,23 @@ class Weights:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of names, shapes, types and up to 4 windows of 4 KiB of each tensor.
+        """Of all bytes of all tensors; see `digest_of`."""
+        return digest_of(self.tensors)
 
-        Sampled, because hashing 16 GB takes a minute; training or merging changes every matrix, so samples tell.
-        """
-        total = hashlib.sha256()
-        for name, stored in sorted(self.tensors.items()):
-            total.update(f"{name} {stored.shape} {stored.dtype}".encode())
-            flat = self.load(name).reshape(-1).view(np.uint8)
-            for start in sorted({int(k * max(len(flat) - 4096, 0) / 3) for k in range(4)}):
-                total.update(flat[start : start + 4096].data)
-        return total.hexdigest()[:16]
+    @cached_property
+    def sampled_digest(self) -> str:
+        """What versions before took for the digest; see `upsize.model.digest.sampled_digest`."""
+        return sampled_digest(self.tensors)
+
+
+class StoredRows:
+    """A matrix (rows, inputs) of which only the rows that are asked for are read, in float32."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        self._weights, self._name = weights, name
+
+    def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        return self._weights.rows(self._name, rows)
 
 
 @contextmanager
@@ -136,34 +127,11 @@ def opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError:
-        raise _gone(path) from None
+        raise CheckpointError(path, "a safetensors file", "no such file", AGAIN) from None
     except SafetensorError as error:
-        raise CheckpointError(path, *_diagnosis(path, error), "Download it again.") from error
-
-
-def _gone(path: Path) -> CheckpointError:
-    return CheckpointError(path, "a safetensors file", "no such file", "Download it again.")
-
-
-def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
-    """What a broken safetensors file should have been, and what it is."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head == b"version ":
-            return "a safetensors file", "a git-lfs pointer to it ('git lfs pull' fetches the file itself)"
-        if len(head) == 8 and (header := struct.unpack("<Q", head)[0]) < min(size, 100_000_000):
-            try:
-                entries = json.loads(file.read(header))
-                end = max(v["data_offsets"][1] for k, v in entries.items() if k != "__metadata__")
-                if 8 + header + end != size:
-                    return (
-                        f"{8 + header + end:,} bytes, as its header says",
-                        f"{size:,} bytes (cut off or not complete)",
-                    )
-            except (ValueError, KeyError, TypeError):
-                pass
-    return "a safetensors file", f"{size:,} bytes that are none ({error})"
+        raise CheckpointError(path, *diagnosis(path, error), AGAIN) from error
+    except OSError as error:
+        raise CheckpointError(path, "a safetensors file that can be read", f"an error ({error})") from error
 
 
 def find_weights(folder: Path, config: ModelConfig) -> Weights:
@@ -171,16 +139,17 @@ def find_weights(folder: Path, config: ModelConfig) -> Weights:
     tensors: dict[str, StoredTensor] = {}
     prefixed = False
     for path in _files(folder):
+        source = SourceFile.at(path)
         with opened(path) as file:
             offsets = _offsets(path)
             for stored_name in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
                 part = file.get_slice(stored_name)
                 name = stored_name.removeprefix("model.")
                 if name in tensors:
-                    raise CheckpointError(path, f"{name} once", f"it again, after {tensors[name].file.name}")
+                    raise CheckpointError(path, f"{name} once", f"it again, after {tensors[name].source.path.name}")
                 prefixed |= name != stored_name
                 shape, dtype = tuple(part.get_shape()), part.get_dtype()
-                tensors[name] = StoredTensor(path, stored_name, shape, dtype, offsets[stored_name])
+                tensors[name] = StoredTensor(source, stored_name, shape, dtype, offsets[stored_name])
     _check(folder, config, tensors)
     return Weights(tensors, prefixed)
 
@@ -235,14 +204,18 @@ def _check(folder: Path, config: ModelConfig, tensors: dict[str, StoredTensor]) 
         stored = tensors[name]
         if stored.shape != shape:
             raise CheckpointError(
-                stored.file, f"{stored.stored_name} of shape {list(shape)}, by config.json", f"{list(stored.shape)}"
+                stored.source.path,
+                f"{stored.stored_name} of shape {list(shape)}, by config.json",
+                f"{list(stored.shape)}",
             )
     for name, stored in tensors.items():
         if name not in expected and name not in head:
-            raise UnsupportedModel(stored.file, "the tensors of a Qwen3 network", f"{stored.stored_name} besides them")
+            raise UnsupportedModel(
+                stored.source.path, "the tensors of a Qwen3 network", f"{stored.stored_name} besides them"
+            )
         if stored.dtype not in DTYPES:
             raise UnsupportedModel(
-                stored.file,
+                stored.source.path,
                 "weights in BF16, F16 or F32",
                 f"{stored.stored_name} in {stored.dtype}",
                 "Quantised checkpoints of other tools are not read; give the original one.",

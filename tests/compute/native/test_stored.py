@@ -9,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 
 from tests.checkpoints import Layout
 from tests.networks import finish
 from upsize.compute import load_model, loaded
 from upsize.compute.agreement import centred_cosine
+from upsize.compute.native import stored
 from upsize.compute.native.stored import stored_arrays
 
 Folder = Callable[[Layout], Path]
 ARRAYS = {
     "bytes": np.arange(7, dtype=np.uint8),
+    "tokens": np.arange(12).reshape(4, 3).astype(bfloat16),
     "panels": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
     "scales": np.linspace(0, 1, 5, dtype=np.float32),
 }
@@ -58,6 +63,51 @@ def test_a_broken_file_is_made_anew(tmp_path: Path, content: bytes, caplog: pyte
     assert same(stored_arrays(path, Made()))
     assert "written anew" in caplog.text
     assert same(stored_arrays(path, Made()))
+
+
+@settings(max_examples=40)
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_a_flipped_bit_never_gives_other_values(
+    written: bytes, tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    content = bytearray(written)
+    place %= len(content)
+    content[place] ^= 1 << bit
+    path, make = tmp_path_factory.getbasetemp() / "flipped.packed", Made()
+    path.write_bytes(content)
+    assert same(stored_arrays(path, make))
+    if make.count:
+        assert path.read_bytes() == written
+    else:  # between two arrays, where nothing is read
+        assert written[place] == 0
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "a.packed"
+    stored_arrays(path, Made())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("length", range(0, 300, 23))
+def test_a_file_that_was_cut_is_made_anew(written: bytes, tmp_path: Path, length: int) -> None:
+    path, make = tmp_path / "a.packed", Made()
+    path.write_bytes(written[:length])
+    assert same(stored_arrays(path, make))
+    assert make.count == 1
+
+
+def test_each_block_has_a_checksum_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "BLOCK", 5)
+    path, make = tmp_path / "a.packed", Made()
+    assert same(stored_arrays(path, make, threads=3))
+    assert same(stored_arrays(path, make, threads=3))
+    assert make.count == 1
+    content = bytearray(path.read_bytes())
+    content[6] ^= 1  # in the last block of the first array
+    path.write_bytes(content)
+    assert same(stored_arrays(path, make, threads=3))
+    assert make.count == 2
 
 
 def test_where_it_cannot_be_written_it_stays_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,7 @@ from upsize.compute.native.packing import GROUP, OneLayer, group_of_turned
 from upsize.compute.native.prefixes import REMEMBERED, Prefix, Prefixes, token_bytes
 from upsize.compute.native.rows import Rows
 from upsize.model.config import ModelConfig
+from upsize.model.weights import StoredRows
 
 SLABS = 128, 512
 """Rows of a slab, at least and at most."""
@@ -44,13 +45,13 @@ class NativeQwen3:
         self,
         config: ModelConfig,
         packed: Mapping[str, NDArray[np.generic]] | OneLayer,
-        embedding: NDArray[np.generic],
+        embedding: NDArray[np.generic] | StoredRows,
         precision: str,
         threads: int,
         slab: int | None = None,
         remembered: int = REMEMBERED,
     ) -> None:
-        """`embedding` is of any floating type. `remembered` bytes of prefixes are kept."""
+        """`embedding` (vocabulary, hidden) is of any floating type. `remembered` bytes of prefixes are kept."""
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library

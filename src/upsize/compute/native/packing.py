@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from upsize.compute.native.library import PANEL
 from upsize.model.config import ModelConfig
-from upsize.model.weights import Array
+from upsize.model.tensors import Array
 
 GROUP = 128
 """Inputs that share a scale of their activations, where nothing spreads a loud one; see also `group_of_turned`."""
-VERSION = "1"
-"""Of the packed form; a file of another version is packed again."""
-QUANTIZATION = f"weights by output, activations by {GROUP} inputs or by what is turned together; form {VERSION}"
+FORM = "1"
+"""Of the packed values: another form gives other vectors."""
+QUANTIZATION = f"weights by output, activations by {GROUP} inputs or by what is turned together; form {FORM}"
 """What a fingerprint says of the int8 form."""
 
 Floats = NDArray[np.float32]

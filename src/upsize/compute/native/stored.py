@@ -1,7 +1,11 @@
 """The packed form on disk: written when a model is first loaded, mapped from then on, shared between processes.
 
-A file holds the arrays end to end, each from a multiple of 64 bytes on, then a JSON index of them
-(name → type, shape, offset), then the index's length in 8 bytes, little-endian.
+A file holds the arrays end to end, each from a multiple of 64 bytes on, then a JSON index of them (name → type, shape,
+offset, CRC-32 of each 16 MiB), then the index's CRC-32 in 4 bytes and its length in 8, both little-endian. All is
+checked when the file is opened, by several threads: a damaged one is written again.
+
+The token vectors are in it too, though the checkpoint has them as they are. A file that is mapped must not change, and
+this one is written by nobody else: it is made beside its place and renamed, so what another process has mapped stays.
 """
 
 from __future__ import annotations
@@ -11,21 +15,32 @@ import logging
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute.native.network import NativeQwen3
-from upsize.compute.native.packing import VERSION, packed_arrays
+from upsize.compute.native.packing import FORM, packed_arrays
 from upsize.folders import cache_folder
 from upsize.model import Checkpoint
+from upsize.model.config import parsed
+from upsize.model.tensors import bytes_of
 
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.generic]]
+Made = Iterable[tuple[str, NDArray[np.generic]]]
 ALIGNMENT = 64
+LAYOUT = "2"
+"""Of the file; those of layout 1 had no checksums and no token vectors."""
+BLOCK = 16 << 20
+"""Bytes that have one checksum: zlib's CRC-32 takes 4 ms for them."""
+TAIL = struct.Struct("<IQ")
+TOKENS = "embed_tokens"
 
 
 def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> NativeQwen3:
@@ -34,36 +49,40 @@ def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> Native
     `threads` is for the whole process: its networks share the threads.
     """
     config, load = checkpoint.config, checkpoint.weights.load
-    path = packed_file(checkpoint.weights.digest, precision)
-    arrays = stored_arrays(path, lambda: packed_arrays(config, load, precision))
-    return NativeQwen3(config, arrays, load("embed_tokens.weight"), precision, threads)
+
+    def make() -> Made:
+        yield from packed_arrays(config, load, precision)
+        yield TOKENS, load("embed_tokens.weight")
+
+    arrays = stored_arrays(packed_file(checkpoint.identity, precision), make, threads)
+    return NativeQwen3(config, arrays, arrays[TOKENS], precision, threads)
 
 
-def packed_file(weights: str, precision: str) -> Path:
-    """The file of the weights with that digest."""
-    return cache_folder() / f"{weights}-{precision}-{VERSION}.packed"
+def packed_file(identity: str, precision: str) -> Path:
+    """The file of the checkpoint with that identity."""
+    return cache_folder() / f"{identity}-{precision}-{FORM}.{LAYOUT}.packed"
 
 
-def stored_arrays(path: Path, make: Callable[[], Iterable[tuple[str, NDArray[np.generic]]]]) -> Arrays:
-    """The arrays in `path`, mapped; made and written first where there is no such file.
+def stored_arrays(path: Path, make: Callable[[], Made], threads: int = 1) -> Arrays:
+    """The arrays in `path`, mapped and checked by `threads`; made and written first where there is no such file.
 
     Where it cannot be written they stay in memory, and a warning says so.
     """
     try:
-        return _mapped(path)
+        return _mapped(path, threads)
     except FileNotFoundError:
         log.warning("the weights are packed into %s, once", path)
-    except (OSError, ValueError, KeyError) as error:
-        log.warning("%s is not a packed file (%s); it is written anew", path, error)
+    except (OSError, ValueError) as error:
+        log.warning("%s is not as it was written (%s); it is written anew", path, error)
     try:
         _write(path, make())
-        return _mapped(path)
-    except OSError as error:
+        return _mapped(path, threads)
+    except (OSError, ValueError) as error:
         log.warning("the packed weights are kept in memory, for %s cannot be written: %s", path, error)
         return dict(make())
 
 
-def _write(path: Path, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
+def _write(path: Path, arrays: Made) -> None:
     """To a file beside it, then by a rename: nobody ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -72,10 +91,11 @@ def _write(path: Path, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> Non
         with partial.open("wb") as file:
             for name, array in arrays:
                 file.write(b"\0" * (-file.tell() % ALIGNMENT))
-                index[name] = (array.dtype.str, array.shape, file.tell())
-                file.write(np.ascontiguousarray(array).data)
+                values = bytes_of(np.ascontiguousarray(array))
+                index[name] = (array.dtype.name, array.shape, file.tell(), [zlib.crc32(b) for b in _blocks(values)])
+                file.write(values)
             text = json.dumps(index).encode()
-            file.write(text + struct.pack("<Q", len(text)))
+            file.write(text + TAIL.pack(zlib.crc32(text), len(text)))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -83,19 +103,31 @@ def _write(path: Path, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> Non
         partial.unlink(missing_ok=True)
 
 
-def _mapped(path: Path) -> Arrays:
+def _mapped(path: Path, threads: int) -> Arrays:
+    """ValueError where the file is not as it was written."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 8, 0))
-        (length,) = struct.unpack("<Q", file.read(8).rjust(8, b"\0"))
-        if not 0 < length <= size - 8:
+        file.seek(max(size - TAIL.size, 0))
+        checksum, length = TAIL.unpack(file.read(TAIL.size).rjust(TAIL.size, b"\0"))
+        if not 0 < length <= size - TAIL.size:
             raise ValueError("no index at its end")
-        file.seek(size - 8 - length)
-        index = json.loads(file.read(length))
+        file.seek(size - TAIL.size - length)
+        text = file.read(length)
+        if zlib.crc32(text) != checksum:
+            raise ValueError("its index has another checksum")
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     if hasattr(mmap, "MADV_WILLNEED"):
         mapped.madvise(mmap.MADV_WILLNEED)
-    return {
-        name: np.frombuffer(mapped, dtype, int(np.prod(shape)), offset).reshape(shape)
-        for name, (dtype, shape, offset) in index.items()
-    }
+    arrays, checks = {}, []
+    for name, (dtype, shape, offset, checksums) in parsed(text).items():
+        arrays[name] = np.frombuffer(mapped, dtype, int(np.prod(shape)), offset).reshape(shape)
+        checks += [(name, *pair) for pair in zip(_blocks(bytes_of(arrays[name])), checksums, strict=True)]
+    with ThreadPoolExecutor(max(threads, 1), "checksum") as pool:
+        for (name, _, expected), found in zip(checks, pool.map(lambda c: zlib.crc32(c[1]), checks), strict=True):
+            if found != expected:
+                raise ValueError(f"{name} has another checksum")
+    return arrays
+
+
+def _blocks(values: memoryview) -> Iterator[memoryview]:
+    return (values[start : start + BLOCK] for start in range(0, len(values), BLOCK))

@@ -16,7 +16,7 @@ from upsize.compute.pytorch.cuda import CudaBackend
 from upsize.compute.pytorch.graphs import Graphs
 from upsize.compute.pytorch.network import Qwen3
 from upsize.model.config import ModelConfig
-from upsize.model.weights import Array
+from upsize.model.tensors import Array
 
 
 class TorchNetwork:

@@ -1,7 +1,7 @@
 """The CPU: activations in float32 wherever the processor has no bfloat16 products of its own.
 
-Half-precision weights stay as they are stored, mapped from disk and shared between processes, and are widened a tile
-at a time on their way into the product: half the memory and the bandwidth of float32 weights, and results as exact.
+Half-precision weights stay in memory as they are stored, and are widened a tile at a time on their way into the
+product: half the memory and the bandwidth of float32 weights, and results as exact.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CpuBackend(TorchOperations):
         self.dtype = torch.bfloat16 if native else torch.float32
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
-        """Keep weights that already have the precision mapped; convert the others once."""
+        """Keep weights that already have the precision as they are; convert the others once."""
         kept = [w.to(self.precision) for w in weights]
         return _Widening(kept) if self.precision != self.dtype else _Direct(kept)
 

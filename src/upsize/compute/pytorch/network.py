@@ -94,7 +94,7 @@ class Layer:
 
 
 class Qwen3:
-    """The network without its head. `tensors` is read once, a layer at a time, and may map its values from disk."""
+    """The network without its head. `tensors` is read once, a layer at a time."""
 
     def __init__(self, config: ModelConfig, load: Callable[[str], Tensor], backend: Backend) -> None:
         self.config, self.backend = config, backend

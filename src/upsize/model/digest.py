@@ -1,0 +1,153 @@
+"""Digest of a checkpoint's weights: SHA-256 of every byte of every tensor, the same for any sharding of them.
+
+Blocks of a tensor are hashed in parallel; a tensor's hash is that of its blocks' hashes, and the digest is of names,
+shapes, types and hashes, in the order of names. It is kept in the cache by path, inode, size and times of the files, so
+each file is read once. Hubs' own hashes are of files, not of tensors: they would differ by sharding, and are not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from upsize.errors import CheckpointError
+from upsize.folders import cache_folder
+from upsize.model.config import parsed
+from upsize.model.source import SourceFile
+from upsize.model.tensors import StoredTensor
+from upsize.progress import ProgressBar
+
+log = logging.getLogger(__name__)
+
+FORM = "sha256-"
+"""How a digest of all bytes begins. One of sampled bytes, which versions before wrote, is 16 hexadecimal digits."""
+BLOCK = 16 << 20
+KEPT_FROM = 64 << 20
+"""Bytes from which on a digest is kept: hashing fewer takes less than a tenth of a second."""
+LARGE = 1 << 30
+"""Bytes from which on the work is announced: SHA-256 takes about a second for each GB and core."""
+SETTLED = 2.0
+"""Seconds since the last write after which times tell of the next one. File systems count time in steps."""
+WINDOW, WINDOWS = 4096, 4
+
+
+def digest_of(tensors: Mapping[str, StoredTensor]) -> str:
+    """`sha256-` and 32 hexadecimal digits: from the cache where the files are as they were, or computed and kept.
+
+    CheckpointError where a file is not as it was when the checkpoint was opened.
+    """
+    if sum(tensor.bytes for tensor in tensors.values()) < KEPT_FROM:
+        return compute_digest(tensors)
+    sources = sorted({tensor.source for tensor in tensors.values()}, key=lambda source: source.path)
+    names = [str(source.path.resolve()) for source in sources]
+    record = cache_folder() / "digests" / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}.json"
+    stamps = [list(_stamp(source)) for source in sources]
+    if (kept := _kept(record, names, stamps)) is not None:
+        return kept
+    now = time.time()
+    digest = compute_digest(tensors)
+    newest = max(stamp[-1] for stamp in stamps)  # a change cannot be told from the times if it came with the last one
+    if now - newest / 1e9 > SETTLED and [list(_stamp(source)) for source in sources] == stamps:
+        _keep(record, {"files": names, "stamps": stamps, "digest": digest})
+    return digest
+
+
+def sampled_digest(tensors: Mapping[str, StoredTensor]) -> str:
+    """16 hexadecimal digits of names, shapes, types and up to 4 windows of 4 KiB of each tensor.
+
+    What versions before wrote into fingerprints. It is only asked for to recognise those.
+    """
+    total = hashlib.sha256()
+    for name, stored in sorted(tensors.items()):
+        total.update(f"{name} {stored.shape} {stored.dtype}".encode())
+        with stored.source.opened() as descriptor:
+            for start in sorted({int(k * max(stored.bytes - WINDOW, 0) / (WINDOWS - 1)) for k in range(WINDOWS)}):
+                window = bytearray(min(WINDOW, stored.bytes - start))
+                stored.source.read_into(descriptor, memoryview(window), stored.offset + start)
+                total.update(window)
+    return total.hexdigest()[:16]
+
+
+def compute_digest(tensors: Mapping[str, StoredTensor]) -> str:
+    """As `digest_of`, whatever the cache holds."""
+    blocks = [
+        (name, start, min(BLOCK, stored.bytes - start))
+        for name, stored in sorted(tensors.items())
+        for start in range(0, stored.bytes, BLOCK)
+    ]
+    size = sum(count for _, _, count in blocks)
+    where = next(iter(tensors.values())).source.path.parent
+    if size >= LARGE:
+        log.warning("the weights in %s are hashed, once: %.1f GB", where, size / 1e9)
+
+    def hashed(block: tuple[str, int, int]) -> tuple[str, int, bytes]:
+        name, start, count = block
+        stored = tensors[name]
+        buffer = np.empty(count, np.uint8).data
+        with stored.source.opened() as descriptor:
+            stored.source.read_into(descriptor, buffer, stored.offset + start)
+        return name, count, hashlib.sha256(buffer).digest()
+
+    parts = {name: hashlib.sha256() for name in tensors}
+    done = 0
+    with (
+        ProgressBar(f"hashing {where}", total=size >> 20, unit="MiB", show=size >= LARGE) as bar,
+        ThreadPoolExecutor(_threads(), "hash") as pool,
+    ):
+        for name, count, part in pool.map(hashed, blocks):
+            parts[name].update(part)
+            done += count
+            bar.advance(done >> 20)
+    total = hashlib.sha256()
+    for name, stored in sorted(tensors.items()):
+        total.update(f"{name} {stored.shape} {stored.dtype} {parts[name].hexdigest()}\n".encode())
+    return FORM + total.hexdigest()[:32]
+
+
+def _threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+def _stamp(source: SourceFile) -> tuple[int, ...]:
+    """The file's signature and the time of its last change of any kind, which no program can set."""
+    try:
+        return (*source.signature, source.path.stat().st_ctime_ns)
+    except OSError as error:
+        raise CheckpointError(source.path, "a safetensors file", f"an error ({error.strerror or error})") from error
+
+
+def _kept(record: Path, names: list[str], stamps: list[list[int]]) -> str | None:
+    """The digest that was kept of these files as they are."""
+    try:
+        found = parsed(record.read_bytes())
+        told = {"files": names, "stamps": stamps, "digest": found["digest"]}
+        return str(found["digest"]) if found == told | {"check": _check(told)} else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(record: Path, told: dict[str, object]) -> None:
+    partial = record.with_suffix(f".{os.getpid()}.partial")
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(json.dumps(told | {"check": _check(told)}) + "\n", encoding="utf-8")
+            partial.replace(record)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be written, so the weights are hashed again at the next start: %s", record, error)
+
+
+def _check(told: dict[str, object]) -> str:
+    """Tells a record that was damaged."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
