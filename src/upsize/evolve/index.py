@@ -35,7 +35,8 @@ from upsize.evolve.journal import Delete, Entry, Journal, Upsert
 from upsize.evolve.models import Models
 from upsize.evolve.search import Answer, Question, Searcher
 from upsize.evolve.shadows import Shadows
-from upsize.evolve.state import Generation, Move, State, describe, read_state, write_state
+from upsize.evolve.state import FILE, Generation, Move, State, describe, read_state, write_state
+from upsize.space import Fingerprint
 from upsize.store import ANY_STORE, Credentials, open_store
 
 log = logging.getLogger("upsize.evolve")
@@ -66,6 +67,7 @@ class Index:
             opened.callback(self.shadows.close)
             self.generations = Generations(lambda: self._state, self.documents, self.store, models)
             self.searcher = Searcher(self)
+            models.on_renewal(self._state.name, self._renew)
             self._recover()
             self.caretaker = Caretaker(self)
             if background:
@@ -106,6 +108,34 @@ class Index:
             self.change(move=changed, active=active or self._state.active)
             return changed
 
+    def _renew(self, generation: Generation, fingerprint: Fingerprint) -> None:
+        """Replace a fingerprint that a version before made of samples of the weights by the one of all bytes."""
+        with self._changing:
+            if generation not in self._state.generations:  # done already, or dropped
+                return
+            renewed = msgspec.structs.replace(
+                generation, fingerprint=fingerprint, former_fingerprint=generation.fingerprint.id
+            )
+            generations = tuple(renewed if g == generation else g for g in self._state.generations)
+            try:
+                self.change(generations=generations)
+            except OSError as error:
+                log.warning(
+                    "%s: %s cannot be written, so this is done at the next start again: %s", self.name, FILE, error
+                )
+                self._state = self._state.replace(generations=generations)
+        log.warning(
+            "%s, generation %s: its fingerprint %s was of samples of the weights of %s, which are those at hand; it is "
+            "%s now, of all bytes. If the model's files have changed since the vectors were made, make them again: "
+            "upsize index rebuild %s",
+            self.name,
+            generation.id,
+            generation.fingerprint.id,
+            generation.model,
+            fingerprint.id,
+            self.name,
+        )
+
     def paused_writes(self) -> threading.RLock:
         """Held, nobody writes."""
         return self._writing
@@ -117,6 +147,7 @@ class Index:
         self._closed = True
         with self._opened:
             self.caretaker.stop()
+            self.models.on_renewal(self.name, None)
             self.models.release(self.name)
             with self._writing:
                 for generation in self._state.generations:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +24,7 @@ from upsize.engine import EmbedRequest, Engine, Lane, RerankRequest, Result
 from upsize.errors import FingerprintMismatch
 from upsize.evolve.state import Generation
 from upsize.model import Truncation
+from upsize.space import Fingerprint
 
 log = logging.getLogger("upsize.evolve")
 
@@ -50,6 +51,7 @@ class Models:
         self._loading: dict[_Wanted, threading.Lock] = defaultdict(threading.Lock)
         self._names: dict[_Wanted, str] = {}
         """What was asked for before → its name in the engine."""
+        self._on_renewal: dict[str, Callable[[Generation, Fingerprint], None]] = defaultdict(lambda: _ignored)
         self._users: dict[str, set[str]] = {}
         """Name in the engine → who uses a model that was loaded for an index."""
 
@@ -83,13 +85,23 @@ class Models:
                     self._use(name, user)
                     return name
         name = self.embedder(generation.model, user, generation.dtype, generation.max_length)
+        loaded = self.loaded(name)
+        if _sampled_match(generation.fingerprint, loaded):
+            self._on_renewal[user](generation, loaded.fingerprint.at(generation.dimension))
+            return name
         try:
-            generation.fingerprint.require(self.loaded(name).fingerprint.at(generation.dimension))
+            generation.fingerprint.require(loaded.fingerprint.at(generation.dimension))
         except FingerprintMismatch as mismatch:
             raise FingerprintMismatch(
                 f"Generation {generation.id} was made by {generation.model} when that was another model. {mismatch}"
             ) from None
         return name
+
+    def on_renewal(self, user: str, call: Callable[[Generation, Fingerprint], None] | None) -> None:
+        """Call this when a generation of `user` carries the fingerprint of a version that sampled the weights, and the
+        model at hand has the same samples: the generation's fingerprint is to become the given one, of all bytes.
+        None: call it no more."""
+        self._on_renewal[user] = call or _ignored
 
     def release(self, user: str, keep: Sequence[Generation] = (), rerankers: Sequence[str] = ()) -> None:
         """`user` needs no more than the models of these generations, and these rerankers. What was loaded for indexes
@@ -187,3 +199,12 @@ class Models:
         self._names[wanted] = name
         self._use(name, user)
         return name
+
+
+def _sampled_match(fingerprint: Fingerprint, loaded: LoadedModel) -> bool:
+    """Whether a fingerprint of sampled weights is what an earlier version would have called this model."""
+    return fingerprint.sampled and fingerprint == loaded.sampled_fingerprint.at(fingerprint.dimension)
+
+
+def _ignored(generation: Generation, fingerprint: Fingerprint) -> None:
+    """For users that keep no state."""

@@ -204,7 +204,7 @@ class Searcher:
     def _given(self, question: Question, generation: Generation) -> NDArray[np.float32]:
         """A vector that the client brought: of this generation's space, or refused."""
         wanted = generation.fingerprint
-        if question.fingerprint != wanted.id:
+        if not question.fingerprint or question.fingerprint not in (wanted.id, generation.former_fingerprint):
             what = f"is of the space {question.fingerprint}" if question.fingerprint else "comes without a fingerprint"
             raise FingerprintMismatch(
                 f"The query's vector {what}; generation {generation.id} of {self._index.name!r} holds vectors of "

@@ -42,6 +42,8 @@ class Generation(msgspec.Struct, frozen=True):
     """Of the vectors, at their dimension."""
     coarse: int | None = None
     created: str = ""
+    former_fingerprint: str = ""
+    """Its fingerprint's id when that was of samples of the weights: vectors under it are still taken for queries."""
 
     @property
     def dimension(self) -> int:
