@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -10,44 +12,108 @@ import msgspec
 import orjson
 
 from upsize.errors import InvalidInput
+from upsize.server import shape
+from upsize.server.fields import Foreign
 
 T = TypeVar("T")
 LIKE = 0.8
 """From this similarity on a name is another's misspelling: `dimension`, `top_k` (for `top_n`), `instruct`."""
+LONGEST_NAME = 256
+"""Characters of a field's name."""
+MOST_UNKNOWN = 1 << 16
+"""Bytes of all fields together that are let pass because they mean nothing here."""
+ON_THE_LOOP = 1 << 15
+"""Bytes of a body that is parsed where it was read: in less time than a thread takes to wake."""
 _BOM = b"\xef\xbb\xbf"
 """What some editors and shells put before UTF-8."""
 _MISSING = re.compile(r"missing required field `(\w+)`$")
-_PLACE = re.compile(r"^(?P<what>.*?) - at `\$?\.?(?P<place>.*)`$")
+_SHOWN = 300
+"""Characters of a message that may quote the body."""
+
+
+async def parse(body: bytes, into: type[T]) -> T:
+    """As `loads`, where it holds up nobody."""
+    if len(body) <= ON_THE_LOOP:
+        return loads(body, into)
+    return await asyncio.to_thread(loads, body, into)
 
 
 def loads(body: bytes, into: type[T]) -> T:
     """Parse a request body into a struct; InvalidInput names the field and what was wrong with it.
 
     Fields that the struct has not are let pass, for clients send fields of other servers; those that look like one of
-    its own are misspelt, and an error.
+    its own are misspelt, and an error. A struct's `foreign` says which of them are honoured or refused.
     """
     body = body.removeprefix(_BOM)
     try:
-        parsed = msgspec.json.decode(body, type=into)
-        _no_misspelling(body, into)
-        return parsed
+        shape.check(body)
+        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        known: Sequence[str] = getattr(into, "__struct_encode_fields__", ())
+        if known:
+            given, changed = _honoured(given, getattr(into, "foreign", {}), known)
+            _check_names(given, known, strict=into.__struct_config__.forbid_unknown_fields)  # type: ignore[attr-defined]
+            body = msgspec.json.encode(given) if changed else body
+        return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
-        found = _PLACE.match(str(error))
-        what, place = (found["what"], found["place"]) if found else (str(error), "")
-        missing = _MISSING.search(what)
-        param = re.split(r"[.\[]", place)[0] or (missing[1] if missing else None)
-        raise InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param) from None
+        raise _invalid(str(error)) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
+    except RecursionError:
+        raise InvalidInput("The body nests lists or objects too deep.") from None
 
 
-def _no_misspelling(body: bytes, into: type) -> None:
-    known = getattr(into, "__struct_encode_fields__", ())
-    for name in msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys() - set(known) if known else ():
-        if close := get_close_matches(name, known, 1, LIKE):
+def _invalid(message: str) -> InvalidInput:
+    """From msgspec's message, which ends with the place where it knows one."""
+    what, place = message, ""
+    if message.endswith("`") and " - at `$" in message:
+        what, _, place = message.rpartition(" - at `$")
+        place = place[:-1].removeprefix(".")
+    what = what if len(what) <= _SHOWN else f"{what[:_SHOWN]}…"
+    missing = _MISSING.search(what)
+    param = re.split(r"[.\[]", place, maxsplit=1)[0] or (missing[1] if missing else None)
+    return InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param)
+
+
+def _honoured(
+    given: dict[str, msgspec.Raw], foreign: Mapping[str, Foreign], known: Sequence[str]
+) -> tuple[dict[str, msgspec.Raw], bool]:
+    """The fields with those of other servers in the words of this one; whether that changed any."""
+    made: dict[str, bytes] = {}
+    there = given.keys() & foreign.keys()
+    for name in sorted(there):
+        if len(memoryview(given[name])) > MOST_UNKNOWN:
+            raise InvalidInput(f"{name} is too large.", param=name)
+        for field, meant in foreign[name].here(name, msgspec.json.decode(given[name])).items():
+            value = msgspec.json.encode(meant)
+            other = made.get(field) or (bytes(given[field]) if field in given and field != name else value)
+            if other not in (value, b"null"):
+                raise InvalidInput(f"{name} contradicts {field}. Send one of them.", param=name)
+            made[field] = value
+    kept = {name: value for name, value in given.items() if name not in there or name in known}
+    changed = {name: value for name, value in made.items() if name not in given or bytes(given[name]) != value}
+    return kept | {name: msgspec.Raw(value) for name, value in changed.items()}, bool(changed)
+
+
+def _check_names(given: Mapping[str, msgspec.Raw], known: Sequence[str], *, strict: bool) -> None:
+    """InvalidInput for a field that is misspelt, or, if `strict`, unknown; and for too much that means nothing."""
+    if len(given) > shape.MOST_FIELDS:
+        raise InvalidInput(f"The body has {len(given):,} fields; {shape.MOST_FIELDS} is the most.")
+    size, longest = 0, 2 * max(map(len, known))
+    for name in given.keys() - set(known):
+        if len(name) > LONGEST_NAME:
+            raise InvalidInput(f"A field's name has {len(name):,} characters; {LONGEST_NAME} is the most.")
+        if len(name) <= longest and (close := get_close_matches(name, known, 1, LIKE)):
             raise InvalidInput(f"{name} is not a field here. Did you mean {close[0]}?", param=name)
+        if strict:
+            raise InvalidInput(f"{name} is not a field here. There are: {', '.join(sorted(known))}.", param=name)
+        size += len(memoryview(given[name]))
+        if size > MOST_UNKNOWN:
+            raise InvalidInput(
+                f"{name} is not a field here, and is too large to be let pass ({size:,} bytes). Leave it out.",
+                param=name,
+            )
 
 
 def dumps(value: Any) -> bytes:

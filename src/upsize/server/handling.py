@@ -8,8 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from upsize.engine import Request as EngineRequest
 from upsize.engine import Result
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Truncation
-from upsize.server.codec import dumps, loads
+from upsize.server.codec import dumps, parse
 from upsize.server.failures import TooLarge, reply_to, status_of
 from upsize.server.service import ServedModel, Service
 
@@ -28,6 +29,10 @@ MAX_BODY = 64 << 20
 
 OFF_THE_LOOP = 1 << 16
 """Values above which a reply is written in a worker thread, so that it holds up nobody else's."""
+
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A whole number of 64 bits."""
+Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
 
 T = TypeVar("T")
 
@@ -55,7 +60,7 @@ async def read(request: Request, into: type[T], default: T | None = None) -> T:
         return default
     if not body:
         raise InvalidInput("The body is empty. Send a JSON object.")
-    return loads(bytes(body), into)
+    return await parse(bytes(body), into)
 
 
 async def run(service: Service, request: Request, model: ServedModel, work: EngineRequest) -> Result:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import msgspec
 from starlette.requests import Request
@@ -13,19 +13,22 @@ from starlette.responses import Response
 from upsize.engine import EmbedRequest, Result
 from upsize.errors import InvalidInput
 from upsize.server.codec import dumps
-from upsize.server.handling import Operation, read, reply, run, truncation
+from upsize.server.fields import EMBEDDING, Foreign
+from upsize.server.handling import Operation, Whole, read, reply, run, truncation
 from upsize.server.service import Service
 
 
 class EmbeddingsBody(msgspec.Struct):
     """Body of `/v1/embeddings`."""
 
-    input: str | list[str | int | list[int]]
+    foreign: ClassVar[Mapping[str, Foreign]] = EMBEDDING
+
+    input: str | list[str | Whole | list[Whole]]
     """One text, several texts, the token ids of one text, or those of several."""
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     """Default: float."""
-    dimensions: int | None = None
+    dimensions: Whole | None = None
     user: Any = None
     """Accepted and ignored, as at OpenAI."""
     instruction: str | None = None

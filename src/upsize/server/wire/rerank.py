@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -13,10 +14,9 @@ from starlette.responses import Response
 from upsize.engine import RerankRequest, Result
 from upsize.errors import InvalidInput
 from upsize.model import probability
-from upsize.server.handling import Operation, read, reply, run, truncation
+from upsize.server.fields import RERANK, Foreign
+from upsize.server.handling import Operation, Positive, read, reply, run, truncation
 from upsize.server.service import ServedModel, Service
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Document(msgspec.Struct):
@@ -27,6 +27,8 @@ class Document(msgspec.Struct):
 
 class RerankBody(msgspec.Struct):
     """Body of the rerank endpoints."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = RERANK
 
     query: str
     documents: list[str | Document]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -14,7 +15,8 @@ import upsize
 from upsize.engine import EmbedRequest, RerankRequest, Result
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.server.codec import dumps
-from upsize.server.handling import Operation, read, reply, run, truncation
+from upsize.server.fields import EMBEDDING, Foreign
+from upsize.server.handling import Operation, Whole, read, reply, run, truncation
 from upsize.server.service import ServedModel, Service
 from upsize.server.wire.openai import inputs_of
 
@@ -22,13 +24,17 @@ from upsize.server.wire.openai import inputs_of
 class EncodeBody(msgspec.Struct):
     """Body of `/encode`: `text`, or `input_ids`."""
 
+    foreign: ClassVar[Mapping[str, Foreign]] = EMBEDDING
+
     text: str | list[str] | None = None
-    input_ids: list[int | list[int]] | None = None
+    input_ids: list[Whole | list[Whole]] | None = None
     model: str | None = None
-    dimensions: int | None = None
+    dimensions: Whole | None = None
     instruction: str | None = None
     input_type: Literal["query", "document"] | None = None
     truncate: bool | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    encoding_format: Literal["float"] | None = None
 
 
 async def encode(service: Service, request: Request) -> Response:
@@ -43,7 +49,7 @@ async def encode(service: Service, request: Request) -> Response:
         body.input_type,
         body.instruction,
         body.dimensions,
-        truncation(service, body.truncate),
+        truncation(service, body.truncate, body.truncation_side),
     )
     result = await run(service, request, model, work)
     single = isinstance(given, str) or (body.text is None and not isinstance(given[0], list))
