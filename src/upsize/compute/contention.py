@@ -94,6 +94,7 @@ def quota_cores() -> float | None:
 
 
 def group_seconds() -> float | None:
+    """CPU seconds of all processes of the control group so far; None where it does not count them."""
     try:
         lines = (CGROUP / "cpu.stat").read_text().splitlines()
         usage = dict(line.split(maxsplit=1) for line in lines)["usage_usec"]
