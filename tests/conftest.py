@@ -40,6 +40,7 @@ def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = {size: (replace(rates.SMALL, hidden_size=size, intermediate_size=512), (1, 2)) for size in (128, 256)}
     monkeypatch.setattr(rates, "SHAPES", tiny)
     monkeypatch.setattr(rates, "BLOCK", 1 << 16)
+    monkeypatch.setattr(rates, "SECONDS", 0.02)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import hypothesis
 import numpy as np
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
+from upsize.choose.latency import broken_limit, disturbed_loads, money_of
 from upsize.choose.load import chained, measure_latency, offer, schedule
 from upsize.choose.load_point import Observed, point, quantile
 from upsize.choose.verdict import Latency, rebuilt
-from upsize.choose.walk import _money
 
 
 class Server:
@@ -123,7 +123,7 @@ def test_the_knee_and_the_money_are_of_what_was_answered() -> None:
     assert found.knee_at_least, "it was the sender that could not do more"
     assert max(p.rate for p in found.sweep) <= 1000
     assert all(p.answered >= 0.9 * p.rate for p in found.sweep if p.kept_up)
-    money = _money(3.6, found, 1.0)
+    money = money_of(3.6, found, 1.0)
     assert money is not None
     assert money.per_million_queries == pytest.approx(1000 / found.knee)
     assert money.at_most
@@ -196,6 +196,29 @@ def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measure_latency(slow_send, 50, seconds=2, seed=0, sweep=False, limits={"p95": 1.0})
     assert found.at_rate.busy == 0.6, "no better the second time: the first stands"
     assert next(shares, None) is None
+
+
+def test_a_broken_limit_and_a_low_knee_say_what_disturbed_them() -> None:
+    quiet = point(simulated(50, 0.01, 100))
+    disturbed = replace(quiet, busy=0.4)
+    slow = Latency(disturbed, (disturbed,), 50.0, knee_at_least=True)
+    assert "other processes took 40% of the processor" in str(broken_limit(slow, {"p95": 1.0}))
+    assert "other" not in str(broken_limit(Latency(quiet), {"p95": 1.0}))
+    assert broken_limit(slow, {"p95": 1e4}) is None
+    late = replace(quiet, rate=100.0, kept_up=False, sender_late=True, late_ms=80.0)
+    notes = disturbed_loads(
+        [
+            ("a", slow),
+            ("b", Latency(quiet, (quiet, late), 50.0, knee_at_least=True)),
+            ("c", Latency(quiet, (quiet,), 50.0, knee_at_least=True)),
+            ("d", Latency(quiet, (quiet,), 50.0)),
+            ("e", None),
+        ]
+    )
+    assert [n[0] for n in notes] == ["a", "b", "c"]
+    assert "40%" in notes[0]
+    assert "the sender was 80 ms late" in notes[1]
+    assert "no higher rate was tried" in notes[2]
 
 
 def test_a_latency_of_an_earlier_version_is_read() -> None:

@@ -202,6 +202,31 @@ def test_a_limit_that_cannot_be_kept_is_refused_with_the_sum(questions: Path, sm
         choose(Settings(questions, (small,), tmp_path, slo={"p95": 1e-5}))
 
 
+def test_on_a_busy_machine_only_what_is_hopeless_is_refused(
+    questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimate of ten times the limit refuses on a quiet machine; if others took much of it, the candidate is
+    measured, and the verdict says so."""
+    measure, noise = walk.measure_rates, {"busy": 0.0, "spread": 0.0}
+    monkeypatch.setattr(walk, "measure_rates", lambda machine: replace(measure(machine, seconds=0.01), **noise))
+    monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
+    seconds = {"one": 0.0}
+    monkeypatch.setattr("upsize.choose.estimate.seconds_of", lambda *_: seconds["one"])
+    settings = Settings(questions, (small,), tmp_path, rate=20, seconds=1, slo={"p95": 10_000})
+    seconds["one"] = 100.0
+    with pytest.raises(InvalidInput, match="one query alone takes about"):
+        choose(replace(settings, rate=0.01))
+    noise["busy"] = 0.6
+    seconds["one"] = 201.0
+    with pytest.raises(InvalidInput, match="20 times"):
+        choose(settings)
+    seconds["one"] = 0.5  # a rate of 20 would keep 10 machines busy
+    found = choose(settings)
+    (note,) = [n for n in found.notes if "it is measured instead" in n]
+    assert "60% of the processor" in note
+    assert found.candidates[0].latency is not None
+
+
 def test_the_room_may_be_called(questions: Path, small: str, tmp_path: Path) -> None:
     found = upsize.choose(questions, [small], out=tmp_path, dims=[32], speed=False, progress=False)
     assert isinstance(found, upsize.Verdict)

@@ -1,7 +1,8 @@
 """What a candidate would take here, before anything is loaded; and why it is refused, with the sum shown. Pure.
 
 Memory is arithmetic. Time is a pass's floating-point operations over what this machine was just measured to do: good to
-some tens per cent, so only what is beyond the limit by a factor of SURE is refused.
+some tens per cent, so only what is beyond the limit by a factor of SURE is refused. Where something disturbed that
+measurement the factor is UNSURE, and what lies between the two is measured itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from upsize.compute import work_bytes
 from upsize.measure import Rates
 
 SURE = 2.0
+UNSURE = 20.0
+"""Where other processes disturbed the rates: they were seen to make an estimate 16 times too high."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
 
 def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal | None:
     """Why it cannot be used here, or None. Without `rates` for its memory alone."""
-    slow = () if rates is None else _time(candidate, load, rates)
+    slow = () if rates is None else _time(candidate, load, rates, UNSURE if rates.noisy else SURE)
     for reason, lines in (*_memory(candidate, load), *slow):
         return Refusal(
             id=candidate.id,
@@ -69,6 +72,15 @@ def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal |
             arithmetic=tuple(lines),
         )
     return None
+
+
+def doubt(candidate: Candidate, load: Load, rates: Rates | None) -> str | None:
+    """What would refuse it for its time if the rates were not noisy, with what makes them so; None where nothing
+    would."""
+    if rates is None or rates.noise is None:
+        return None
+    reason = next((reason for reason, _ in _time(candidate, load, rates, SURE)), None)
+    return None if reason is None else f"by an estimate {reason}, but {rates.noise}: it is measured instead"
 
 
 def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]:
@@ -90,7 +102,7 @@ def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]
         yield f"needs {need / 1e9:.1f} GB, and {load.memory / 1e9:.1f} GB are free", lines
 
 
-def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str, list[str]]]:
+def _time(candidate: Candidate, load: Load, rates: Rates, sure: float) -> Iterator[tuple[str, list[str]]]:
     seconds = seconds_of(candidate, load, rates)
     lines = [
         f"one query: {candidate.model.flops_a_token / 1e9:.3g} GFLOP a token × {load.query_tokens:.0f} tokens / "
@@ -102,10 +114,10 @@ def _time(candidate: Candidate, load: Load, rates: Rates) -> Iterator[tuple[str,
             f"{load.pair_tokens:.0f} tokens / ({_of_batch(candidate.reranker, rates) / 1e9:.0f} GFLOP/s)"
         )
     lines.append(f"sum: about {seconds * 1e3:.3g} ms a query with nothing else to do")
-    if load.slo_ms is not None and seconds * 1e3 > SURE * load.slo_ms:
-        lines.append(f"limit: {load.slo_quantile} of {load.slo_ms:.3g} ms; refused beyond {SURE:g} times that")
+    if load.slo_ms is not None and seconds * 1e3 > sure * load.slo_ms:
+        lines.append(f"limit: {load.slo_quantile} of {load.slo_ms:.3g} ms; refused beyond {sure:g} times that")
         yield f"one query alone takes about {seconds * 1e3:.3g} ms, and the limit is {load.slo_ms:.3g} ms", lines
-    elif load.rate is not None and seconds * load.rate > SURE:
+    elif load.rate is not None and seconds * load.rate > sure:
         lines.append(f"busy: {load.rate:g} a second × {seconds:.3g} s = {seconds * load.rate:.2g} machines")
         yield f"{load.rate:g} queries a second would keep {seconds * load.rate:.2g} such machines busy", lines
 

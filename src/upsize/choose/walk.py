@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 
 from upsize.choose.candidates import Candidate, Model, candidates_of, in_order, open_models
 from upsize.choose.conclude import conclude
-from upsize.choose.estimate import Load, memory_of, refusals
+from upsize.choose.estimate import Load, doubt, memory_of, refusals
+from upsize.choose.latency import broken_limit, disturbed_loads, disturbed_passes, money_of
 from upsize.choose.passes import embed, engine_of, loaded
 from upsize.choose.quality import Quality, rankable
 from upsize.choose.report import write_report
@@ -26,7 +27,7 @@ from upsize.choose.runs import Run, write_whole
 from upsize.choose.settings import Settings
 from upsize.choose.speed import Speeds, Wanted
 from upsize.choose.tokens import Tokeniser
-from upsize.choose.verdict import CandidateReport, Interval, Latency, Memory, Money, Refusal, Verdict
+from upsize.choose.verdict import CandidateReport, Interval, Memory, Refusal, Verdict
 from upsize.compute import this_machine
 from upsize.errors import InvalidInput
 from upsize.measure import measure_rates
@@ -92,6 +93,8 @@ class _Walk:
     task: Task
     progress: bool
     say: Callable[[str], None]
+    disturbances: list[str] = field(default_factory=list)
+    """What a busy machine did to the measurements, for the verdict's notes."""
 
     def verdict(self) -> Verdict:
         """All of it."""
@@ -219,6 +222,9 @@ class _Walk:
             refusal = refusals(candidate, load, rates)
             if refusal is None:
                 wanted.append(candidate)
+                if doubted := doubt(candidate, load, rates):
+                    self.disturbances.append(f"{candidate.id}: {doubted}.")
+                    self.say(self.disturbances[-1])
             else:
                 refused.append(refusal)
         return wanted, refused
@@ -243,8 +249,9 @@ class _Walk:
             "groups": groups,
         }
 
-    @cached_property
+    @property
     def notes(self) -> list[str]:
+        """What the reader must hear; complete once all is measured."""
         notes = list(self.dataset.notes)
         for model in dict.fromkeys(m for m in self.models):
             limit = model.checkpoint.context
@@ -253,6 +260,11 @@ class _Walk:
                     notes.append(
                         f"{longer:,} of the {name} are longer than {model.name} takes ({limit:,} tokens); cut."
                     )
+        notes += self.disturbances
+        models = dict.fromkeys(c.model for c in self.sorted_out[0])
+        notes += disturbed_passes([(m.name, self.quality.store(m, self.indexed).spent.busy) for m in models])
+        if self.settings.speed:
+            notes += disturbed_loads([(c.id, self.speeds.latency(c)) for c in self.sorted_out[0]])
         return notes
 
     # what is measured
@@ -318,7 +330,7 @@ class _Walk:
         tokens_per_second = spent.tokens / spent.seconds if spent.seconds else None
         backfill = load.document_tokens / tokens_per_second if tokens_per_second else None
         latency = self.speeds.latency(candidate) if self.settings.speed else None
-        why_not = _why_not(latency, self.settings)
+        why_not = broken_limit(latency, self.settings.slo)
         return CandidateReport(
             id=candidate.id,
             model=model.name,
@@ -336,7 +348,7 @@ class _Walk:
             tokens_per_second=tokens_per_second,
             backfill_seconds=backfill,
             latency=latency,
-            money=_money(self.settings.price, latency, backfill),
+            money=money_of(self.settings.price, latency, backfill),
             run=f"runs/{run.folder}",
         )
 
@@ -354,27 +366,6 @@ class _Walk:
         source = model if model.checkpoint.kind == "embedding" else self.models[0]
         lengths = np.concatenate([self._lengths(name, source) for name in self.task.groups()])
         return [int(n) for n in np.sort(lengths)[::-1][:LONG]]
-
-
-def _why_not(latency: Latency | None, settings: Settings) -> str | None:
-    """The limit that a candidate does not keep, in words."""
-    if latency is None:
-        return None
-    at = latency.at_rate
-    for name, limit in settings.slo.items():
-        measured = getattr(at, name).estimate
-        if measured > limit:
-            return f"{name} is {measured:.3g} ms at {at.rate:g} a second, and the limit is {limit:g} ms"
-    if not at.kept_up:
-        return f"it does not keep up with {at.rate:g} queries a second"
-    return None
-
-
-def _money(price: float | None, latency: Latency | None, backfill: float | None) -> Money | None:
-    """At the knee: the greatest rate that one machine is shown to keep up with."""
-    if price is None or latency is None or latency.knee is None or backfill is None:
-        return None
-    return Money(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600, latency.knee_at_least)
 
 
 def _conditions() -> dict[str, Any]:

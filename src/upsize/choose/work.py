@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from upsize.choose.runs import write_whole
+from upsize.compute.contention import Contention
 
 EVERY = 2.0
 """Seconds of work that a kill may lose."""
@@ -32,6 +33,8 @@ class Spent:
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    busy: float = 0.0
+    """Share of the processor that other processes took meanwhile, at most."""
 
 
 class RowStore:
@@ -55,7 +58,7 @@ class RowStore:
         ):
             file.truncate(start.rows * self._width * 4)
             count, tokens, began = start.rows, start.tokens, time.monotonic()
-            last = began
+            last, contention = began, Contention()
             for block, used in rows:
                 file.write(np.ascontiguousarray(block, np.float32).tobytes())
                 count, tokens = count + len(block), tokens + used
@@ -64,7 +67,7 @@ class RowStore:
                 if now - last > EVERY or count == total:
                     file.flush()
                     os.fsync(file.fileno())
-                    self.spent = Spent(count, tokens, start.seconds + now - began)
+                    self.spent = Spent(count, tokens, start.seconds + now - began, max(start.busy, contention.share()))
                     write_whole(self._json, json.dumps(asdict(self.spent)).encode())
                     last = now
 

@@ -1,9 +1,15 @@
-"""What this machine does: passes through a few layers of the family's shape, and memory reads."""
+"""What this machine does: passes through a few layers of the family's shape, and memory reads.
+
+Other processes disturb such a measurement, most of all one on several threads: where one of them waits for a processor,
+all wait for it. So each figure is the fastest of several runs; while others took part of the processor, or the runs
+differ widely, it is measured again; and if that does not help, the CPU time of the same work on one thread tells what
+the machine would do if it were quiet. `Rates.noisy` then says so.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +20,7 @@ import numpy as np
 
 from upsize.catalog import FAMILY
 from upsize.compute import Machine, native
+from upsize.compute.contention import BUSY, Contention
 from upsize.compute.plan import CUDA_BUDGET, INT8, Plan, carried
 from upsize.measure.shapes import config_of, random_weights
 from upsize.model.config import ModelConfig
@@ -23,7 +30,6 @@ from upsize.model.weights import expected_shapes
 if TYPE_CHECKING:
     from upsize.compute.pytorch import TorchNetwork
 
-Pass = Callable[[int], None]
 PRECISIONS = ("float32", "bfloat16", INT8)
 FULL, QUERY = 512, 27
 """Tokens of a full batch on the CPU, and of one short query (with the default instruction)."""
@@ -42,6 +48,23 @@ BLOCK = 64 << 20
 Curve = dict[int, float]
 
 
+SECONDS = 0.25
+"""That one figure is measured for."""
+TRIES = 3
+"""Times that a figure is measured at most."""
+AGAIN = 10.0
+"""Seconds at most, for all figures together, in which disturbed ones are measured again."""
+WIDE = 0.5
+"""Spread of a figure's runs, (median − fastest) / fastest, from which they count as disturbed: it shows what no counter
+of this machine tells, such as a hypervisor that gives its processors to others."""
+ONE_THREAD = 0.85
+"""Share of its threads' rates together that a machine does, for the estimate from one thread's CPU time: threads share
+the memory and end at different moments. Chosen, low for compute-bound work."""
+
+Hear = Callable[[int, int, str], None]
+"""Is told before each figure: how many are measured, of how many, and which comes."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """Measured in a second or so each: good to some ten per cent, on a quiet machine."""
@@ -54,6 +77,25 @@ class Rates:
     """The same of one short query, where reading the weights counts for more."""
     read_bytes: float
     """Bytes a second read from memory."""
+    busy: float = 0.0
+    """Share of the processor that others took while the most disturbed figure was measured, at its best try."""
+    spread: float = 0.0
+    """(median − fastest) / fastest of the runs of the figure that varied most, at its best try."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether something disturbed a figure at every try: then the rates are estimates that nothing may rest on
+        alone."""
+        return self.busy >= BUSY or self.spread >= WIDE
+
+    @property
+    def noise(self) -> str | None:
+        """What disturbed them, as the rest of a sentence; None where nothing did."""
+        if self.busy >= BUSY:
+            return f"other processes took {self.busy:.0%} of the processor while its rates were measured"
+        if self.spread >= WIDE:
+            return f"the runs that measured its rates differed by {self.spread:.0%}"
+        return None
 
     def of_batch(self, precision: str, hidden: int) -> float:
         """Operations a second at any hidden size: between two measured ones in proportion, beyond as at the nearer.
@@ -66,27 +108,43 @@ class Rates:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self)
+        return asdict(self) | {"noisy": self.noisy}
 
 
-def measure_rates(machine: Machine, device: str = "auto", seconds: float = 0.25) -> Rates:
-    """Measure on the CPU or the first GPU, each figure for about `seconds`; putting the layers there comes on top."""
+def measure_rates(
+    machine: Machine, device: str = "auto", seconds: float | None = None, hear: Hear | None = None
+) -> Rates:
+    """Measure on the CPU or the first GPU, each figure for about `seconds` (default SECONDS), and again for up to AGAIN
+    in all where it was disturbed; putting the layers there comes on top."""
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"
+    plan = list(_planned(machine, device))
+    contention = Contention(machine.threads if device == "cpu" else 1)
+    clock = Clock(contention, SECONDS if seconds is None else seconds)
     batch: dict[str, Curve] = {}
     query: dict[str, Curve] = {}
-    full = FULL if device == "cpu" else CUDA_FULL
+    for done, (precision, compiled, hidden) in enumerate(plan):
+        if hear is not None:
+            hear(done, len(plan) + 1, f"{precision} at hidden size {hidden:,}")
+        shape, layers = SHAPES[hidden]
+        passes = _passes(machine, device, precision, compiled, shape, layers)
+        for tokens, curves in ((FULL if device == "cpu" else CUDA_FULL, batch), (QUERY, query)):
+            curves.setdefault(precision, {})[hidden] = _rate(shape, layers, passes, tokens, clock)
+    if hear is not None:
+        hear(len(plan), len(plan) + 1, "memory reads")
+    read = _read_bytes(machine, device, clock)
+    return Rates(device, batch, query, read, clock.busy, clock.spread)
+
+
+def _planned(machine: Machine, device: str) -> Iterator[tuple[str, bool, int]]:
+    """Precision, whether the compiled kernels do it, and hidden size of each network that is measured."""
     for precision in PRECISIONS:
         compiled = carried(device, precision, machine.kernels, machine.torch)
         if not compiled and (precision == INT8 or not machine.torch):
             continue
         slow = device == "cpu" and not compiled  # and as fast at any size
-        batch[precision], query[precision] = {}, {}
-        for hidden, (shape, layers) in list(SHAPES.items())[: 1 if slow else None]:
-            passes = _passes(machine, device, precision, compiled, shape, layers)
-            for tokens, curve in ((full, batch[precision]), (QUERY, query[precision])):
-                curve[hidden] = _rate(shape, layers, passes, tokens, seconds)
-    return Rates(device, batch, query, _read_bytes(machine, device, seconds))
+        for hidden in list(SHAPES)[: 1 if slow else None]:
+            yield precision, compiled, hidden
 
 
 def _between(curve: Curve, hidden: int) -> float:
@@ -94,16 +152,16 @@ def _between(curve: Curve, hidden: int) -> float:
     return float(np.interp(hidden, sizes, [curve[size] for size in sizes]))
 
 
-def _read_bytes(machine: Machine, device: str, seconds: float) -> float:
+def _read_bytes(machine: Machine, device: str, clock: Clock) -> float:
     if device != "cpu":
         import torch
 
         values = torch.ones(16 * BLOCK, device=device)
-        return values.nbytes / _fastest(lambda: values.sum().item(), seconds)
+        return values.nbytes / clock.fastest(lambda: values.sum().item())
     block = np.ones(BLOCK, np.float32)
     parts = np.array_split(block, machine.threads)
     with ThreadPoolExecutor(machine.threads) as threads:
-        return block.nbytes / _fastest(lambda: list(threads.map(np.max, parts)), seconds)
+        return block.nbytes / clock.fastest(lambda: list(threads.map(np.max, parts)))
 
 
 def products(config: ModelConfig, tokens: int) -> float:
@@ -115,18 +173,53 @@ def products(config: ModelConfig, tokens: int) -> float:
     return 2.0 * tokens * ((config.layers - 1) * sum(map(prod, layer)) + keys)
 
 
-def _rate(shape: ModelConfig, layers: tuple[int, int], passes: Sequence[Pass], tokens: int, seconds: float) -> float:
+def _rate(shape: ModelConfig, layers: tuple[int, int], passes: Sequence[Pass], tokens: int, clock: Clock) -> float:
     """Of the layers that the deeper network has more: what a pass takes besides is in both."""
-    few, more = (_fastest(partial(run, tokens), seconds) for run in passes)
+    few, more = (clock.fastest(partial(run, tokens), partial(run.alone, tokens)) for run in passes)
     lean, whole = (products(replace(shape, layers=count), tokens) for count in layers)
     share = (whole - lean) / whole
     return (whole - lean) / max(more - few, share * more / 2)  # a disturbed first run must not make it infinite
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A network of some layers: runs one sequence of so many tokens, and remembers nothing of the one before."""
+
+    network: native.NativeQwen3 | TorchNetwork
+    threads: int
+    on_cpu: bool
+
+    def __call__(self, tokens: int) -> None:
+        """Run it on all threads."""
+        for _ in self.network.forward(np.zeros(tokens, np.int32), [0, tokens]):
+            pass
+
+    def alone(self, tokens: int) -> float:
+        """Run it on the calling thread alone; the seconds that all threads would take if none had to wait. Infinite on
+        a GPU, where CPU time says nothing."""
+        if not self.on_cpu:
+            return float("inf")
+        self._use(1)
+        try:
+            begun = time.thread_time()
+            self(tokens)
+            return (time.thread_time() - begun) / max(self.threads * ONE_THREAD, 1.0)
+        finally:
+            self._use(self.threads)
+
+    def _use(self, threads: int) -> None:
+        if isinstance(self.network, native.NativeQwen3):
+            self.network.use_threads(threads)
+        else:
+            import torch
+
+            torch.set_num_threads(threads)
+
+
 def _passes(
     machine: Machine, device: str, precision: str, compiled: bool, shape: ModelConfig, layers: tuple[int, int]
 ) -> list[Pass]:
-    """Networks of so many layers: each runs one sequence of so many tokens, and remembers nothing of the one before."""
+    """Networks of so many layers."""
     deepest = replace(shape, layers=max(layers))
     shapes = expected_shapes(deepest)
     networks: list[native.NativeQwen3 | TorchNetwork] = []
@@ -145,24 +238,47 @@ def _passes(
 
             plan = Plan(device, precision, shape.max_positions, CUDA_BUDGET, 0, 0)
             networks.append(TorchNetwork(config, load, plan, machine.bfloat16_products, machine.threads))
-    return [partial(_run, network) for network in networks]
+    return [Pass(network, machine.threads, device == "cpu") for network in networks]
 
 
-def _run(network: native.NativeQwen3 | TorchNetwork, tokens: int) -> None:
-    _exhaust(network.forward(np.zeros(tokens, np.int32), [0, tokens]))
+class Clock:
+    """Times runs, and notes what disturbed them."""
+
+    def __init__(self, contention: Contention, seconds: float) -> None:
+        self._contention, self._seconds, self._left = contention, seconds, AGAIN
+        self.busy = self.spread = 0.0
+
+    def fastest(self, run: Callable[[], object], alone: Callable[[], float] | None = None) -> float:
+        """Seconds of the fastest run, of several tries where it is disturbed. `alone` estimates the seconds without any
+        disturbance; it counts where all tries were disturbed."""
+        best, busy, spread = float("inf"), 1.0, float("inf")
+        for tried in range(1, TRIES + 1):
+            begun = time.monotonic()
+            self._contention.restart()
+            seconds, varied = _fastest(run, self._seconds)
+            taken = self._contention.share()
+            best = min(best, seconds)
+            busy, spread = min((busy, spread), (taken, varied))
+            if busy < BUSY and spread < WIDE:
+                break
+            self._left -= time.monotonic() - begun
+            if self._left <= 0 or tried == TRIES:
+                if alone is not None:
+                    best = min(best, alone(), alone())
+                break
+        self.busy, self.spread = max(self.busy, busy), max(self.spread, spread)
+        return best
 
 
-def _exhaust(steps: Iterable[bool]) -> None:
-    for _ in steps:
-        pass
-
-
-def _fastest(run: Callable[[], object], seconds: float) -> float:
-    """Seconds of the fastest run of those that fit into `seconds`, two at least after one to warm up."""
+def _fastest(run: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Seconds of the fastest run of those that fit into `seconds`, two at least after one to warm up; and their spread,
+    (median − fastest) / fastest."""
     run()
-    best, done, end = float("inf"), 0, time.perf_counter() + seconds
-    while done < 2 or time.perf_counter() < end:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
         started = time.perf_counter()
         run()
-        best, done = min(best, time.perf_counter() - started), done + 1
-    return best
+        times.append(time.perf_counter() - started)
+    best = min(times)
+    return best, (float(np.median(times)) - best) / max(best, 1e-9)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from upsize.compute.plan import SLAB
 from upsize.compute.pytorch.fp8 import Fp8Linear
@@ -28,6 +27,9 @@ TRITON = importlib.util.find_spec("triton") is not None
 @cache
 def _varlen() -> Callable[..., object]:
     """The call. Grouped queries are asked for since torch 2.12, and before were simply taken."""
+    # Imported here: it brings torch's compiler, seconds of imports that a process without a GPU has no use for.
+    from torch.nn.attention.varlen import varlen_attn
+
     grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
     return partial(varlen_attn, window_size=(-1, 0), **grouped)
 
@@ -40,6 +42,8 @@ class CudaBackend(TorchOperations):
     def __init__(self, precision: torch.dtype, device: torch.device, fp8: bool = False) -> None:
         self.dtype, self.device, self.fp8 = precision, device, fp8
         self.fused = TRITON and device.type == "cuda"
+        if device.type == "cuda":
+            _varlen()  # what it imports takes seconds, which the first request should not wait for
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
         """Move the weights to the device side by side, so that one product serves them all."""
