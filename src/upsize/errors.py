@@ -29,6 +29,7 @@ A message says what happened, where, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
@@ -134,10 +135,11 @@ class UnknownModel(UpsizeError):
 
 
 class NonFiniteVector(UpsizeError):
-    """The network gave NaN or infinity for one text."""
+    """The network gave NaN or infinity for a text. `indices`: every such text of the request, `index` the first."""
 
-    def __init__(self, index: int, precision: str) -> None:
+    def __init__(self, index: int, precision: str, indices: Sequence[int] = ()) -> None:
         self.index, self.precision = index, precision
+        self.indices = tuple(indices) or (index,)
         super().__init__(
             f"Text {index} gave NaN or infinite values in {precision}. "
             "Serve this model with --dtype bfloat16 or --dtype float32, and report the text if that does not help."

@@ -130,7 +130,9 @@ class ProgressBar:
 
 
 def duration(seconds: float) -> str:
-    """2 h 5 min, 3 min 20 s, 12 s."""
+    """2 h 5 min, 3 min 20 s, 12 s, 0.4 s."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from upsize.cli.files.bulk import Pairing
+from upsize.cli.files.output import Npy
+from upsize.cli.files.pairing import Pairing
 from upsize.cli.files.rows import Row
 from upsize.engine import Result, Times
-from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong, UpsizeError
+from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory, TextTooLong, Unavailable, UpsizeError
 from upsize.io import Format, Source
 from upsize.space import Fingerprint
 
@@ -74,3 +75,57 @@ def test_an_error_names_the_line(index: int, line: int) -> None:
         list(Pairing(SOURCE, Lengths(lambda: NonFiniteVector(index, "float16"))).run(rows()))
     with pytest.raises(InvalidInput, match=rf"^rows.jsonl, line {line}: 9 tokens, and at most 8 are taken"):
         list(Pairing(SOURCE, Lengths(lambda: TextTooLong(9, 8, param="input", index=index))).run(rows()))
+
+
+class Fussy(Lengths):
+    """A model that cannot take some words: all of a request fails, and the error names each, the first, or none."""
+
+    def __init__(self, names: Callable[[list[int]], Exception]) -> None:
+        super().__init__()
+        self._names, self.calls = names, 0
+
+    def stream(self, texts: Iterator[str]) -> Iterator[Result]:
+        done = 0
+        while chunk := list(islice(texts, 64)):
+            self.calls += 1
+            words = [word for text in chunk for word in text.split()]
+            if bad := [i + done for i, word in enumerate(words) if word.startswith("bad")]:
+                raise self._names(bad)
+            done += len(words)
+            yield self._result(chunk)
+
+
+ERRORS = [
+    lambda bad: NonFiniteVector(bad[0], "float16", bad),
+    lambda bad: NonFiniteVector(bad[0], "float16"),
+    lambda bad: InvalidInput("too much", index=bad[0]),
+    lambda bad: OutOfMemory(9, "cpu"),
+]
+
+
+@pytest.mark.parametrize("names", ERRORS)
+@pytest.mark.parametrize("bad", [{0}, {299}, {5, 6, 70}, set(range(64, 128)), {0, 63, 64, 127, 128, 299}, set()])
+def test_a_row_that_the_model_cannot_take_is_left_out_alone(
+    names: Callable[[list[int]], Exception], bad: set[int]
+) -> None:
+    work, out = Fussy(names), {}
+    given = [Row(i + 1, None, f"good {'bad' * 2 if i in bad else 'x' * (i % 9 + 1)}") for i in range(300)]
+    results = [r for part in Pairing(SOURCE, work, out.__setitem__).run(iter(given)) for r in part]
+    assert [r["line"] for r in results] == [i + 1 for i in range(300) if i not in bad]
+    assert all(r["lengths"] == [len(w) for w in str(given[r["line"] - 1].value).split()] for r in results)
+    assert sorted(out) == [i + 1 for i in sorted(bad)]
+    assert work.calls <= 5 + 14 * len(bad)
+
+
+def test_an_error_that_no_row_causes_is_raised() -> None:
+    work = Lengths(lambda: Unavailable("closing"))
+    with pytest.raises(Unavailable):
+        list(Pairing(SOURCE, work, {}.__setitem__).run(rows()))
+
+
+@pytest.mark.parametrize(("rows_", "left"), [(10, 9), (1000, 7), (10**9, 1)])
+def test_an_npy_header_is_written_again_for_fewer_rows(tmp_path: Path, rows_: int, left: int) -> None:
+    encoding, data = Npy(rows_, 3), tmp_path / "data"
+    vectors = np.arange(3 * left, dtype=np.float32).reshape(left, 3)
+    data.write_bytes(encoding.header() + encoding.block([{"embedding": v} for v in vectors]))
+    np.testing.assert_array_equal(np.load(encoding.build(data)), vectors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
 from upsize.cli.ladder import show_ways
 from upsize.io import Reading
+from upsize.progress import ProgressBar, duration
 
 app = typer.Typer(
     help="Move an index to another model while it is in use: plan, start, compare, switch, and a way back.",
@@ -76,7 +75,7 @@ def _show_plan(told: dict[str, Any]) -> None:
     table.add_row("documents", f"{told['documents']:,}, about {told['tokens']:,} tokens")
     if told["hours"] is not None:
         table.add_row(
-            "time", f"{_duration(3600 * told['hours'])} at {told['tokens_per_second']:,.0f} tokens/s, measured now"
+            "time", f"{duration(3600 * told['hours'])} at {told['tokens_per_second']:,.0f} tokens/s, measured now"
         )
     if told["money"] is not None:
         table.add_row("money", f"{told['money']:.2f}")
@@ -143,16 +142,15 @@ def start(
 
 def _wait(call: Calls, name: str) -> dict[str, Any]:
     said = None
-    with tqdm(unit="text", disable=None, desc="backfill") as bar:
+    with ProgressBar("backfill", unit="texts") as bar:
         while True:
             told: dict[str, Any] = call("GET", f"/v1/indexes/{name}/move")
             if told["phase"] == "none":  # given up meanwhile
                 return told
-            bar.total, bar.n = told["documents"] - told["refused"], told["embedded"]
-            bar.refresh()
+            bar.advance(told["embedded"], told["documents"] - told["refused"])
             if told["trouble"] and told["trouble"] != said:
                 said = told["trouble"]
-                bar.write(said, file=sys.stderr)
+                bar.say(said)
             if told["phase"] != "backfill" or not told["missing"]:
                 return told
             time.sleep(0.3)
@@ -297,7 +295,7 @@ def _tell(told: dict[str, Any], json: bool) -> None:
     )
     table.add_row("answers", told["active"])
     rate = f", {told['documents_per_second']:,.0f} a second" if told["missing"] else ""
-    left = f", {_duration(told['seconds_left'])} left" if told["seconds_left"] else ""
+    left = f", {duration(told['seconds_left'])} left" if told["seconds_left"] else ""
     table.add_row("embedded", f"{told['embedded']:,} of {told['documents']:,}{rate}{left}")
     if told["phase"] != "switched":
         off = "" if told["canary_active"] or not told["canary"] else " (off for now)"
@@ -321,11 +319,3 @@ def _tell(told: dict[str, Any], json: bool) -> None:
     if told["trouble"]:
         table.add_row("trouble", told["trouble"])
     Console(markup=False, highlight=False, soft_wrap=True).print(table)
-
-
-def _duration(seconds: float) -> str:
-    """2 h 5 min, 3 min, 12 s."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{seconds:.1f} s"

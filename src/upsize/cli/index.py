@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Set
@@ -13,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
@@ -24,6 +22,7 @@ from upsize.cli.files.vectors import WithoutVectors, unfit
 from upsize.cli.ladder import ladder
 from upsize.errors import InvalidInput
 from upsize.io import Reading, copy_stdin, open_input
+from upsize.progress import ProgressBar
 
 app = typer.Typer(
     help="Texts that can be searched, and later moved to a larger model (`upsize evolve`).",
@@ -144,11 +143,11 @@ def add(
         if id_field is None:
             typer.echo("No id field: each document is called by a digest of its text.", err=True)
         total = {"added": 0, "updated": 0, "unchanged": 0, "pending": 0}
-        with calls(base_url, api_key) as call, tqdm(total=found.rows, unit="text", disable=None) as bar:
+        with calls(base_url, api_key) as call, ProgressBar("adding", total=found.rows, unit="texts") as bar:
             if rows.left_out:
                 told = call("GET", f"/v1/indexes/{name}")
                 active = next(g["model"] for g in told["generations"] if g["id"] == told["active"])
-                bar.write(str(rows.warning(active)), file=sys.stderr)
+                bar.say(str(rows.warning(active)))
             for batch in _batches(rows, set(found.skipped)):
                 reply = _write(call, name, batch, keep_vectors=bool(keep), skip_bad=skip_bad)
                 for what, number in reply.items():
@@ -344,15 +343,15 @@ def rebuild(
 
 def wait_for(call: Any, name: str) -> None:
     """A progress bar until nothing is missing any more in the generations that are filled."""
-    with tqdm(unit="text", disable=None) as bar:
+    with ProgressBar("making vectors", unit="texts") as bar:
+        total = 0
         while True:
             told = call("GET", f"/v1/indexes/{name}")
             missing = sum(g["missing"] for g in told["generations"] if g["filled"])
-            bar.total = max(bar.total or 0, missing)
-            bar.n = bar.total - missing
-            bar.refresh()
+            total = max(total, missing)
+            bar.advance(total - missing, total)
             if told["trouble"]:
-                bar.write(told["trouble"], file=sys.stderr)
+                bar.say(told["trouble"])
             if not missing:
                 return
             time.sleep(0.3)

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from upsize.cli.files.bulk import Pairing
 from upsize.cli.files.output import Jsonl
+from upsize.cli.files.pairing import Pairing
 from upsize.cli.files.partial import guarded, write_whole
 from upsize.cli.files.rows import Pair, TextRows
-from upsize.cli.files.survey import Survey, listing, survey, too_long
-from upsize.errors import TextTooLong
+from upsize.cli.files.survey import listing, survey, too_long
+from upsize.errors import InvalidInput, TextTooLong
 
 if TYPE_CHECKING:
     from upsize.engine import Reranker, Result
@@ -82,11 +82,17 @@ def rank(
     """Score the texts of `rows` for `query`: the best `top_n` of them (None: all), best first."""
     work = OneQuery(reranker, query, instruction or reranker.instruction, truncate)
     found = survey(rows, work.fault, skip_bad=skip_bad)
+    failed: dict[int, str] = {}
     good = [row for row in rows if row.line not in found.skipped]
-    scored = [result for results in Pairing(rows.source, work).run(iter(good)) for result in results]
-    documents = [{**result, "document": row.value} for row, result in zip(good, scored, strict=True)]
+    pairing = Pairing(rows.source, work, failed.__setitem__ if skip_bad else None)
+    scored = [result for results in pairing.run(iter(good)) for result in results]
+    skipped = dict(sorted({**found.skipped, **failed}.items()))
+    if not scored:
+        raise InvalidInput(f"{rows.source.name}: none of its rows can be scored:\n{listing(rows.source, skipped)}")
+    kept = (row for row in good if row.line not in failed)
+    documents = [{**result, "document": row.value} for row, result in zip(kept, scored, strict=True)]
     documents.sort(key=lambda document: -document["log_odds"])
-    _tell(rows, found, [document["lost_tokens"] for document in documents])
+    _tell(rows, skipped, [document["lost_tokens"] for document in documents])
     return Ranking(documents[:top_n], reranker.fingerprint.id)
 
 
@@ -130,9 +136,9 @@ def probabilities(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
     return probability(log_odds)
 
 
-def _tell(rows: TextRows, found: Survey, lost: list[int]) -> None:
+def _tell(rows: TextRows, skipped: dict[int, str], lost: list[int]) -> None:
     """Say what the user must hear: rows left out, texts cut."""
-    if found.skipped:
-        typer.echo(f"{len(found.skipped):,} rows skipped:\n{listing(rows.source, found.skipped)}", err=True)
+    if skipped:
+        typer.echo(f"{len(skipped):,} rows skipped:\n{listing(rows.source, skipped)}", err=True)
     if any(lost):
         typer.echo(f"{np.count_nonzero(lost):,} documents lost {sum(lost):,} tokens to --truncate.", err=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from upsize.cli.options import Device, Dtype, HubOption, Revision, TaskOption
 from upsize.cli.report import JSON, write_json
+from upsize.progress import ProgressBar
 
 if TYPE_CHECKING:
     from upsize.measure import Figure, Verification
@@ -45,14 +46,11 @@ def verify(
     from upsize.model import HubOptions
 
     options = HubOptions(hub=hub, revision=revision)
-    progress = Console(stderr=True, highlight=False)
-    with progress.status("loading") as status:
+    with ProgressBar("loading") as bar:
         loaded = load_model(model, kind=task, device=device, dtype=dtype, hub=options)
         for note in loaded.plan.notes:
-            progress.print(f"note: {note}")
-        done = run(
-            loaded, batches=batches, strict=published, begin=lambda name: status.update(f"checking: {escape(name)}")
-        )
+            bar.say(f"note: {note}")
+        done = run(loaded, batches=batches, strict=published, begin=lambda name: bar.describe(f"checking: {name}"))
     if json is not None:
         write_json(json, done.to_json())
     if json is None or str(json) != "-":

@@ -25,11 +25,12 @@ def check_dimension(asked: int | None, hidden_size: int) -> int:
 def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
     """Cut states (n, hidden) to `dimension` and normalise: (n, dimension) of length 1.
 
-    NonFiniteVector, with the row, where a state is NaN or infinite.
+    NonFiniteVector, with the rows, where a state is NaN or infinite.
     """
     finite = np.isfinite(states).all(axis=1)
     if not finite.all():
-        raise NonFiniteVector(int(np.flatnonzero(~finite)[0]), precision)
+        rows = np.flatnonzero(~finite).tolist()
+        raise NonFiniteVector(rows[0], precision, rows)
     cut = np.ascontiguousarray(states[:, :dimension])
     lengths = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
     unit: Vectors = (cut / np.maximum(lengths, 1e-12)).astype(np.float32)

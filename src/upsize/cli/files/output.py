@@ -45,7 +45,7 @@ class Npy:
         self._shape = (rows, dimension)
 
     def header(self) -> bytes:
-        """The .npy header, final from the start, because the number of rows is known."""
+        """The .npy header for all rows that are to come."""
         buffer = io.BytesIO()
         layout = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(buffer, layout)
@@ -56,7 +56,14 @@ class Npy:
         return np.stack([row["embedding"] for row in results]).astype("<f4").tobytes()
 
     def build(self, data: Path) -> Path:
-        """The data, as it is."""
+        """The data; where rows were left out, with a header as long as the first that says how many there are."""
+        header, (expected, dimension) = self.header(), self._shape
+        rows = (data.stat().st_size - len(header)) // (4 * dimension)
+        if rows != expected:
+            layout = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+            with data.open("r+b") as file:
+                file.write(header[:10])  # magic bytes, version, and the length of what follows
+                file.write(f"{layout}".encode().ljust(len(header) - 11) + b"\n")
         return data
 
 
@@ -81,7 +88,7 @@ class Jsonl:
 
 
 class Parquet:
-    """The columns, and `facts`, fingerprint included, as JSON under the schema's key `upsize`.
+    """The columns, and `facts` as they are at the end, fingerprint included, as JSON under the schema's key `upsize`.
 
     A Parquet file cannot be appended to after a stop, so the data is an Arrow stream, of which the file is made.
     """
@@ -92,7 +99,8 @@ class Parquet:
         ids = {None: {}, "whole": {"id": arrow.int64()}, "string": {"id": arrow.string()}}[id_type]
         every = {"line": arrow.int64(), "tokens": arrow.int32(), "lost_tokens": arrow.int32()}
         schema = {**ids, **every, **columns(arrow)}
-        self._schema = arrow.schema(list(schema.items()), metadata={"upsize": json.dumps(facts)})
+        self._schema = arrow.schema(list(schema.items()))
+        self._facts = facts
 
     def header(self) -> bytes:
         """The stream's schema."""
@@ -110,7 +118,8 @@ class Parquet:
         from pyarrow import parquet
 
         path = data.with_name("output")
-        with self._pyarrow.memory_map(str(data)) as file, parquet.ParquetWriter(path, self._schema) as writer:
+        told = self._schema.with_metadata({"upsize": json.dumps(self._facts)})
+        with self._pyarrow.memory_map(str(data)) as file, parquet.ParquetWriter(path, told) as writer:
             group: list[Any] = []
             for batch in self._pyarrow.ipc.open_stream(file):
                 group.append(batch)

@@ -41,6 +41,8 @@ class Progress:
     rows: int = 0
     bytes: int = 0
     tokens: int = 0
+    failed: int = 0
+    """Rows that the model could not take, and that are left out."""
 
 
 class Partial:
@@ -52,6 +54,8 @@ class Partial:
         self.committed = self.written = Progress()
         self.lost: list[tuple[int, int]] = []
         """(line, tokens cut off) of each row that truncation touched, of all the run's parts."""
+        self.failed: list[tuple[int, str]] = []
+        """(line, reason) of each row that was left out while computing."""
         self._overwrite, self._total, self._lost_committed, self._journal_bytes = overwrite, 0, 0, 0
         self._data, self._job = self.folder / "data", self.folder / "job.json"
         self._journal = self.folder / "journal.jsonl"
@@ -104,24 +108,33 @@ class Partial:
             self.committed = self.written = Progress(bytes=len(header))
             self._journal_bytes = self._lost_committed = 0
             self.lost.clear()
+            self.failed.clear()
             self._data.write_bytes(header)
             write_whole(self._job, json.dumps(job).encode())
 
-    def append(self, block: bytes, rows: int, tokens: int, lost: Sequence[tuple[int, int]]) -> None:
-        """Add the encoded results of `rows` rows. They count once `commit` has put them on disk."""
+    def append(
+        self,
+        block: bytes,
+        rows: int,
+        tokens: int,
+        lost: Sequence[tuple[int, int]],
+        failed: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Add the encoded results of `rows` rows, and what failed. They count once `commit` has put them on disk."""
         with guarded(self._data, len(block), self._still), self._data.open("ab") as file:
             file.write(block)
         was = self.written
-        self.written = Progress(was.rows + rows, was.bytes + len(block), was.tokens + tokens)
+        self.written = Progress(was.rows + rows, was.bytes + len(block), was.tokens + tokens, was.failed + len(failed))
         self.lost += lost
+        self.failed += failed
 
     def commit(self) -> None:
         """Put what was appended on disk, then say so in the journal."""
         if self.written == self.committed:
             return
         new = self.written
-        lost = self.lost[self._lost_committed :]
-        entry = {"rows": new.rows, "bytes": new.bytes, "tokens": new.tokens, "lost": lost}
+        lost, failed = self.lost[self._lost_committed :], self.failed[self.committed.failed :]
+        entry = {"rows": new.rows, "bytes": new.bytes, "tokens": new.tokens, "lost": lost, "failed": failed}
         with guarded(self._journal, still=self._still):
             _sync(self._data)
             with self._journal.open("ab") as file:
@@ -131,6 +144,10 @@ class Partial:
                 os.fsync(file.fileno())
                 self._journal_bytes = file.tell()
         self.committed, self._lost_committed = new, len(self.lost)
+
+    def discard(self) -> None:
+        """Keep nothing of this run, for nothing came of it."""
+        self._journal.unlink(missing_ok=True)
 
     def finish(self, build: Callable[[Path], Path], facts: Mapping[str, Any]) -> int:
         """Make the output of the data, and beside it the sidecar with `facts`; the output's size in bytes.
@@ -157,7 +174,8 @@ class Partial:
     @property
     def _moved(self) -> bool:
         """Whether the data already became the output, and only the sidecar or the folder's removal is missing."""
-        return self.committed.rows == self._total and not self._data.exists() and self.output.exists()
+        done = self.committed.rows + self.committed.failed
+        return done == self._total and not self._data.exists() and self.output.exists()
 
     def _refuse_existing(self) -> None:
         for path in (self.output, self.sidecar):
@@ -170,7 +188,8 @@ class Partial:
                 break
             entry = json.loads(line)
             self._journal_bytes += len(line)
-            self.committed = self.written = Progress(entry["rows"], entry["bytes"], entry["tokens"])
+            self.failed += [(number, reason) for number, reason in entry.get("failed", ())]
+            self.committed = self.written = Progress(entry["rows"], entry["bytes"], entry["tokens"], len(self.failed))
             self.lost += [(number, tokens) for number, tokens in entry["lost"]]
             self._lost_committed = len(self.lost)
 

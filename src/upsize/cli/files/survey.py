@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from upsize.cli.files.output import IdType
 from upsize.cli.files.rows import Rows
 from upsize.errors import InvalidInput
 from upsize.io import Source
+from upsize.progress import ProgressBar
 
 T = TypeVar("T")
 SHOWN = 10
@@ -41,15 +40,17 @@ def survey(rows: Rows[T], fault_of: Callable[[T], str | None], *, skip_bad: bool
     good, whole = 0, True
     skipped: dict[int, str] = {}
     ids: IdType = None
-    for row in tqdm(rows, desc="checking", unit="row", leave=False, disable=None):
-        fault = row.fault or (fault_of(row.value) if row.value is not None else None)
-        if fault:
-            skipped[row.line] = fault
-            continue
-        good += 1
-        if row.id is not None:
-            whole &= isinstance(row.id, int) and -(1 << 63) <= row.id < 1 << 63
-            ids = "whole" if whole else "string"
+    with ProgressBar("checking", unit="rows") as bar:
+        for row in rows:
+            bar.update()
+            fault = row.fault or (fault_of(row.value) if row.value is not None else None)
+            if fault:
+                skipped[row.line] = fault
+                continue
+            good += 1
+            if row.id is not None:
+                whole &= isinstance(row.id, int) and -(1 << 63) <= row.id < 1 << 63
+                ids = "whole" if whole else "string"
     if skipped and not skip_bad:
         cut = " (--truncate cuts long texts)" if any("tokens" in fault for fault in skipped.values()) else ""
         raise InvalidInput(
