@@ -12,8 +12,10 @@ import httpx
 import uvicorn
 
 from upsize.engine import Limits
-from upsize.server import Address, Allowed, LoadOptions, Service, create_app, load, wanted
-from upsize.server.run import bind
+from upsize.server import Address, Allowed, ConnectionLimits, LoadOptions, Service, create_app, load, wanted
+from upsize.server.http.body import Bodies
+from upsize.server.http.pool import Pool
+from upsize.server.run import bind, config_of
 
 
 @contextmanager
@@ -26,12 +28,16 @@ def live(
     origins: Sequence[str] = (),
     allow_truncation: bool = False,
     allowed: Allowed | None = None,
+    connections: ConnectionLimits | None = None,
+    bodies: Bodies | None = None,
+    hosts: Sequence[str] = (),
+    loopback: bool = True,
     started: bool = True,
 ) -> Iterator[httpx.Client]:
     """Serve `models` (name → folder); gives a client whose base URL is the server's."""
     service = Service(limits=limits, allow_truncation=allow_truncation, allowed=allowed or Allowed())
-    app = create_app(service, keys, protect_metrics, origins)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    app = create_app(service, keys, protect_metrics, origins, hosts=hosts, loopback=loopback, bodies=bodies)
+    server = uvicorn.Server(config_of(app, Pool(connections)))
     listener = bind(Address(port=0))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -99,7 +99,7 @@ def test_the_work_of_a_client_that_left_is_dropped(embedder_folder: Path) -> Non
     body = json.dumps({"input": ["word " * 100] * 2048}).encode()
     with live({"embed": embedder_folder}) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
-            head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             leaving.sendall(head.encode() + body)
             wait_for(client, lambda page: 'upsize_queue_sequences{model="embed"} 0.0' not in page)
         page = wait_for(client, lambda page: 'path="/v1/embeddings",status="499"} 1.0' in page)

@@ -105,7 +105,7 @@ def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> 
         service = Service(fills=fills, allowed=Allowed(anything=True))
         service.start(())
         transport = httpx.ASGITransport(create_app(service))
-        client = httpx.AsyncClient(base_url="http://in.process", transport=transport, timeout=TIMEOUT)
+        client = httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=TIMEOUT)
         try:
             yield Calls(client, runner, local=True)
         finally:

@@ -50,6 +50,18 @@ def serve(
         list[str] | None,
         typer.Option(help="Let web pages of this origin (https://host, or * for all) call it; may be repeated."),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Without keys, also answer requests to this host name (.NAME: and all below it, *: any); "
+            "may be repeated.",
+        ),
+    ] = None,
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 4096,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="After SIGTERM, time in which what was accepted is answered.")
+    ] = 30.0,
     max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
     max_client_batch_size: Annotated[int, typer.Option(min=1, help="Texts or documents of one request.")] = 2048,
     max_request_tokens: Annotated[
@@ -149,7 +161,7 @@ def serve(
     # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
     from upsize.engine import Limits
     from upsize.model import HubOptions
-    from upsize.server import Address, LoadOptions, Service, load, read_allowed, wanted
+    from upsize.server import Address, ConnectionLimits, LoadOptions, Service, load, read_allowed, wanted
     from upsize.server import serve as serve_until_stopped
 
     chosen = wanted(given_models, served_model_name or [])
@@ -170,7 +182,16 @@ def serve(
     service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):
         raise InvalidInput("--api-key is empty, which would lock nobody out. Give a key, or leave it out.")
-    address = Address(host, port, tuple(api_key or ()), protect_metrics, tuple(cors_origin or ()))
+    address = Address(
+        host,
+        port,
+        tuple(api_key or ()),
+        protect_metrics,
+        tuple(cors_origin or ()),
+        hosts=tuple(allowed_host or ()),
+        drain=drain_seconds,
+        limits=ConnectionLimits(connections=max_connections),
+    )
     serve_until_stopped(service, address, lambda: load(chosen, options, _announce))
 
 

@@ -17,6 +17,8 @@ from starlette.staticfiles import StaticFiles
 from upsize.server.auth import BearerAuth
 from upsize.server.codec import dumps
 from upsize.server.handling import endpoint
+from upsize.server.http.body import Bodies
+from upsize.server.http.guard import Guard
 from upsize.server.openapi import ASSETS, PAGE, describe
 from upsize.server.service import Service
 from upsize.server.wire import OPERATIONS
@@ -24,13 +26,24 @@ from upsize.server.wire import OPERATIONS
 EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens")
 """Headers of replies that scripts of other origins may read."""
 
+PATH_SHOWN = 200
+"""Characters of a path that is not there, in the message that says so."""
+
 
 def create_app(
-    service: Service, keys: Sequence[str] = (), protect_metrics: bool = False, origins: Sequence[str] = ()
+    service: Service,
+    keys: Sequence[str] = (),
+    protect_metrics: bool = False,
+    origins: Sequence[str] = (),
+    *,
+    hosts: Sequence[str] = (),
+    loopback: bool = True,
+    bodies: Bodies | None = None,
 ) -> Starlette:
     """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them.
 
-    Pages of the web `origins` ("*": of all) may call it from a browser.
+    Pages of the web `origins` ("*": of all) may call it from a browser. Without keys a request's Host has to be a
+    name of this machine or one of `hosts`; `loopback` says that it listens for this machine alone.
     """
     description = dumps(describe(OPERATIONS))
 
@@ -56,7 +69,9 @@ def create_app(
         Route("/docs", docs),
         Mount("/docs/static", StaticFiles(directory=ASSETS)),
     ]
-    middleware = []
+    middleware = [
+        Middleware(Guard, keyless=not keys, loopback=loopback, hosts=hosts, origins=origins),
+    ]
     if origins:  # before the keys: a browser asks for permission without one
         anything = ("*",)
         middleware.append(
@@ -70,16 +85,18 @@ def create_app(
         )
     if keys:
         middleware.append(Middleware(BearerAuth, keys=keys, protect_metrics=protect_metrics))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers={HTTPException: _no_such_path},
     )
+    app.state.bodies = bodies or Bodies()
+    return app
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.scope["path"][:PATH_SHOWN]
     if error.status_code == 405:
         message = f"{request.method} {path} is not allowed; use {(error.headers or {}).get('Allow', 'another method')}."
     else:

@@ -23,9 +23,24 @@ class TooLarge(errors.InvalidInput):
     """The body is larger than the service reads."""
 
 
+class TooSlow(errors.InvalidInput):
+    """The body did not come in time."""
+
+
+class Forbidden(errors.InvalidInput):
+    """A page of another origin, or a host name that is not this server's."""
+
+
+class UnsupportedMedia(errors.InvalidInput):
+    """The body is not said to be JSON as it stands."""
+
+
 STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (Unauthorized, 401, "invalid_api_key"),
     (TooLarge, 413, "request_too_large"),
+    (TooSlow, 408, "timeout"),
+    (Forbidden, 403, "forbidden"),
+    (UnsupportedMedia, 415, "unsupported_media_type"),
     (NotAllowed, 403, "not_allowed"),
     (errors.TextTooLong, 400, "context_length_exceeded"),
     (errors.InvalidInput, 400, "invalid_value"),
@@ -67,6 +82,8 @@ def reply_to(error: Exception, path: str) -> Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, errors.Unavailable):
         headers |= {"Retry-After": "5", "Connection": "close"}
+    if isinstance(error, TooSlow):
+        headers["Connection"] = "close"
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     shape = _cohere if path.startswith("/v2/") else _openai

@@ -19,13 +19,10 @@ from upsize.engine import Result
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Truncation
 from upsize.server.codec import dumps, parse
-from upsize.server.failures import TooLarge, reply_to, status_of
+from upsize.server.failures import reply_to, status_of
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
-
-MAX_BODY = 64 << 20
-"""Bytes. 2,048 texts of 32 KB."""
 
 OFF_THE_LOOP = 1 << 16
 """Values above which a reply is written in a worker thread, so that it holds up nobody else's."""
@@ -51,16 +48,12 @@ class Operation:
 
 async def read(request: Request, into: type[T], default: T | None = None) -> T:
     """The body as a struct of a dialect; InvalidInput or TooLarge. Of an empty one `default`, where that is allowed."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"The body is larger than {MAX_BODY >> 20} MiB. Send fewer texts a call.")
-    if not body and default is not None:
-        return default
-    if not body:
-        raise InvalidInput("The body is empty. Send a JSON object.")
-    return await parse(bytes(body), into)
+    async with request.app.state.bodies.read(request) as body:
+        if not body and default is not None:
+            return default
+        if not body:
+            raise InvalidInput("The body is empty. Send a JSON object.")
+        return await parse(body, into)
 
 
 async def run(service: Service, request: Request, model: ServedModel, work: EngineRequest) -> Result:

@@ -6,19 +6,28 @@ import asyncio
 import contextlib
 import errno
 import gc
+import ipaddress
 import logging
+import math
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from upsize.errors import UpsizeError
+from upsize.errors import Unavailable, UpsizeError
 from upsize.server.app import create_app
+from upsize.server.http.body import Bodies
+from upsize.server.http.connection import Connection
+from upsize.server.http.limits import ConnectionLimits, within_files
+from upsize.server.http.pool import Pool
 from upsize.server.presence import announced
 from upsize.server.service import ServedModel, Service
 
@@ -29,11 +38,14 @@ SWITCH = 0.0005
 """Seconds after which a thread that computes in Python lets another in; a request passes from thread to thread several
 times, and at Python's own 5 ms waits as often for whoever prepares a backfill."""
 
+DRAIN = 30.0
+"""Seconds after the first signal in which what was accepted is answered."""
+
 LINGER = 0.5
 """Seconds, twice, between the last answer and the end, in which requests on their way here are still told 503."""
 
 
-REPEATED = 1.0
+REPEATED = 0.3
 """Seconds within which a second signal is the first once more: make and shells pass on what the group got already."""
 
 
@@ -47,6 +59,19 @@ class Address:
     protect_metrics: bool = False
     origins: Sequence[str] = ()
     """Of web pages that may call it from a browser."""
+    hosts: Sequence[str] = ()
+    """Names that it is called by, besides this machine's."""
+    drain: float = DRAIN
+    """Seconds."""
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it listens for this machine alone."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 class PortInUse(UpsizeError):
@@ -85,13 +110,27 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(service: Service, address: Address, load: Callable[[], tuple[ServedModel, ...]]) -> None:
-    """Serve until SIGTERM or SIGINT, then answer everything accepted and return.
+    """Serve until SIGTERM or SIGINT, then answer everything accepted within `address.drain` seconds and return.
 
-    `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised.
+    `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised. A
+    second signal, or the end of the drain with work left, ends the process at once.
     """
     sys.setswitchinterval(SWITCH)
     with bind(address) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_serve(service, address, listener, load))
+
+
+def config_of(app: ASGIApp, pool: Pool) -> uvicorn.Config:
+    """uvicorn's settings for connections with limits."""
+    return uvicorn.Config(
+        app,
+        http=partial(Connection, pool=pool),  # type: ignore[arg-type]  # it is called as the class is
+        ws="none",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=math.ceil(pool.limits.idle_seconds),
+    )
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -106,10 +145,19 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 async def _serve(
     service: Service, address: Address, listener: socket.socket, load: Callable[[], tuple[ServedModel, ...]]
 ) -> None:
-    app = create_app(service, address.keys, address.protect_metrics, address.origins)
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75))
+    bodies = Bodies()
+    app = create_app(
+        service,
+        address.keys,
+        address.protect_metrics,
+        address.origins,
+        hosts=address.hosts,
+        loopback=address.loopback,
+        bodies=bodies,
+    )
+    server = _Server(config_of(app, Pool(within_files(address.limits))))
     loop = asyncio.get_running_loop()
-    stop = _Stop(service)
+    stop = _Stop(service, bodies, server, address.drain)
     for wanted in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wanted, stop)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -175,19 +223,26 @@ def _in_thread(
 
 
 class _Stop:
-    """What a signal does. The first: drain. One more, a second or more later: leave at once."""
+    """What a signal does. The first: drain. One more, a moment or more later: leave at once."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, bodies: Bodies, server: uvicorn.Server, limit: float) -> None:
         self.asked = asyncio.Event()
-        self._service, self._since = service, 0.0
+        self._service, self._bodies, self._server, self._limit, self._since = service, bodies, server, limit, 0.0
 
     def __call__(self) -> None:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
         if not self.asked.is_set():
-            log.info("Draining: requests under way are answered, new ones get 503.")
+            log.info("Draining: requests under way are answered, new ones get 503. At most %g s.", self._limit)
             self._service.begin_drain()
+            self._bodies.close(Unavailable("The service is draining and takes no new requests."))
             self.asked.set()
-            self._since = now
-        elif now - self._since > REPEATED:
-            log.warning("Leaving at once; requests under way are dropped.")
-            raise SystemExit(130)
+            self._since = loop.time()
+            loop.call_later(self._limit, self._leave, f"The drain took more than {self._limit:g} s", 0)
+        elif loop.time() - self._since > REPEATED:
+            self._leave("A second signal", 130)
+
+    def _leave(self, why: str, code: int) -> None:
+        """End the process, for threads that still work would keep it. What was acknowledged is on disk."""
+        log.warning("%s: %d requests under way are dropped.", why, len(self._server.server_state.tasks))
+        logging.shutdown()
+        os._exit(code)
