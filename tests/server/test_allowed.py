@@ -111,7 +111,7 @@ def test_a_model_that_is_not_configured_is_not_looked_for(
 
 
 def test_a_long_name_is_not_given_back_whole(client: httpx.Client) -> None:
-    told = refused(client.post(f"{INDEX}/move/plan", json={"to": "x\n\x1b[31m" * 100_000}))
+    told = refused(client.post(f"{INDEX}/move/plan", json={"to": "x\n\x1b[31m" * 100}))
     assert len(told) < 500
     assert told.isprintable()
 
