@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -505,3 +506,103 @@ def test_a_search_under_way_outlives_the_generation_that_it_began_with(
     found = ids(index, "recipe for onion soup")
     assert [name[-2:] for name in times] == ["g1", "g2"]
     assert found == ids(index, "recipe for onion soup")
+
+
+class Slow:
+    """A model whose documents take a given time each, on one thread, as a larger one's would."""
+
+    def __init__(self, index: Index, name: str, seconds: float) -> None:
+        self._start, self._name, self._seconds = index.models.start, name, seconds
+        self.pool = ThreadPoolExecutor(1)
+
+    def __call__(self, name: str, texts: Sequence[str], *args: Any, **kwargs: Any) -> Future[Result]:
+        if name != self._name or kwargs.get("query"):
+            return self._start(name, texts, *args, **kwargs)
+        return self.pool.submit(self._work, name, texts, *args, **kwargs)
+
+    def _work(self, name: str, texts: Sequence[str], *args: Any, **kwargs: Any) -> Result:
+        threading.Event().wait(self._seconds * len(texts))
+        return self._start(name, texts, *args, **kwargs).result()
+
+
+@contextmanager
+def writing(index: Index, pause: float) -> Iterator[list[float]]:
+    """Documents are written one after the other; gives how long each write took."""
+    stop, took = threading.Event(), list[float]()
+
+    def write_on() -> None:
+        while not stop.wait(pause):
+            begun = time.monotonic()
+            index.add([Incoming(f"w{len(took)}", f"Written while it moves, number {len(took)}.")])
+            took.append(time.monotonic() - begun)
+
+    thread = threading.Thread(target=write_on)
+    thread.start()
+    try:
+        yield took
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_switch_under_writes_that_the_new_model_follows_is_done_at_once(make: Make) -> None:
+    index = make(background=True)
+    write(index, TEXTS)
+    begin(index)
+    with writing(index, 0.005) as took:
+        until(lambda: len(took) > 10)
+        begun = time.monotonic()
+        move.switch(index)
+        assert time.monotonic() - begun < move.WITHIN
+        before = len(took)
+        move.rollback(index)
+        move.switch(index)
+        until(lambda: len(took) > before + 5)
+    assert index.state.active == "g2"
+    until(lambda: not index.documents.missing_count("g1"))
+    require_in_step(index)
+
+
+def test_a_switch_that_cannot_catch_up_is_refused_with_the_rates(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make(background=True)
+    write(index, TEXTS)
+    begin(index)
+    until(lambda: move.status(index)["ready"])
+    monkeypatch.setattr(move, "WITHIN", 0.6)
+    monkeypatch.setattr(move, "HOLD", 0.2)
+    slow = Slow(index, "demo-s", 0.2)
+    monkeypatch.setattr(index.models, "start", slow)
+    with writing(index, 0.01) as took:
+        until(lambda: index.documents.missing_count("g2") > 20)
+        begun = time.monotonic()
+        with pytest.raises(Refused, match=r"does not catch up: [1-9]\d*\.\d documents/s are written, and it embeds \d"):
+            move.switch(index)
+        assert time.monotonic() - begun < 5
+        assert index.state.active == "g1"
+        count = len(took)
+        until(lambda: len(took) > count + 5)  # writes go on
+    monkeypatch.setattr(index.models, "start", slow._start)
+    slow.pool.shutdown(wait=True, cancel_futures=True)
+    move.switch(index)
+    assert index.state.active == "g2"
+    require_in_step(index)
+
+
+def test_writes_wait_no_longer_than_the_bound_for_the_last_documents(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model hangs once the writes are held up: they go on after HOLD seconds, and the switch is refused."""
+    index = make()
+    write(index, TEXTS)
+    begin(index)
+    settle(index)
+    write(index, {"one": "About volcanoes.", "two": "About lava."})
+    monkeypatch.setattr(move, "WITHIN", 0.2)
+    monkeypatch.setattr(move, "HOLD", 0.2)
+    start, never = index.models.start, Future[Result]()
+    monkeypatch.setattr(index.models, "start", lambda n, *a, **k: never if n == "demo-s" else start(n, *a, **k))
+    with pytest.raises(Refused, match="2 documents are still missing in demo-s"):
+        move.switch(index)
+    assert never.cancelled()
+    write(index, {"three": "Writes go on."})
+    assert index.state.active == "g1"

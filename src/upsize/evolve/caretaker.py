@@ -8,7 +8,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Caretaker:
             threading.Thread(target=self._fill_forever, name=f"upsize-fill-{index.name}", daemon=True),
             threading.Thread(target=self._beside_forever, name=f"upsize-beside-{index.name}", daemon=True),
         ]
-        self._filling = threading.Lock()
+        self._stepping, self._filling, self._gives_way = threading.Lock(), threading.Lock(), threading.Event()
         self._pointed: str | None = None
         """The generation that the store was last told to be the one in use."""
 
@@ -113,7 +114,7 @@ class Caretaker:
         rest from being done."""
         busy = False
         failed: Exception | None = None
-        with self._filling:
+        with self._stepping:
             for prepare in (self.point, self._index.generations.renew_numbers):
                 try:
                     prepare()
@@ -142,8 +143,9 @@ class Caretaker:
         index = self._index
         busy = bool(index.generations.remove(generation))
         if generation in index.state.filled:
-            started = time.monotonic()
-            done = index.generations.fill(generation, Lane.BULK, lambda: self._wanted(generation))
+            with self._filling:
+                started = time.monotonic()
+                done = index.generations.fill(generation, Lane.BULK, lambda: self._wanted(generation))
             if done:
                 rate = done / max(time.monotonic() - started, 1e-6)
                 before = self.per_second.get(generation.id, rate)
@@ -154,19 +156,23 @@ class Caretaker:
         return busy
 
     def _wanted(self, generation: Generation) -> bool:
-        return not self._stopped.is_set() and generation in self._index.state.filled
+        return not (self._stopped.is_set() or self._gives_way.is_set()) and generation in self._index.state.filled
 
-    def bring_in_step(self, generation: Generation, most: int) -> int:
-        """Fill a generation now, in this thread, while no more than `most` documents are missing; how many still are.
-
-        The caretaker's own thread fills it too; what both embed is the same.
-        """
-        index = self._index
-        index.generations.remove(generation)
-        while 0 < (missing := index.documents.missing_count(generation.id)) <= most:
-            if not index.generations.fill(generation, Lane.INTERACTIVE):
-                break
-        return missing
+    @contextmanager
+    def gives_way(self, seconds: float) -> Iterator[bool]:
+        """While this holds, the thread fills nothing, so that who holds it may. Gives False where it did not come to an
+        end in so many seconds."""
+        self._gives_way.set()
+        try:
+            stopped = self._filling.acquire(timeout=max(seconds, 0.0))
+            try:
+                yield stopped
+            finally:
+                if stopped:
+                    self._filling.release()
+        finally:
+            self._gives_way.clear()
+            self._awake.set()
 
     # the second thread: what searches leave
 

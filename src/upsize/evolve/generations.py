@@ -31,6 +31,8 @@ SHARD, SHARD_CHARACTERS = 256, 1 << 18
 """Documents, and characters, that are embedded together."""
 AHEAD = 8
 """Shards that are read, and at most put in place, together."""
+LOOK = 0.05
+"""Seconds between looks whether work under way is still wanted."""
 HELD = 5.0
 """Seconds of work that a kill takes back at most, of a model that is slow."""
 DELETES = 2000
@@ -98,10 +100,10 @@ class Generations:
             self._store.upsert(table, Rows(same, numbers, vectors, [documents[id].metadata for id in same]))
             self.written[generation.id] += 1
 
-    def remove(self, generation: Generation) -> int:
-        """Take out what was deleted; how many that were."""
+    def remove(self, generation: Generation, wanted: Callable[[], bool] = lambda: True) -> int:
+        """Take out what was deleted, while `wanted`; how many that were."""
         removed = 0
-        while True:
+        while wanted():
             with self.alone(generation) as there:
                 ids = self._documents.doomed(generation.id, DELETES) if there else []
                 if not ids:
@@ -110,47 +112,76 @@ class Generations:
                 self._documents.removed(generation.id, ids)
                 self.written[generation.id] += 1
                 removed += len(ids)
+        return removed
 
-    def fill(self, generation: Generation, lane: Lane, wanted: Callable[[], bool] = lambda: True) -> int:
+    def fill(
+        self,
+        generation: Generation,
+        lane: Lane,
+        wanted: Callable[[], bool] = lambda: True,
+        *,
+        most: int = AHEAD * SHARD,
+        shard: int = SHARD,
+    ) -> int:
         """Embed and place the next documents that are missing, while `wanted`; how many were placed or refused.
 
         The next shard is embedded while the last is put in place. Several are put in place together, so that a table
-        is not made of many small pieces, but none is kept from its place for longer than HELD.
+        is not made of many small pieces, but none is kept from its place for longer than HELD. A shard that is under
+        way when it is wanted no more is cancelled. `most` documents are read, `shard` are embedded together.
         """
-        waiting = self._documents.missing(generation.id, AHEAD * SHARD)
+        waiting = self._documents.missing(generation.id, most)
         if not waiting:
             return 0
         name = self._models.of(generation, self._state().name)
-        shards = deque(_shards(waiting))
+        shards = deque(_shards(waiting, shard))
         made: list[tuple[Document, NDArray[np.float32] | None]] = []
-        since = time.monotonic()
-        shard = shards.popleft()
-        started: Future[Result] | None = self._start(name, generation, shard, lane)
+        done, since = 0, time.monotonic()
+        current = shards.popleft()
+        started: Future[Result] | None = self._start(name, generation, current, lane)
         while started is not None:
             following = shards.popleft() if shards and wanted() else None
             upcoming = self._start(name, generation, following, lane) if following else None
             try:
-                made += zip(shard, self._values(name, generation, shard, started, lane), strict=True)
+                made += zip(current, self._values(name, generation, current, started, lane, wanted), strict=True)
+                done += len(current)
                 if upcoming is None or time.monotonic() - since > HELD:
                     self._place_made(generation, made)
                     made, since = [], time.monotonic()
-            except BaseException:
+            except BaseException as error:
+                started.cancel()
                 if upcoming:
                     upcoming.cancel()
+                if isinstance(error, _NotWanted):
+                    self._place_made(generation, made)
+                    return done
                 raise
-            started, shard = upcoming, following or []
-        return len(waiting) - sum(map(len, shards))
+            started, current = upcoming, following or []
+        return done
+
+    def put(self, generation: Generation, documents: Sequence[Document], lane: Lane) -> None:
+        """Embed these documents and place them; those that the model cannot take are noted."""
+        name = self._models.of(generation, self._state().name)
+        started = self._start(name, generation, documents, lane)
+        vectors = self._values(name, generation, documents, started, lane, lambda: True)
+        self._place_made(generation, list(zip(documents, vectors, strict=True)))
 
     def _values(
-        self, name: str, generation: Generation, shard: Sequence[Document], started: Future[Result], lane: Lane
+        self,
+        name: str,
+        generation: Generation,
+        shard: Sequence[Document],
+        started: Future[Result],
+        lane: Lane,
+        wanted: Callable[[], bool],
     ) -> list[NDArray[np.float32] | None]:
-        """The vector of each; None of a text that the model cannot embed, which is noted."""
+        """The vector of each; None of a text that the model cannot embed, which is noted. _NotWanted as soon as it is
+        not."""
         try:
-            return list(started.result().values)
+            return list(_result(started, wanted).values)
         except CANNOT as error:
             log.warning("generation %s: %s", generation.id, error)
         vectors: list[NDArray[np.float32] | None] = []
-        made = each(lambda part: list(self._start(name, generation, part, lane).result().values), shard)
+        made = each(lambda part: list(_result(self._start(name, generation, part, lane), wanted).values), shard)
         for document, vector in zip(shard, made, strict=True):
             if isinstance(vector, UpsizeError):
                 self._documents.refuse(generation.id, document, str(vector))
@@ -184,11 +215,30 @@ class Generations:
         return written > 0 and time.monotonic() - self._tended[generation.id] > TEND_AFTER_SECONDS
 
 
-def _shards(documents: Sequence[Document]) -> list[list[Document]]:
+class _NotWanted(Exception):
+    """Work that nobody wants any more."""
+
+
+def _result(future: Future[Result], wanted: Callable[[], bool]) -> Result:
+    """The result, waited for while `wanted`; then the work is cancelled."""
+    while True:
+        try:
+            return future.result(timeout=LOOK)
+        except TimeoutError:
+            if future.done():
+                continue
+            if not wanted():
+                future.cancel()
+                raise _NotWanted from None
+
+
+def _shards(documents: Sequence[Document], most: int) -> list[list[Document]]:
     shards: list[list[Document]] = [[]]
     characters = 0
     for document in documents:
-        if shards[-1] and (len(shards[-1]) == SHARD or characters + len(document.text) > SHARD_CHARACTERS):
+        if shards[-1] and (
+            len(shards[-1]) == most or characters + len(document.text) > most * SHARD_CHARACTERS // SHARD
+        ):
             shards.append([])
             characters = 0
         shards[-1].append(document)

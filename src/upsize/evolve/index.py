@@ -223,8 +223,8 @@ class Index:
             first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
         standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
         placed = self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
-        if self._state.active != serving.id:  # the pointer has moved while the texts were embedded
-            placed &= self.beside_the_answer(lambda: self.caretaker.bring_in_step(self._state.serving, len(documents)))
+        if (now := self._state.serving).id != serving.id:  # the pointer has moved while the texts were embedded
+            placed &= self.beside_the_answer(lambda: self.generations.put(now, standing, lane))
         self.caretaker.wake()
         updated = sum(d.id in known for d in changed)
         pending = 0 if placed else len(changed)

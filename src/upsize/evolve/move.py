@@ -9,17 +9,23 @@ A switch is one replacement of `index.json`; so is the way back. `finish` drops 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from upsize.errors import Refused
+from upsize.evolve.catching_up import Progress, catch_up
 from upsize.evolve.coverage import coverage
 from upsize.evolve.index import Index
 from upsize.evolve.plan import MovePlan
 from upsize.evolve.state import Generation, Move, Phase, now
 
-TAIL, LAST = 2000, 64
-"""Documents that a switch waits for, with more missing it is refused; and those that writes are held up for."""
+TAIL = 2000
+"""Documents that a switch embeds itself; with more missing it is refused at once."""
+WITHIN, LONGEST, HOLD = 10.0, 30.0, 5.0
+"""Seconds for which a switch works off the backlog while writes go on, for which it does so where it will then be done,
+and for which writes wait for the last documents."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -132,16 +138,48 @@ def rollback(index: Index, *, force: bool = False) -> Move:
 
 
 def _turn(index: Index, to: str, phase: Phase, force: bool) -> Move:
-    generation = index.state.generation(to)
-    bring = index.caretaker.bring_in_step
-    if not force:
-        _require_complete(index, generation, bring(generation, TAIL), also_refused=phase == "switched")
-    with index.paused_writes():  # the last few, with nobody adding more
-        if not force:
-            _require_complete(index, generation, bring(generation, LAST), also_refused=phase == "switched")
+    complete = _in_step(index, index.state.generation(to), also_refused=phase == "switched")
+    with index.paused_writes() if force else complete:
         turned = index.change_move(phase=phase, canary=0.0, active=to)
     index.beside_the_answer(index.caretaker.point)
     return turned
+
+
+@contextmanager
+def _in_step(index: Index, generation: Generation, *, also_refused: bool) -> Iterator[None]:
+    """While this holds nobody writes, and the generation lacks nothing.
+
+    Writes go on while the backlog is worked off, and wait for its end, HOLD seconds at most. Where more is written than
+    the model embeds there is no such end: Refused with the rates, within LONGEST + HOLD seconds. `also_refused`: also
+    where the model cannot embed a text.
+    """
+
+    def enough(progress: Progress) -> bool:  # for what is left to be embedded while writes wait
+        return bool(progress.embedded) and progress.missing <= progress.embedded_per_second * HOLD / 2
+
+    progress = catch_up(index, generation, enough, most=TAIL, seconds=WITHIN)
+    if progress.missing <= TAIL and not enough(progress) and progress.done_within(LONGEST - WITHIN):
+        progress = catch_up(index, generation, enough, most=TAIL, seconds=LONGEST - WITHIN)
+    far = progress.missing if progress.missing > TAIL and not progress.embedded else 0
+    _require_complete(index, generation, far, also_refused=also_refused)
+    if progress.missing and not enough(progress):
+        raise _too_slow(index, generation, progress)
+    with index.paused_writes():
+        last = catch_up(index, generation, lambda _: False, most=TAIL, seconds=HOLD)
+        if last.missing:
+            raise _too_slow(index, generation, replace(progress, missing=last.missing))
+        _require_complete(index, generation, 0, also_refused=also_refused)
+        yield
+
+
+def _too_slow(index: Index, generation: Generation, progress: Progress) -> Refused:
+    trouble = f" Its last trouble: {index.caretaker.trouble}" if index.caretaker.trouble else ""
+    return Refused(
+        f"{progress.missing:,} documents are still missing in {generation.model} and it does not catch up: "
+        f"{progress.written_per_second:.1f} documents/s are written, and it embeds "
+        f"{progress.embedded_per_second:.1f}/s beside them (over {progress.seconds:.1f} s). Nothing was changed. "
+        f"Switch while less is written, or --force, and searches will not find them until they are embedded.{trouble}"
+    )
 
 
 def _require_complete(index: Index, generation: Generation, missing: int, *, also_refused: bool = True) -> None:
@@ -170,7 +208,8 @@ def finish(index: Index, *, force: bool = False) -> str:
         )
     state = index.state
     if not force:
-        _require_complete(index, state.serving, index.caretaker.bring_in_step(state.serving, TAIL))
+        with _in_step(index, state.serving, also_refused=True):
+            pass
     other = move.source if state.active == move.target else move.target
     dropped = state.generation(other)
     rescore = state.rescore if state.rescore and state.rescore.generation not in (other, state.active) else None

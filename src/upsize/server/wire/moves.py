@@ -72,7 +72,7 @@ async def tune(service: Service, request: Request) -> Response:
         move.tune(index, shadow=body.shadow, canary=body.canary)
         return move.status(index)
 
-    return answered(await do(service, "write", work))
+    return answered(await do(service, "move", work))
 
 
 async def pause(service: Service, request: Request) -> Response:
@@ -103,7 +103,7 @@ async def _moved(service: Service, request: Request, step: Callable[[Index, bool
         done = step(index, body.force)
         return move.status(index) | ({"dropped": done} if isinstance(done, str) else {})
 
-    return answered(await do(service, "write", work))
+    return answered(await do(service, "move", work))
 
 
 async def compare(service: Service, request: Request) -> Response:
