@@ -15,6 +15,9 @@ Vectors = NDArray[np.float32]
 
 EXACT_BELOW = 200_000
 """Vectors of a table up to which every search looks at all of them: an index would cost more than it saves."""
+FEW_MATCHES = 20_000
+"""Rows that meet a filter up to which each of them is looked at: it takes a fraction of a second, and no index
+finds them all."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,15 @@ class Store(Protocol):
     def largest_dimension(self) -> int | None:
         """Of vectors that it can index; None for any."""
 
+    def require_answering(self) -> None:
+        """StoreUnavailable, at once, where it is known not to answer now."""
+
     def create(self, table: Table) -> None:
         """Make the table, unless it is there."""
 
     def upsert(self, table: Table, rows: Rows) -> None:
-        """Put rows in, in place of those of the same ids. No id twice."""
+        """Put rows in, in place of those of the same ids. No id twice. RowsRefused names those that the store will
+        never take; the others are in."""
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:
         """Take rows out; ids that are not there do not matter."""
@@ -111,11 +118,15 @@ class Store(Protocol):
         """Whether searches use an approximate index."""
 
     def drop(self, table: Table) -> None:
-        """Remove the table, if it is there."""
+        """Remove the table, if it is there. Refused where others' objects depend on it."""
 
     def point(self, name: str, table: Table | None, owner: str) -> None:
         """Let `name` mean this table to others who read the store; None: let it mean nothing. InvalidInput where it
         means something that is not of `owner`, the beginning of an index's tables' names."""
+
+    def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:
+        """Remove an index's tables and what `name` means. Refused, with nothing removed, where others' objects depend
+        on them."""
 
     def flush(self, table: Table) -> None:
         """On return all that was written is on disk, whatever happens to the machine."""

@@ -23,7 +23,7 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfFlat, IvfRq
 
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
-from upsize.store.base import EXACT_BELOW, Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Rows, Table, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, Kind, kind_of, scalars
 from upsize.store.numbers import EXACT, split
 from upsize.store.resident import ROWS, Resident
@@ -40,8 +40,11 @@ SPARE_BYTES, SPARE_SHARE = 256 << 20, 0.05
 """Of the disk, left free, the lesser: what a compaction needs, and what keeps the rest of the machine alive."""
 RESIDENT_BYTES = 256 << 20
 """Of a table's vectors, kept in memory once they are searched; of a larger table every scan reads the files."""
-CANDIDATES, TIMES = 500, 4
-"""An approximate search takes so many by short codes, or so many times k, and ranks them by their whole vectors."""
+CANDIDATES, FILTERED, TIMES = 500, 2000, 4
+"""An approximate search takes so many by short codes, with a filter so many, or so many times k, and ranks them by
+their whole vectors."""
+FEW_BYTES = 16 << 20
+"""Of vectors of rows that meet a filter, up to which all of them are read and ranked."""
 PROBES = 0.25
 """Of the partitions, those that a search looks into."""
 FETCH = 1000
@@ -64,6 +67,9 @@ class LanceStore:
         self._indexed: dict[str, bool] = {}
         self._flushed: dict[str, float] = defaultdict(float)
         self._resident: dict[str, Resident | None] = {}
+
+    def require_answering(self) -> None:
+        """Nothing to ask: it is a folder."""
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
         def make() -> None:
@@ -121,9 +127,28 @@ class LanceStore:
             order = np.argsort(-scores, kind="stable")[:k].tolist()
             ids, numbers = found["id"].to_pylist(), found["number"].to_pylist()
             return [Hit(ids[i], numbers[i], float(scores[i])) for i in order]
-        found = self._nearest(table, column_of(table, query), query, k, where, exact, [])
+        column = column_of(table, query)
+        if where and not exact and column == "vector" and self.indexed(table):
+            few = min(FEW_MATCHES, FEW_BYTES // (4 * table.dimension))
+            if self._guarded(table, lambda: self._table(table).count_rows(_all(where))) <= few:
+                return self._ranked(table, query, k, where, few)
+        found = self._nearest(table, column, query, k, where, exact, [])
         columns = (found[name].to_pylist() for name in ("id", "number", "_distance"))
         return [Hit(i, n, 1 - d) for i, n, d in zip(*columns, strict=True)]
+
+    def _ranked(self, table: Table, query: Vectors, k: int, where: Filter, few: int) -> list[Hit]:
+        """Of all rows that meet a filter, which are few. A scan of the library's would read every row's vector."""
+
+        def ask() -> Any:
+            wanted = self._table(table).search().where(_all(where)).select(["id", "number", "vector"])
+            return wanted.limit(2 * few).to_arrow()  # more than there were a moment ago
+
+        found = self._guarded(table, ask)
+        scores = _matrix(found["vector"], table.dimension) @ query
+        order = np.argsort(-scores, kind="stable")[:k]
+        best = found.take(pa.array(order))
+        rows = zip(best["id"].to_pylist(), best["number"].to_pylist(), scores[order].tolist(), strict=True)
+        return [Hit(*row) for row in rows]
 
     def _in_memory(self, table: Table) -> Resident | None:
         """The table's vectors in memory, read when they are first wanted; None of a table that is too large."""
@@ -162,11 +187,14 @@ class LanceStore:
         def ask() -> Any:
             search = self._table(table).search(query, vector_column_name=column).distance_type("dot").limit(k)
             if where:
-                search = search.where(" AND ".join(map(_sql, where)), prefilter=True)
+                search = search.where(_all(where), prefilter=True)
             if exact:
                 search = search.bypass_vector_index()
             elif self.indexed(table):
-                search = search.nprobes(self._probes(table)).refine_factor(max(-(-CANDIDATES // k), TIMES))
+                # What meets a filter may lie in other partitions than those nearest to the query, where it is told
+                # apart by less: all are looked into, for more candidates.
+                probes, candidates = (self._partitions(table), FILTERED) if where else (self._probes(table), CANDIDATES)
+                search = search.nprobes(probes).refine_factor(max(-(-candidates // k), TIMES))
             return search.select(["id", "number", "_distance", *also]).to_arrow()
 
         return self._guarded(table, ask)
@@ -229,7 +257,11 @@ class LanceStore:
         return self._indexed[table.name]
 
     def _probes(self, table: Table) -> int:
-        return max(int(PROBES * _partitions(self._table(table).count_rows())), 20)
+        return max(int(PROBES * self._partitions(table)), 20)
+
+    def _partitions(self, table: Table) -> int:
+        """At least as many as the index has, which was built when the table was no larger."""
+        return _partitions(self._table(table).count_rows())
 
     def drop(self, table: Table) -> None:  # noqa: D102
         with self._writing[table.name], self._opening:
@@ -245,6 +277,10 @@ class LanceStore:
 
     def point(self, name: str, table: Table | None, owner: str) -> None:
         """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
+
+    def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:  # noqa: ARG002, D102 (no name to remove)
+        for table in tables:
+            self.drop(table)
 
     def flush(self, table: Table) -> None:
         """LanceDB leaves that to the operating system: every file that it wrote since the last time."""
@@ -357,6 +393,10 @@ def _sql(condition: Condition) -> str:
     if condition.operator == "in":
         return f"{read} IN ({', '.join(values)})"
     return f"{read} {_SQL[condition.operator]} {values[0]}"
+
+
+def _all(where: Filter) -> str:
+    return " AND ".join(map(_sql, where))
 
 
 def _number(high: str, low: str, condition: Condition) -> str:
