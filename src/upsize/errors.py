@@ -21,6 +21,7 @@
     ├── Refused                  not now: an index is not in the state that this needs
     ├── StoreUnavailable         where vectors lie does not answer
     ├── StoreFull                where vectors lie takes no more
+    ├── RowsRefused              rows that a store will never take: ids
     ├── StoreDamaged             vectors cannot be read; they can be made again from the journal
     └── MissingExtra             an optional dependency is needed for this
 
@@ -46,6 +47,7 @@ __all__ = [
     "OutOfMemory",
     "Overloaded",
     "Refused",
+    "RowsRefused",
     "StoreDamaged",
     "StoreFull",
     "StoreUnavailable",
@@ -237,6 +239,15 @@ class StoreFull(UpsizeError):
         super().__init__(
             f"{where} is full: {why}. Free some space; what was acknowledged is in the journal and comes in by itself."
         )
+
+
+class RowsRefused(UpsizeError):
+    """Rows that a store will never take as they are, by their documents' `ids`. Those written beside them are in."""
+
+    def __init__(self, ids: list[str], why: str) -> None:
+        self.ids, self.why = ids, why
+        some = ", ".join(map(repr, ids[:3])) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
+        super().__init__(f"{some}: {why}")
 
 
 class StoreDamaged(UpsizeError):

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.engine import Lane, Result
-from upsize.errors import UpsizeError
+from upsize.errors import RowsRefused, UpsizeError
 from upsize.evolve.documents import Document, Documents
 from upsize.evolve.each import CANNOT, each
 from upsize.evolve.models import Models
@@ -36,6 +36,8 @@ LOOK = 0.05
 HELD = 5.0
 """Seconds of work that a kill takes back at most, of a model that is slow."""
 DELETES = 2000
+LOOK = 0.2
+"""Seconds between looks whether the store answers, while another writes to it."""
 TEND_AFTER, ROWS_A_WRITE = 64, 4000
 """Writes after which a table is compacted; of a large one, which takes longer, one for so many rows."""
 TEND_AFTER_SECONDS = 60.0
@@ -55,9 +57,15 @@ class Generations:
 
     @contextmanager
     def alone(self, generation: Generation) -> Iterator[bool]:
-        """While this holds, nobody else writes to the generation's table. Whether the generation is (still) there."""
-        with self._writing[generation.id]:
+        """While this holds, nobody else writes to the generation's table. Whether the generation is (still) there.
+        StoreUnavailable, instead of a turn behind one who waits for a store that does not answer."""
+        turn = self._writing[generation.id]
+        while not turn.acquire(timeout=LOOK):
+            self._store.require_answering()
+        try:
             yield generation in self._state().generations
+        finally:
+            turn.release()
 
     def _table(self, generation: Generation) -> Table:
         return self._state().table(generation)
@@ -73,10 +81,23 @@ class Generations:
                 chosen = [documents[i] for i in keep]
                 ids, numbers = [d.id for d in chosen], [d.number for d in chosen]
                 rows = Rows(ids, numbers, vectors[keep], [d.metadata for d in chosen])
-                self._store.upsert(self._table(generation), rows)
-                self._documents.placed(generation.id, dict(zip(ids, numbers, strict=True)))
+                refused = self._upsert(generation, chosen, rows)
+                placed = {id: number for id, number in zip(ids, numbers, strict=True) if id not in refused}
+                self._documents.placed(generation.id, placed)
                 self.written[generation.id] += 1
             return len(keep)
+
+    def _upsert(self, generation: Generation, documents: Sequence[Document], rows: Rows) -> Collection[str]:
+        """Put them in; ids of those that the store will never take, which is noted."""
+        try:
+            self._store.upsert(self._table(generation), rows)
+        except RowsRefused as error:
+            log.warning("generation %s: %s", generation.id, error)
+            for document in documents:
+                if document.id in error.ids:
+                    self._documents.refuse(generation.id, document, error.why)
+            return error.ids
+        return ()
 
     def renew_numbers(self) -> None:
         """Write again the metadata that an earlier version put into the tables with numbers rounded to 53 bits.
@@ -97,7 +118,8 @@ class Generations:
         same = [id for id in ids if id in documents and kept.get(id, (None,))[0] == documents[id].number]
         if same:
             numbers, vectors = [documents[id].number for id in same], np.stack([kept[id][1] for id in same])
-            self._store.upsert(table, Rows(same, numbers, vectors, [documents[id].metadata for id in same]))
+            rows = Rows(same, numbers, vectors, [documents[id].metadata for id in same])
+            self._upsert(generation, [documents[id] for id in same], rows)
             self.written[generation.id] += 1
 
     def remove(self, generation: Generation, wanted: Callable[[], bool] = lambda: True) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import uuid
@@ -16,9 +17,10 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from upsize.errors import InvalidInput, StoreDamaged, StoreUnavailable
+from upsize.errors import InvalidInput, RowsRefused, StoreDamaged, StoreUnavailable
 from upsize.store.base import Hit, Rows, Table, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, scalars
+from upsize.store.gate import Kind, gate_of
 from upsize.store.numbers import EXACT, split
 
 log = logging.getLogger("upsize.store")
@@ -27,8 +29,13 @@ T = TypeVar("T")
 
 LARGEST = 65_536
 PAGE = 1000
-TIMEOUT = 60
-"""Seconds that a request may take."""
+"""Ids, or points without vectors, of one request."""
+REQUEST_BYTES = 24 << 20
+"""Of one request, or one reply of vectors: three quarters of what a server takes unless it is set otherwise."""
+FLOAT_BYTES, POINT_BYTES = 25, 200
+"""A value of a vector as JSON, at its longest, with its comma; and what a point has around its vectors."""
+SEARCH, WRITE = 10, 60
+"""Seconds that a server may be silent while it searches, and while it does anything else."""
 
 
 class QdrantStore:
@@ -41,15 +48,22 @@ class QdrantStore:
         """`url` of a server, or `path` of a folder."""
         self._local = "path" in where
         told = urlsplit(str(where.get("url") or where.get("path")))
-        self._where = f"{told.hostname or ''}{told.path}"  # without what the address may hold of a password
+        self._where = f"Qdrant ({told.hostname or ''}{told.path})"  # without what it may hold of a password
+        self._gate = gate_of(f"qdrant {told.hostname} {told.port} {told.path}", self._where)
+        self._request_bytes = REQUEST_BYTES
         # The local mode is one SQLite connection, and not made for several threads.
         self._one = threading.RLock()
-        # A server that is away is told by the first request, not by a warning of the client's.
-        server = {"timeout": TIMEOUT, "check_compatibility": False}
-        more = {"force_disable_check_same_thread": True} if self._local else server
-        self._client = QdrantClient(**where, **more)
+        if self._local:
+            self._client = self._searcher = QdrantClient(**where, force_disable_check_same_thread=True)
+        else:  # one that is away is told by the first request, not by a warning of the client's
+            self._client = QdrantClient(**where, timeout=WRITE, check_compatibility=False)
+            self._searcher = QdrantClient(**where, timeout=SEARCH, check_compatibility=False)
 
-    def create(self, table: Table) -> None:  # noqa: D102 (Store's)
+    def require_answering(self) -> None:  # noqa: D102 (Store's)
+        if not self._local:
+            self._gate.require_answering()
+
+    def create(self, table: Table) -> None:  # noqa: D102
         sizes = {"vector": table.dimension, **({"coarse": table.coarse} if table.coarse else {})}
         config = {n: models.VectorParams(size=s, distance=models.Distance.DOT) for n, s in sizes.items()}
 
@@ -59,25 +73,55 @@ class QdrantStore:
 
         self._guarded(make)
 
-    def upsert(self, table: Table, rows: Rows) -> None:  # noqa: D102
+    def upsert(self, table: Table, rows: Rows) -> None:
+        """By as many points a request as the server takes bytes. RowsRefused where one point alone is too large."""
         coarse = cut(rows.vectors, table.coarse) if table.coarse else None
-        points = [
-            models.PointStruct(
-                id=_point(id),
-                vector={
-                    "vector": rows.vectors[i].tolist(),
-                    **({"coarse": coarse[i].tolist()} if coarse is not None else {}),
-                },
-                payload={"id": id, "number": rows.numbers[i], **_payload(rows.metadata[i])},
-            )
-            for i, id in enumerate(rows.ids)
+        each = POINT_BYTES + FLOAT_BYTES * (table.dimension + (table.coarse or 0))
+        payloads = [
+            {"id": id, "number": rows.numbers[i], **_payload(rows.metadata[i])} for i, id in enumerate(rows.ids)
         ]
-        for first in range(0, len(points), PAGE):
-            self._guarded(lambda f=first: self._client.upsert(table.name, points[f : f + PAGE], wait=True))  # type: ignore[misc]
+        sizes = [each + len(json.dumps(payload)) for payload in payloads]
+
+        def points(some: range) -> list[models.PointStruct]:
+            return [
+                models.PointStruct(
+                    id=_point(rows.ids[i]),
+                    vector={"vector": rows.vectors[i].tolist()}
+                    | ({"coarse": coarse[i].tolist()} if coarse is not None else {}),
+                    payload=payloads[i],
+                )
+                for i in some
+            ]
+
+        refused: list[int] = []
+        left = [range(len(rows))] if len(rows) else []
+        while left:
+            some = _within(left.pop(), sizes, self._request_bytes, PAGE)
+            if len(some) > 1:
+                left += reversed(some)
+                continue
+            try:
+                self._guarded(
+                    lambda part=some[0]: self._client.upsert(table.name, points(part), wait=True),  # type: ignore[misc]
+                    "write",
+                )
+            except TooManyBytes:
+                if len(some[0]) == 1:
+                    refused += some[0]
+                else:  # this server, or what is before it, takes less than others do
+                    self._request_bytes = max(sum(sizes[i] for i in some[0]) // 2, 1)
+                    left.append(some[0])
+        if refused:
+            raise RowsRefused(
+                [rows.ids[i] for i in refused],
+                f"{self._where} takes no request as large as its vector and metadata: "
+                f"{max(sizes[i] for i in refused):,} bytes. Leave metadata out, or raise its max_request_size_mb.",
+            )
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
-        chosen = models.PointIdsList(points=[_point(id) for id in ids])
-        self._guarded(lambda: self._client.delete(table.name, chosen, wait=True))
+        for first in range(0, len(ids), PAGE):
+            chosen = models.PointIdsList(points=[_point(id) for id in ids[first : first + PAGE]])
+            self._guarded(lambda chosen=chosen: self._client.delete(table.name, chosen, wait=True), "write")  # type: ignore[misc]
 
     def search(  # noqa: D102
         self,
@@ -97,16 +141,32 @@ class QdrantStore:
             )
         else:
             arguments["query_filter"] = conditions
-        if not self._local:  # which is always exact, and warns of it
-            arguments["search_params"] = models.SearchParams(exact=exact)
-        found = self._guarded(lambda: self._client.query_points(table.name, with_payload=["id", "number"], **arguments))
-        return [Hit(p.payload["id"], p.payload["number"], p.score) for p in found.points if p.payload]
+        client = self._client if exact else self._searcher
+
+        def find(exact: bool) -> list[Hit]:
+            if not self._local:  # which is always exact, and warns of it
+                arguments["search_params"] = models.SearchParams(exact=exact)
+            found = client.query_points(table.name, with_payload=["id", "number"], **arguments)
+            return [Hit(p.payload["id"], p.payload["number"], p.score) for p in found.points if p.payload]
+
+        hits = self._guarded(lambda: find(exact), "read")
+        if where and len(hits) < k and not exact and not self._local:  # its graph may have led past some
+            hits = self._guarded(lambda: find(True), "read")
+        return hits
 
     def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
-        points = self._guarded(
-            lambda: self._client.retrieve(table.name, [_point(i) for i in ids], with_vectors=["vector"])
-        )
-        return {p.payload["id"]: (p.payload["number"], np.asarray(p.vector["vector"], np.float32)) for p in points}  # type: ignore[index,call-overload]
+        page = min(max(REQUEST_BYTES // (POINT_BYTES + FLOAT_BYTES * table.dimension), 1), PAGE)
+        result: dict[str, tuple[int, Vectors]] = {}
+        for first in range(0, len(ids), page):
+            points = [_point(id) for id in ids[first : first + page]]
+
+            def ask(points: list[str] = points) -> Any:
+                return self._searcher.retrieve(table.name, points, ["id", "number"], with_vectors=["vector"])
+
+            for found in self._guarded(ask, "read"):
+                vector = np.asarray(found.vector["vector"], np.float32)
+                result[found.payload["id"]] = (found.payload["number"], vector)
+        return result
 
     def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
         offset: Any = None
@@ -115,13 +175,13 @@ class QdrantStore:
             def ask(offset: Any = offset) -> Any:
                 return self._client.scroll(table.name, limit=PAGE, offset=offset, with_payload=["id", "number"])
 
-            points, offset = self._guarded(ask)
+            points, offset = self._guarded(ask, "long")
             yield from ((p.payload["id"], p.payload["number"]) for p in points)
             if offset is None:
                 return
 
     def count(self, table: Table) -> int:  # noqa: D102
-        return self._guarded(lambda: self._client.count(table.name, exact=True)).count
+        return self._guarded(lambda: self._searcher.count(table.name, exact=True), "read").count
 
     def bytes(self, table: Table) -> int:
         """Of the vectors alone: Qdrant does not tell its files' size."""
@@ -131,7 +191,8 @@ class QdrantStore:
         """Nothing to do: the server optimises by itself."""
 
     def indexed(self, table: Table) -> bool:  # noqa: D102
-        return bool(self._guarded(lambda: self._client.get_collection(table.name)).indexed_vectors_count)
+        told = self._guarded(lambda: self._searcher.get_collection(table.name), "read")
+        return bool(told.indexed_vectors_count)
 
     def drop(self, table: Table) -> None:  # noqa: D102
         self._guarded(lambda: self._client.delete_collection(table.name))
@@ -152,21 +213,43 @@ class QdrantStore:
         if actions:
             self._guarded(lambda: self._client.update_collection_aliases(actions))
 
+    def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:  # noqa: D102
+        self.point(name, None, owner)
+        for table in tables:
+            self.drop(table)
+
     def flush(self, table: Table) -> None:
         """Nothing to do: the server writes ahead of what it acknowledges."""
 
     def close(self) -> None:  # noqa: D102
         self._client.close()
+        if self._searcher is not self._client:
+            self._searcher.close()
 
-    def _guarded(self, work: Callable[[], T]) -> T:
+    def _guarded(self, work: Callable[[], T], kind: Kind = "write") -> T:
+        if self._local:
+            with self._one:
+                return self._told(work)
+        with self._gate.enter(kind):
+            try:
+                result = self._told(work)
+            except StoreUnavailable as error:
+                cause = error.__cause__
+                if isinstance(cause, ResponseHandlingException):
+                    self._gate.failed(stalled=isinstance(cause.source, httpx.TimeoutException))
+                raise
+            self._gate.heard()
+            return result
+
+    def _told(self, work: Callable[[], T]) -> T:
+        """What the client raises, as what an index can act on."""
         try:
-            if self._local:
-                with self._one:
-                    return work()
             return work()
         except ResponseHandlingException as error:
             told = str(error) if isinstance(error.source, httpx.HTTPError) else "what answers there is not Qdrant"
-            raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
+            if isinstance(error.source, httpx.TimeoutException):
+                told = f"time-out ({told or type(error.source).__name__})"
+            raise StoreUnavailable(self._where, told) from error
         except UnexpectedResponse as error:
             code = error.status_code or 0
             if code in (401, 403):
@@ -174,15 +257,32 @@ class QdrantStore:
                     f"it wants another key than QDRANT_API_KEY in the environment ({code}); the key is sent to "
                     "QDRANT_URL alone or, where that is not set, to what serve --store names"
                 )
-                raise StoreUnavailable(f"Qdrant ({self._where})", told) from error
+                raise StoreUnavailable(self._where, told) from error
+            if code == 413 or (code == 400 and b"larger than" in error.content.lower()):
+                raise TooManyBytes(self._where, f"it answered with status {code}: the request is too large") from error
             kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged
             # Its body goes to the log alone: who may call this server need not see what others answer.
-            log.warning("Qdrant (%s) answered %d: %.500r", self._where, code, error.content)
-            raise kind(f"Qdrant ({self._where})", f"it answered with status {code}; the log has its words") from error
+            log.warning("%s answered %d: %.500r", self._where, code, error.content)
+            raise kind(self._where, f"it answered with status {code}; the log has its words") from error
         except ResourceExhaustedResponse as error:
-            raise StoreUnavailable(f"Qdrant ({self._where})", "it answered with status 429") from error
+            raise StoreUnavailable(self._where, "it answered with status 429") from error
         except (ApiException, ValueError) as error:
-            raise StoreDamaged(f"Qdrant ({self._where})", str(error)) from error
+            raise StoreDamaged(self._where, str(error)) from error
+
+
+class TooManyBytes(StoreDamaged):
+    """The server takes no request of this size."""
+
+
+def _within(some: range, sizes: Sequence[int], most: int, count: int) -> list[range]:
+    """Parts, one after the other, of up to so many bytes and points; a larger point is a part alone."""
+    parts, first, total = [], some.start, 0
+    for i in some:
+        if i > first and (total + sizes[i] > most or i - first == count):
+            parts.append(range(first, i))
+            first, total = i, 0
+        total += sizes[i]
+    return [*parts, range(first, some.stop)]
 
 
 def _point(id: str) -> str:
