@@ -165,7 +165,11 @@ class Index:
             state = self.change(generations=tuple(g for g in state.generations if g.id in state.used))
             log.info("%s: generations that nothing uses are dropped: %s", self.name, ", ".join(g.id for g in spare))
         for stray in self.documents.generations() - {g.id for g in state.generations}:
-            self.store.drop(replace(state.table(state.serving), name=state.table_name(stray)))
+            try:
+                self.store.drop(replace(state.table(state.serving), name=state.table_name(stray)))
+            except Refused as error:  # others' objects depend on it; tried again when the index is next opened
+                log.warning("%s, generation %s: %s", self.name, stray, error)
+                continue
             self.documents.drop_generation(stray)
         for generation in state.generations:
             self.documents.add_generation(generation.id)

@@ -9,9 +9,11 @@ import secrets
 import shutil
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from upsize.errors import InvalidInput, JournalLocked, Refused, UnknownIndex, UpsizeError
+from upsize.errors import InvalidInput, JournalLocked, Refused, Unavailable, UnknownIndex, UpsizeError
 from upsize.evolve.creation import Setup, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
@@ -23,6 +25,8 @@ log = logging.getLogger("upsize.evolve")
 
 VARIABLE = "UPSIZE_INDEXES"
 """Names another folder for indexes."""
+WAITING = 4
+"""Threads that may wait for one index to be opened."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
@@ -43,6 +47,7 @@ class Indexes:
         self._said: dict[str, str] = {}
         self._open: dict[str, Index] = {}
         self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._places: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WAITING))
 
     def names(self) -> list[str]:
         """Of those that are there."""
@@ -59,7 +64,7 @@ class Indexes:
             return index
         if not self._there(name):
             raise UnknownIndex(name, self.names(), self.folder)
-        with self._turns[name]:
+        with self._turn(name):
             index = self._open.get(name)
             if index is not None and index.journal.failed:
                 log.warning("%s: the journal failed; the index is opened again", name)
@@ -71,6 +76,19 @@ class Indexes:
                     self.folder / name, self.models, background=self._background, credentials=self._credentials
                 )
             return self._open[name]
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """Alone with an index that is being opened, made or dropped. Unavailable where several wait already: one whose
+        store does not answer must not hold all threads."""
+        places = self._places[name]
+        if not places.acquire(blocking=False):
+            raise Unavailable(f"The index {name!r} is being opened, and several requests wait for it. Try again.")
+        try:
+            with self._turns[name]:
+                yield
+        finally:
+            places.release()
 
     def create(self, setup: Setup) -> Index:
         """A new index; Refused where there is one of that name, InvalidInput for a name that cannot be one."""
@@ -102,9 +120,11 @@ class Indexes:
             except UpsizeError as error:
                 log.warning("%s is dropped without being opened: %s", name, error)
             else:
-                _drop_tables(index)
-                index.close()
-                self._open.pop(name, None)
+                try:
+                    _drop_tables(index)
+                finally:  # one that is refused is opened again when it is wanted
+                    index.close()
+                    self._open.pop(name, None)
             gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
         shutil.rmtree(gone)
 
@@ -136,10 +156,12 @@ class Indexes:
 
 
 def _drop_tables(index: Index) -> None:
+    """Refused where others' objects depend on them; of a store that is away they are left."""
     index.caretaker.stop()
+    state = index.state
     try:
-        index.store.point(index.name, None, index.state.tables)
-        for generation in index.state.generations:
-            index.store.drop(index.state.table(generation))
+        index.store.remove(index.name, [state.table(generation) for generation in state.generations], state.tables)
+    except Refused:
+        raise
     except UpsizeError as error:
         log.warning("%s: its tables were left where they are: %s", index.name, error)
