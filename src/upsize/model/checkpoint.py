@@ -6,13 +6,16 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from upsize.catalog import FamilyMember, Kind, recognise
-from upsize.errors import CheckpointError
-from upsize.model.config import ModelConfig, read_config, read_json
-from upsize.model.kind import check_modules, check_pooling, tell_kind
+from upsize.errors import CheckpointError, UnsupportedModel
+from upsize.model.config import ModelConfig, read_config
+from upsize.model.declared import Declared
+from upsize.model.kind import tell_kind
+from upsize.model.modules import ScoreTokens, check_embedder, check_reranker, read_modules, transformer_folder
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
+from upsize.model.settings import check_transformer, read_settings
+from upsize.model.template import check_template
 from upsize.model.tokenizer import TextTokenizer
 from upsize.model.weights import Weights, find_weights
 from upsize.space import Fingerprint
@@ -33,11 +36,15 @@ class Checkpoint:
     prompts: EmbeddingPrompts | RerankPrompts
     member: FamilyMember | None
     """The published checkpoint of this shape, where there is one."""
+    longest: int | None = None
+    """Tokens of a text, where sentence-transformers' or the tokenizer's settings name a number."""
+    score_tokens: ScoreTokens | None = None
+    """The tokens whose logits make a reranker's score, where its files name them; otherwise yes and no."""
 
     @property
     def context(self) -> int:
         """Longest sequence in tokens."""
-        return min(self.config.max_positions, CONTEXT)
+        return min(self.config.max_positions, CONTEXT, self.longest or CONTEXT)
 
     def fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
         """The space of this checkpoint's full-size vectors."""
@@ -45,7 +52,7 @@ class Checkpoint:
         return Fingerprint(
             weights=self.weights.digest,
             tokenizer=self.tokenizer.digest,
-            pooling="last-token" if embedding else "yes-no",
+            pooling="last-token" if embedding else self._scoring,
             prompts=self.prompts.digest(),
             max_length=max_length,
             dimension=self.config.hidden_size if embedding else 1,
@@ -54,6 +61,11 @@ class Checkpoint:
             quantization=quantization,
             network=self.config.numbers,
         )
+
+    @property
+    def _scoring(self) -> str:
+        own, usual = self.score_tokens, tuple(map(self.tokenizer.token_id, ("yes", "no")))
+        return "yes-no" if own is None or (own.true, own.false) == usual else f"logits {own.true} and {own.false}"
 
     def sampled_fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
         """The fingerprint that versions before gave to the same space: of samples of the weights' bytes."""
@@ -76,22 +88,46 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(folder, "a model folder", "a file" if folder.exists() else "no such folder")
-    if not (folder / "config.json").exists() and (hint := _what_instead(folder)):
-        raise CheckpointError(folder / "config.json", "the model's configuration", "no such file", hint)
-    config = read_config(folder)
-    tokenizer = TextTokenizer(folder / "tokenizer.json")
-    weights = find_weights(folder, config)
+    modules = read_modules(folder)
+    inner = transformer_folder(folder, modules)
+    if not (inner / "config.json").exists() and (hint := _what_instead(inner)):
+        raise CheckpointError(inner / "config.json", "the model's configuration", "no such file", hint)
+    _require_no_adapter({folder, inner})
+    config = read_config(inner)
+    settings = read_settings(inner)
+    tokenizer = TextTokenizer(inner / "tokenizer.json", settings.lowercase)
+    weights = find_weights(inner, config)
     if tokenizer.size > config.vocab_size:
         raise CheckpointError(
-            folder / "tokenizer.json", f"at most {config.vocab_size} ids (vocab_size)", f"{tokenizer.size}"
+            inner / "tokenizer.json", f"at most {config.vocab_size} ids (vocab_size)", f"{tokenizer.size}"
         )
-    kind = tell_kind(folder, config, weights, tokenizer, kind)
+    kind = tell_kind(folder, config, weights, tokenizer, modules, kind)
+    declared, tokens = Declared(folder), None
+    prompts: EmbeddingPrompts | RerankPrompts
+    declared.check(kind)
+    check_transformer(inner, kind)
     if kind == "embedding":
-        check_modules(folder)
-    check_pooling(folder)
+        check_embedder(folder, modules, config.hidden_size, declared.similarity)
+        prompts = declared.embedding_prompts()
+    else:
+        tokens = check_reranker(folder, modules, tokenizer.size, "score.weight" in weights.tensors)
+        prompts = declared.rerank_prompts(check_template(inner, settings))
     member = recognise(kind, config.hidden_size, config.layers, config.heads, config.intermediate_size)
-    prompts = _embedding_prompts(folder) if kind == "embedding" else _rerank_prompts(folder)
-    return Checkpoint(folder, kind, config, weights, tokenizer, prompts, member)
+    return Checkpoint(folder, kind, config, weights, tokenizer, prompts, member, settings.longest, tokens)
+
+
+def _require_no_adapter(folders: set[Path]) -> None:
+    """An adapter beside the weights of its base changes every vector, where it is loaded: transformers does so."""
+    for folder in folders:
+        for path in (folder / "adapter_config.json", *sorted(folder.glob("adapter_model*"))):
+            if path.exists():
+                raise UnsupportedModel(
+                    path,
+                    "a model without an adapter beside its weights",
+                    "a LoRA adapter, which would not be used",
+                    "Merge the LoRA adapter into the weights (peft's merge_and_unload) and save that, or move its "
+                    "files elsewhere to serve the base model.",
+                )
 
 
 def _what_instead(folder: Path) -> str:
@@ -101,24 +137,3 @@ def _what_instead(folder: Path) -> str:
     if any(folder.glob("*.gguf")):
         return "GGUF files are not read: give the original folder, with model.safetensors."
     return ""
-
-
-def _sentence_transformers(folder: Path) -> dict[str, Any]:
-    path = folder / "config_sentence_transformers.json"
-    return read_json(path, "prompts") if path.exists() else {}
-
-
-def _embedding_prompts(folder: Path) -> EmbeddingPrompts:
-    own = _sentence_transformers(folder).get("prompts") or {}
-    default = EmbeddingPrompts()
-    query, document = own.get("query"), own.get("document", own.get("passage"))
-    return EmbeddingPrompts(
-        query if isinstance(query, str) else default.query,
-        document if isinstance(document, str) else default.document,
-    )
-
-
-def _rerank_prompts(folder: Path) -> RerankPrompts:
-    raw = _sentence_transformers(folder)
-    own = (raw.get("prompts") or {}).get(raw.get("default_prompt_name"))
-    return RerankPrompts(own) if isinstance(own, str) and own else RerankPrompts()

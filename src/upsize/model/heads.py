@@ -46,7 +46,8 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
     if "score.weight" in weights.tensors:
         difference: Vectors = weights.rows("score.weight", (0,))[0]
         return difference
-    yes, no = tokenizer.token_id("yes"), tokenizer.token_id("no")
+    named = checkpoint.score_tokens
+    yes, no = (named.true, named.false) if named else map(tokenizer.token_id, ("yes", "no"))
     if yes is None or no is None:
         raise CheckpointError(checkpoint.folder / "tokenizer.json", "the tokens 'yes' and 'no'", "a tokenizer without")
     stored_head = "lm_head.weight" in weights.tensors

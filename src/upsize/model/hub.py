@@ -14,7 +14,7 @@ from upsize.folders import expanded, provide_hub_home
 
 Hub = Literal["huggingface", "modelscope"]
 HUB_VARIABLE = "UPSIZE_HUB"
-FILES = ["*.json", "*.safetensors", "1_Pooling/*", "merges.txt", "vocab.json"]
+FILES = ["*.json", "*.jinja", "*.safetensors", "1_Pooling/*", "merges.txt", "vocab.json"]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -30,17 +30,20 @@ class EmbeddingPrompts:
 
     query: str = QUERY_FORM.format(instruction=WEB_SEARCH)
     document: str = ""
+    other: str = ""
+    """Of texts that are said to be neither."""
 
     def prefix(self, input_type: Literal["query", "document"] | None, instruction: str | None) -> str:
         """What stands before the text. An instruction makes any text a query; neither leaves it raw."""
         if instruction:
             own = _FORM.fullmatch(self.query)
             return QUERY_FORM.format(instruction=instruction) + (own["space"] if own else "")
-        return {"query": self.query, "document": self.document, None: ""}[input_type]
+        return {"query": self.query, "document": self.document, None: self.other}[input_type]
 
     def digest(self) -> str:
         """16 hexadecimal digits of the prompt bytes."""
-        return hashlib.sha256(f"{self.query}\0{self.document}".encode()).hexdigest()[:16]
+        other = f"\0{self.other}" if self.other else ""
+        return hashlib.sha256(f"{self.query}\0{self.document}{other}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Wraps the checkpoint's own tokenizer.json, so ids are the published ones (FACTS 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
 
 from upsize.errors import CheckpointError
 from upsize.model.borders import BORDER, QWEN2_SPLIT
@@ -74,7 +77,8 @@ def _steps(pre_tokenizer: Any) -> list[dict[str, Any]]:
 class TextTokenizer:
     """The checkpoint's tokenizer. Safe to call from several threads; the work is done outside the interpreter lock."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lowercase: bool = False) -> None:
+        """`lowercase`: texts are brought into lower case first, as do_lower_case of sentence-transformers does."""
         if not path.exists():
             raise CheckpointError(path, "the tokenizer's definition", "no such file", "Download it again.")
         definition = path.read_bytes()
@@ -99,7 +103,12 @@ class TextTokenizer:
         """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
         self.keeps_borders: bool = told.keeps_borders
         """Whether a text may be encoded in parts, cut at `borders`; tokenizers of another split get whole texts."""
-        self.digest: str = hashlib.sha256(definition).hexdigest()[:16]
+        lowercase = lowercase and '"Lowercase"' not in json.dumps(told.normalizer)
+        if lowercase:
+            own = self._tokenizer.normalizer
+            self._tokenizer.normalizer = Normalizers([Lowercase(), *([own] if own else [])])
+            self.keeps_borders = False
+        self.digest: str = hashlib.sha256(definition + (b"do_lower_case" if lowercase else b"")).hexdigest()[:16]
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary, or None."""

@@ -163,21 +163,24 @@ def _offsets(path: Path) -> dict[str, int]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files, of which every one that the index names must be there."""
-    index = folder / INDEX
+    """The safetensors files: the single one where it is there, as in transformers, or else all that the index names."""
+    single, index = folder / SINGLE, folder / INDEX
+    if single.exists():
+        if index.exists() and _shards(index) != {SINGLE}:
+            log.warning(
+                "%s is read, and the shards of %s are not, as transformers does. Remove those that are out of date",
+                single,
+                index.name,
+            )
+        return [single]
     if index.exists():
-        names = read_json(index, "the index of the shards").get("weight_map")
-        if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-            raise CheckpointError(index, "a weight_map of tensor to shard", repr(names)[:80])
-        files = [folder / name for name in sorted(set(names.values()))]
+        files = [folder / name for name in sorted(_shards(index))]
         missing = [path.name for path in files if not path.exists()]
         if missing:
             raise CheckpointError(
                 folder, f"{len(files)} shards", f"{', '.join(missing)} missing", "Download them again."
             )
         return files
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
     other = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".gguf", ".onnx", ".safetensors"})
     raise CheckpointError(
         folder,
@@ -185,6 +188,17 @@ def _files(folder: Path) -> list[Path]:
         f"only {', '.join(other)}" if other else "no weights",
         _advice(other),
     )
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of the files that an index of shards names."""
+    names = read_json(index, "the index of the shards").get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise CheckpointError(index, "a weight_map of tensor to shard", repr(names)[:80])
+    outside = next((name for name in names.values() if Path(name).name != name), None)
+    if outside is not None:
+        raise CheckpointError(index, "names of files beside it", repr(outside)[:80])
+    return set(names.values())
 
 
 def _advice(other: list[str]) -> str:

@@ -1,0 +1,74 @@
+"""config_sentence_transformers.json: the prompts that a checkpoint declares, and what kind of model it says it is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from upsize.catalog import Kind
+from upsize.errors import CheckpointError, UnsupportedModel
+from upsize.model.config import read_json
+from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
+
+log = logging.getLogger(__name__)
+
+FILE = "config_sentence_transformers.json"
+MODEL_TYPES: dict[Kind, str] = {"embedding": "SentenceTransformer", "reranker": "CrossEncoder"}
+
+
+class Declared:
+    """The file's content, or nothing where there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._raw: dict[str, Any] = read_json(self.path, "prompts") if self.path.exists() else {}
+        prompts = self._raw.get("prompts") or {}
+        if not isinstance(prompts, dict) or not all(v is None or isinstance(v, str) for v in prompts.values()):
+            raise CheckpointError(self.path, "prompts as an object of texts", repr(prompts)[:80])
+        self._prompts: dict[str, str | None] = prompts
+
+    def check(self, kind: Kind) -> None:
+        """Refuse another type of model; say what is not done by default."""
+        named = self._raw.get("model_type")
+        if named is not None and named != MODEL_TYPES[kind]:
+            raise UnsupportedModel(
+                self.path, f"model_type {MODEL_TYPES[kind]!r}, as the other files say", repr(named)[:80]
+            )
+        if self._raw.get("truncate_dim") is not None:
+            log.warning(
+                "%s has truncate_dim %r: vectors have all dimensions unless a request asks for fewer",
+                self.path,
+                self._raw["truncate_dim"],
+            )
+
+    @property
+    def similarity(self) -> str | None:
+        """The name of the function by which vectors are compared, where the file has one."""
+        value = self._raw.get("similarity_fn_name")
+        return None if value is None else str(value)
+
+    def embedding_prompts(self) -> EmbeddingPrompts:
+        """Those of queries and documents; the family's where the file has none. The default prompt is that of texts
+        which are said to be neither."""
+        default, own = EmbeddingPrompts(), self._prompts
+        query, document = own.get("query"), own.get("document", own.get("passage"))
+        return EmbeddingPrompts(
+            default.query if query is None else query,
+            default.document if document is None else document,
+            self._default() or "",
+        )
+
+    def rerank_prompts(self, of_template: str | None = None) -> RerankPrompts:
+        """The default task: the file's, or the chat template's, or the family's."""
+        own = self._default() or of_template
+        return RerankPrompts(own) if own else RerankPrompts()
+
+    def _default(self) -> str | None:
+        name = self._raw.get("default_prompt_name")
+        if name is None:
+            return None
+        if not isinstance(name, str) or name not in self._prompts:
+            found = f"{name!r}, and prompts {', '.join(map(repr, self._prompts)) or 'that are none'}"
+            raise CheckpointError(self.path, "a default_prompt_name that prompts has", found[:160])
+        return self._prompts[name]
