@@ -4,6 +4,7 @@
     ├── CheckpointError          a checkpoint folder is not what it should be: file, expectation, finding
     │   └── UnsupportedModel     a checkpoint of another architecture, or of a kind that cannot be told
     ├── HubError                 a model could not be fetched from a hub
+    ├── UnusableProxy            a variable of the environment names a proxy that cannot be used
     ├── InvalidInput             a request that can never succeed as it is (param, index)
     │   ├── TextTooLong          more tokens than the model takes
     │   └── InvalidDimension     not a dimension of this model
@@ -57,6 +58,7 @@ __all__ = [
     "UnknownIndex",
     "UnknownModel",
     "UnsupportedModel",
+    "UnusableProxy",
     "UpsizeError",
 ]
 
@@ -79,6 +81,10 @@ class UnsupportedModel(CheckpointError):
 
 class HubError(UpsizeError):
     """A model could not be fetched from a hub, and is not in its cache."""
+
+
+class UnusableProxy(UpsizeError):
+    """A variable of the environment names a proxy that cannot be used. The message names the variable."""
 
 
 class InvalidInput(UpsizeError):

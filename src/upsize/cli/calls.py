@@ -18,6 +18,7 @@ import typer
 
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.io import Reading
+from upsize.proxies import async_client_options, proxy_for
 
 BaseUrl = Annotated[
     str | None,
@@ -64,9 +65,10 @@ class Calls:
         try:
             reply = self._runner.run(self._client.request(method, quote(path), content=content))
         except httpx.HTTPError as error:
-            raise CallFailed(
-                f"{where} does not answer: {error or type(error).__name__}. Is the service running there?"
-            ) from None
+            why = f"{where} does not answer: {str(error) or type(error).__name__}"
+            if not self.local and (proxy := proxy_for(str(where))):
+                raise CallFailed(f"{why}, through the proxy of {proxy.shown}. Unset it, or set NO_PROXY.") from None
+            raise CallFailed(f"{why}. Is the service running there?") from None
         try:
             value = reply.json() if reply.content else None
         except ValueError:
@@ -89,10 +91,9 @@ def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> 
     with asyncio.Runner() as runner:
         if url:
             patience = httpx.Timeout(TIMEOUT, connect=10)
-            try:  # a proxy is not for a service on this machine
-                client = httpx.AsyncClient(
-                    base_url=url, headers=headers, timeout=patience, trust_env=base_url is not None
-                )
+            try:  # a service that is found by its note is on this machine
+                options = async_client_options(url, direct=base_url is None)
+                client = httpx.AsyncClient(base_url=url, headers=headers, timeout=patience, **options)
             except httpx.InvalidURL as error:
                 raise InvalidInput(f"--base-url {url}: {error}.") from None
             try:

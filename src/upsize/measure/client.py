@@ -7,7 +7,9 @@ from typing import Any, Self
 
 import httpx
 
+from upsize.errors import UnusableProxy
 from upsize.measure.findings import Finding, unreachable, wrong
+from upsize.proxies import client_options, proxy_for
 
 FINGERPRINT = "x-upsize-fingerprint"
 CONNECT = 10.0
@@ -28,7 +30,12 @@ class Client:
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
         self.base_url, self.key, self.timeout = base_url, bool(api_key), timeout
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT)))
+        patience = httpx.Timeout(timeout, connect=min(timeout, CONNECT))
+        try:
+            self._proxy = proxy_for(base_url)
+            self._client = httpx.Client(headers=headers, timeout=patience, **client_options(base_url))
+        except UnusableProxy as error:
+            raise StopError(wrong("proxy", str(error))) from None
         self.fingerprints: list[str] = []
         """The header of every reply that has one."""
 
@@ -69,7 +76,7 @@ class Client:
             reply = self._client.request(method, url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             limit = min(self.timeout, CONNECT) if isinstance(error, httpx.ConnectTimeout) else self.timeout
-            raise StopError(unreachable(error, url, limit)) from None
+            raise StopError(unreachable(error, url, limit, self._proxy)) from None
         if reply.is_redirect:
             advice = f"Use the address it points to: {reply.headers.get('location', '(none)')}."
             raise StopError(wrong("redirect", f"{url} answers with a redirect, which clients do not follow.", advice))

@@ -10,6 +10,8 @@ from typing import Literal
 
 import httpx
 
+from upsize.proxies import Proxy
+
 Level = Literal["ok", "note", "wrong"]
 
 
@@ -39,15 +41,21 @@ def ok(kind: str, message: str) -> Finding:
     return Finding("ok", kind, message)
 
 
-def unreachable(error: httpx.HTTPError | httpx.InvalidURL, url: str, timeout: float) -> Finding:
+def unreachable(
+    error: httpx.HTTPError | httpx.InvalidURL, url: str, timeout: float, proxy: Proxy | None = None
+) -> Finding:
     """Why no answer came. httpx wraps what happened; the cause underneath tells."""
     causes = list(_causes(error))
     host = httpx.URL(url).host if not isinstance(error, httpx.InvalidURL) else url
     text = str(error) or type(error).__name__
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return wrong("bad_url", f"{url!r} is no address of a service: {text}", "Write it as http://host:port/v1.")
-    if isinstance(error, httpx.ProxyError):
-        return wrong("proxy", f"The proxy refused to reach {url}: {text}", f"Set NO_PROXY={host} for addresses nearby.")
+    if proxy is not None and isinstance(error, httpx.ProxyError | httpx.ConnectError | httpx.ConnectTimeout):
+        return wrong(
+            "proxy",
+            f"{url} is not reached through the proxy of {proxy.shown}: {text}",
+            f"Unset {proxy.variable}, or set NO_PROXY={host} for addresses nearby.",
+        )
     if any(isinstance(c, socket.gaierror) for c in causes) or "name resolution" in text or "not known" in text:
         return wrong("dns", f"No machine of the name {host!r} is known.", "Check the host's spelling, and DNS or VPN.")
     if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "CERTIFICATE_VERIFY" in text:

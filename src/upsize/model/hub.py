@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from upsize import demo
-from upsize.errors import CheckpointError, HubError, MissingExtra
+from upsize.errors import CheckpointError, HubError, MissingExtra, UnusableProxy
 from upsize.folders import expanded, provide_hub_home
+from upsize.proxies import proxy_for, readable_by_libraries
 
 Hub = Literal["huggingface", "modelscope"]
 HUB_VARIABLE = "UPSIZE_HUB"
@@ -72,7 +73,8 @@ def _huggingface(model: str, options: HubOptions) -> Path:
     )
 
     where = f"{constants.ENDPOINT}/{model}"
-    try:
+
+    def fetch(*, cached_only: bool) -> Path:
         return Path(
             snapshot_download(
                 model,
@@ -80,8 +82,18 @@ def _huggingface(model: str, options: HubOptions) -> Path:
                 cache_dir=options.download_dir,
                 token=options.token,
                 allow_patterns=FILES,
+                local_files_only=cached_only,
             )
         )
+
+    problem = None
+    try:
+        try:
+            with readable_by_libraries(constants.ENDPOINT):
+                return fetch(cached_only=False)
+        except UnusableProxy as error:
+            problem = str(error)
+            return fetch(cached_only=True)
     except RevisionNotFoundError:
         raise HubError(
             f"{where} has no revision {options.revision!r}. Look at its list of branches and tags."
@@ -91,9 +103,14 @@ def _huggingface(model: str, options: HubOptions) -> Path:
     except RepositoryNotFoundError:
         raise HubError(f"{where}: no such repository, or a private one (pass --token, or set HF_TOKEN).") from None
     except LocalEntryNotFoundError:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached from here"
+        cache = options.download_dir or constants.HF_HUB_CACHE
+        if problem is not None:
+            raise HubError(f"{model} is not in the cache ({cache}), and the hub is not asked: {problem}") from None
+        proxy = proxy_for(constants.ENDPOINT)
+        through = f" through the proxy of {proxy.shown}" if proxy else ""
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached from here{through}"
         raise HubError(
-            f"{model} is not in the cache ({options.download_dir or constants.HF_HUB_CACHE}) and {why}. "
+            f"{model} is not in the cache ({cache}) and {why}. "
             "Give a folder that holds it, set HF_ENDPOINT to a mirror, or try --hub modelscope."
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:

@@ -17,7 +17,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from upsize.errors import InvalidInput, RowsRefused, StoreDamaged, StoreUnavailable
+from upsize.errors import InvalidInput, RowsRefused, StoreDamaged, StoreUnavailable, UnusableProxy
+from upsize.proxies import client_options
 from upsize.store.base import Hit, Rows, Table, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, scalars
 from upsize.store.gate import Kind, gate_of
@@ -56,8 +57,15 @@ class QdrantStore:
         if self._local:
             self._client = self._searcher = QdrantClient(**where, force_disable_check_same_thread=True)
         else:  # one that is away is told by the first request, not by a warning of the client's
-            self._client = QdrantClient(**where, timeout=WRITE, check_compatibility=False)
-            self._searcher = QdrantClient(**where, timeout=SEARCH, check_compatibility=False)
+            self._client = self._connect(where, WRITE)
+            self._searcher = self._connect(where, SEARCH)
+
+    def _connect(self, where: dict[str, Any], seconds: int) -> QdrantClient:
+        try:
+            options = client_options(str(where["url"]))
+        except UnusableProxy as error:
+            raise StoreUnavailable(self._where, str(error).rstrip(".")) from None
+        return QdrantClient(**where, **options, timeout=seconds, check_compatibility=False)
 
     def require_answering(self) -> None:  # noqa: D102 (Store's)
         if not self._local:
