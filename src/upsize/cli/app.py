@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -35,5 +36,13 @@ def main() -> None:
         app()
     except (UpsizeError, OSError) as error:
         Console(stderr=True).print("[bold red]error[/]:", end=" ")
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_told(error)}\n")
         sys.exit(1)
+
+
+def _told(error: UpsizeError | OSError) -> str:
+    """The message; of the system's own errors the file first, and what may be done."""
+    if isinstance(error, UpsizeError) or error.filename is None or error.strerror is None:
+        return str(error) or type(error).__name__
+    denied = isinstance(error, PermissionError) or error.errno == errno.EROFS
+    return f"{error.filename}: {error.strerror}." + (" Choose another place, or run as its owner." if denied else "")
