@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -183,7 +184,9 @@ def test_commands_name_the_variable_of_a_proxy_that_fails(
 def test_a_qdrant_server_of_this_machine(environment: Environment, variables: dict[str, str]) -> None:
     qdrant = pytest.importorskip("upsize.store.qdrant")
     environment(**variables)
-    store = qdrant.QdrantStore(url="http://127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as server:  # a port of its own, where nothing listens afterwards
+        port = server.getsockname()[1]
+    store = qdrant.QdrantStore(url=f"http://127.0.0.1:{port}")
     with pytest.raises(StoreUnavailable, match="refused"):
         store.create(qdrant.Table("t", 8))
     environment(ALL_PROXY="socks5://h:1", HTTP_PROXY="socks5://h:1", http_proxy="", NO_PROXY="")
