@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,11 +58,7 @@ POSTS = [(o.paths[0], o.example) for o in OPERATIONS if o.method == "POST" and o
 def test_a_body_that_nests_too_deep_is_refused_at_every_path(server: httpx.Client, depth: int, kind: str) -> None:
     for path, example in POSTS:
         field = "filter" if path.endswith("/search") else "metadata"
-        body = (
-            json.dumps(example | {field: None})
-            .encode()
-            .replace(b'"%s": null' % field.encode(), b'"%s":%s' % (field.encode(), nested(depth, kind)))
-        )
+        body = json.dumps(example | {field: "HERE"}).encode().replace(b'"HERE"', nested(depth, kind))
         reply = server.post(path.replace("{name}", "none"), content=body, headers={"Content-Type": "application/json"})
         assert reply.status_code == 400, (path, reply.text)
         assert "deep" in reply.text
@@ -89,7 +84,7 @@ def embeddings(**more: Any) -> bytes:
         (embeddings(dimension=64), "Did you mean dimensions?"),
         (
             b'{"input": [' + b"[]," * 2_100_000 + b"[]]}",
-            "values .texts, numbers, lists, fields.; 2,097,152 is the most",
+            "2,097,152 is the most",
         ),
         (b'{"input": "a", "dimensions": ' + b"9" * 400 + b"}", "dimensions: Expected `int` <= "),
         (b'{"input": "a", "dimensions": ' + b"9" * 5000 + b"}", "dimensions: Integer value out of range"),
@@ -122,11 +117,5 @@ def test_a_hundred_unknown_names_cost_little_and_pass() -> None:
     assert loads(embeddings(**names), EmbeddingsBody).input == "a"
 
 
-class Bounded(msgspec.Struct):
-    foreign: ClassVar[dict[str, Any]] = {}
-    number: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
 def test_brackets_within_texts_are_no_depth() -> None:
     assert loads(json.dumps({"input": "[{" * 500_000}).encode(), EmbeddingsBody).input == "[{" * 500_000
-    assert loads(b'{"number": -0}', Bounded).number == 0
