@@ -45,7 +45,11 @@ def test_the_drawing_is_the_tree() -> None:
         ),
         (errors.UnknownModel("x", ["a", "b"]), "The model 'x' is not served here. Served: a, b."),
         (errors.UnknownModel("x", [], "is not a reranker"), "The model 'x' is not a reranker. Served: none."),
-        (errors.Overloaded(700, 2.4), "The queue holds 700 tokens and takes no more. Try again in 2 seconds."),
+        (
+            errors.Overloaded(700, 35.2, 2.4),
+            "The queue holds 700 tokens, of which this request would wait for about 35 seconds, and takes no more. "
+            "Try again in 3 seconds: then there is room for it.",
+        ),
         (
             errors.MissingExtra("Parquet", "pyarrow", "data"),
             "Parquet needs the package 'pyarrow': pip install 'upsize[data]'.",
@@ -60,7 +64,7 @@ def test_errors_carry_what_a_program_needs() -> None:
     too_long = errors.TextTooLong(9, 8, param="query")
     assert (too_long.tokens, too_long.limit, too_long.param, too_long.index) == (9, 8, "query", None)
     assert str(too_long).startswith("query has")
-    assert errors.Overloaded(1, 2.5).retry_after == 2.5
+    assert errors.Overloaded(1, 9.0, 2.5).retry_after == 2.5
     assert errors.NonFiniteVector(4, "float16").index == 4
     assert errors.InvalidInput("x", param="input", index=2).index == 2
     assert "--max-prefill-tokens" in str(errors.OutOfMemory(512, "cuda:0"))

@@ -6,6 +6,7 @@
     ├── HubError                 a model could not be fetched from a hub
     ├── UnusableProxy            a variable of the environment names a proxy that cannot be used
     ├── InvalidInput             a request that can never succeed as it is (param, index)
+    │   ├── RequestTooLarge      more texts or tokens than one request may have
     │   ├── TextTooLong          more tokens than the model takes
     │   └── InvalidDimension     not a dimension of this model
     ├── UnknownModel             no model of that name is served here
@@ -31,6 +32,7 @@ A message says what happened, where, and what to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +50,7 @@ __all__ = [
     "OutOfMemory",
     "Overloaded",
     "Refused",
+    "RequestTooLarge",
     "RowsRefused",
     "StoreDamaged",
     "StoreFull",
@@ -93,6 +96,10 @@ class InvalidInput(UpsizeError):
     def __init__(self, message: str, *, param: str | None = None, index: int | None = None) -> None:
         self.param, self.index = param, index
         super().__init__(message)
+
+
+class RequestTooLarge(InvalidInput):
+    """A request has more texts, or tokens in all, than one may have. Its parts would be taken."""
 
 
 class TextTooLong(InvalidInput):
@@ -165,12 +172,13 @@ class OutOfMemory(UpsizeError):
 
 
 class Overloaded(UpsizeError):
-    """The queue is full."""
+    """There is no room in the queue, whose `queued_tokens` take about `seconds`; come back after `retry_after`."""
 
-    def __init__(self, queued_tokens: int, retry_after: float) -> None:
+    def __init__(self, queued_tokens: int, seconds: float, retry_after: float) -> None:
         self.retry_after = retry_after
         super().__init__(
-            f"The queue holds {queued_tokens} tokens and takes no more. Try again in {retry_after:.0f} seconds."
+            f"The queue holds {queued_tokens} tokens, of which this request would wait for about {seconds:.0f} "
+            f"seconds, and takes no more. Try again in {math.ceil(retry_after)} seconds: then there is room for it."
         )
 
 

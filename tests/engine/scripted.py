@@ -101,4 +101,5 @@ class Gate:
 def slow(engine: Engine, tokens_per_second: float) -> None:
     """Make every model of the engine believe that it is this slow, so that deadlines lie well apart."""
     for served in engine._served.values():
-        served.tokens_per_second = tokens_per_second
+        served.first_rate = tokens_per_second
+        served._rates.clear()

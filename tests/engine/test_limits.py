@@ -52,22 +52,65 @@ def held(model: LoadedModel, limits: Limits = Limits(), **scripted: int) -> tupl
 
 
 def test_a_full_queue_says_when_to_come_back(embedding_model: LoadedModel) -> None:
-    engine, model, gate = held(embedding_model, Limits(queued_tokens=100))
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0))
     slow(engine, 20)
-    first = queued(engine, 80)
-    refused = engine.submit("m", EmbedRequest(ids(21)))
-    with pytest.raises(Overloaded, match=r"The queue holds 80 tokens .* Try again in 4 seconds") as caught:
+    first = [queued(engine, 300) for _ in range(3)]
+    refused = engine.submit("m", EmbedRequest(ids(301)))
+    with pytest.raises(Overloaded, match=r"900 tokens, .* about 45 seconds, .* Try again in 21 seconds") as caught:
         refused.result(20)
-    assert caught.value.retry_after == 4.0
-    second = queued(engine, 20)
+    assert caught.value.retry_after == pytest.approx(21.0)
+    short = queued(engine, 20)
     gate.open.set()
-    first.result(20), second.result(20)
-    assert (21,) not in model.starts
+    for future in (*first, short):
+        future.result(20)
+    assert (301,) not in model.starts
+    engine.close()
+
+
+def test_short_requests_have_a_queue_of_their_own(embedding_model: LoadedModel) -> None:
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0))
+    slow(engine, 20)
+    waiting = [queued(engine, 300), *(queued(engine, 70) for _ in range(3))]
+    with pytest.raises(Overloaded):
+        engine.submit("m", EmbedRequest(ids(71))).result(20)
+    waiting.append(queued(engine, 300))
+    gate.open.set()
+    for future in waiting:
+        future.result(20)
+    assert model.starts == [(20,), (70, 70, 70), (300,), (300,)]
+    engine.close()
+
+
+def test_a_request_that_would_be_refused_is_not_tokenised(
+    embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0))
+    slow(engine, 20)
+    waiting = queued(engine, 300)
+    monkeypatch.setattr(Job, "encode", lambda job, model, most: pytest.fail("it was tokenised"))
+    with pytest.raises(Overloaded):
+        engine.submit("m", EmbedRequest(["word " * 1000])).result(20)
+    gate.open.set()
+    waiting.result(20)
+    engine.close()
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(embedding_model: LoadedModel) -> None:
+    """The wait of a request is that for what runs before it: a small one runs before a large one that came first."""
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=10.0))
+    slow(engine, 20)
+    large = engine.submit("m", EmbedRequest(ids(400) * 20))
+    wait_until(lambda: engine.queue("m")[0] == 20)
+    small = queued(engine, 300)
+    gate.open.set()
+    small.result(20), large.result(20)
+    assert model.starts[:2] == [(20,), (300,)]
     engine.close()
 
 
 def test_an_empty_queue_takes_a_request_of_any_size(embedding_model: LoadedModel) -> None:
-    engine, _, gate = held(embedding_model, Limits(queued_tokens=100))
+    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0))
+    slow(engine, 20)
     large = queued(engine, 300)
     gate.open.set()
     assert large.result(20).tokens == (300,)

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsize.engine import Lane
-from upsize.engine.schedule import LOOK_AHEAD, deadline, lane_due, lane_order, next_batch, overtaking_budget
+from upsize.engine.nouns import Priority
+from upsize.engine.schedule import (
+    LOOK_AHEAD,
+    deadline,
+    next_batch,
+    order,
+    overtakers,
+    overtaking_budget,
+    priority,
+    turn_due,
+)
 
 
 @dataclass(frozen=True)
@@ -83,28 +93,53 @@ def test_a_deadline_grows_with_arrival_and_size(
     assert deadline(arrival, tokens, rate * 2) <= due
 
 
-lanes = st.dictionaries(st.sampled_from(Lane), times)
+priorities = st.dictionaries(st.sampled_from(Priority), times)
 
 
-@given(lanes, times)
-def test_lanes_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[Lane, float], now: float) -> None:
-    order = lane_order(due, now)
-    assert sorted(order) == sorted(due)
-    owed = [lane for lane in order if lane is not Lane.INTERACTIVE and due[lane] <= now]
-    assert order[: len(owed)] == sorted(owed, key=lambda lane: due[lane])
-    assert order[len(owed) :] == sorted(order[len(owed) :])
+@given(priorities, times)
+def test_priorities_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[Priority, float], now: float) -> None:
+    ordered = order(due, now)
+    assert sorted(ordered) == sorted(due)
+    owed = [p for p in ordered if p is not Priority.SHORT and due[p] <= now]
+    assert ordered[: len(owed)] == sorted(owed, key=lambda p: due[p])
+    assert ordered[len(owed) :] == sorted(ordered[len(owed) :])
 
 
-@pytest.mark.parametrize(("lane", "share"), [(Lane.BULK, 1 / 10), (Lane.SHADOW, 1 / 100)])
-def test_beside_interactive_work_without_end_a_lane_has_its_share(lane: Lane, share: float) -> None:
+@pytest.mark.parametrize(
+    ("waits", "share"), [(Priority.LONG, 1 / 2), (Priority.BULK, 1 / 10), (Priority.SHADOW, 1 / 100)]
+)
+def test_beside_short_requests_without_end_a_priority_has_its_share(waits: Priority, share: float) -> None:
     now, last, ran, batch = 0.0, 0.0, 0.0, 0.02
-    while now < 1000:
-        due = {Lane.INTERACTIVE: now, lane: lane_due(lane, last, batch)}
-        first = lane_order(due, now)[0]
-        now += batch if first is lane else 0.001
-        if first is lane:
+    while now < 200:
+        due = {Priority.SHORT: now, waits: turn_due(waits, last, batch)}
+        first = order(due, now)[0]
+        now += batch if first is waits else 0.001
+        if first is waits:
             ran, last = ran + batch, now
     assert ran / now == pytest.approx(share, rel=0.05)
+
+
+def test_short_requests_have_half_beside_long_ones_without_end() -> None:
+    now, last, had = 0.0, 0.0, {Priority.SHORT: 0.0, Priority.LONG: 0.0}
+    while now < 100:
+        first = order({Priority.SHORT: now, Priority.LONG: turn_due(Priority.LONG, last, 0.1)}, now)[0]
+        now += (spent := 0.1 if first is Priority.LONG else 0.01)
+        had[first] += spent
+        last = now if first is Priority.LONG else last
+    assert had[Priority.SHORT] / now == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("lane", "tokens", "expected"),
+    [
+        (Lane.INTERACTIVE, 256, Priority.SHORT),
+        (Lane.INTERACTIVE, 257, Priority.LONG),
+        (Lane.BULK, 1, Priority.BULK),
+        (Lane.SHADOW, 9999, Priority.SHADOW),
+    ],
+)
+def test_a_request_is_short_if_it_fits_into_half_a_batch(lane: Lane, tokens: int, expected: Priority) -> None:
+    assert priority(lane, tokens, 512) is expected
 
 
 def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() -> None:
@@ -113,30 +148,36 @@ def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() 
     assert deadline(29.99, 20, 1000) > long, "but not before one that is about to be due"
 
 
+BOTH, SHORT = [Priority.SHORT, Priority.LONG], [Priority.SHORT]
+
+
 @pytest.mark.parametrize(
-    ("running", "lane", "earlier", "computed", "overtaken", "expected"),
+    ("running", "earlier", "oversized", "computed", "overtaken", "expected"),
     [
-        (1000, Lane.INTERACTIVE, True, 0.0, 5.0, 250),
-        (1000, Lane.INTERACTIVE, False, 1.0, 0.5, 250),
-        (1000, Lane.INTERACTIVE, False, 1.0, 1.0, 0),
-        (1000, Lane.INTERACTIVE, False, 0.0, 0.0, 0),
-        (512, Lane.INTERACTIVE, True, 0.0, 5.0, 128),
-        (512, Lane.INTERACTIVE, False, 1.0, 0.0, 0),
-        (512, Lane.BULK, False, 1.0, 8.9, 128),
-        (512, Lane.BULK, True, 1.0, 9.0, 0),
-        (512, Lane.SHADOW, False, 1.0, 98.9, 128),
-        (1000, Lane.SHADOW, True, 1.0, 99.0, 0),
+        (Priority.SHORT, True, False, 0.0, 5.0, BOTH),
+        (Priority.SHORT, False, False, 1.0, 0.0, []),
+        (Priority.LONG, True, True, 0.0, 5.0, BOTH),
+        (Priority.LONG, False, True, 1.0, 0.5, BOTH),
+        (Priority.LONG, False, False, 1.0, 0.5, SHORT),
+        (Priority.LONG, False, True, 1.0, 1.0, []),
+        (Priority.LONG, False, False, 0.0, 0.0, []),
+        (Priority.BULK, False, False, 1.0, 8.9, BOTH),
+        (Priority.BULK, True, False, 1.0, 9.0, []),
+        (Priority.SHADOW, False, False, 1.0, 98.9, BOTH),
+        (Priority.SHADOW, True, True, 1.0, 99.0, []),
     ],
 )
 def test_overtaking_ends_when_neither_urgent_nor_owed(
-    running: int, lane: Lane, earlier: bool, computed: float, overtaken: float, expected: int
+    running: Priority,
+    earlier: bool,
+    oversized: bool,
+    computed: float,
+    overtaken: float,
+    expected: list[Priority],
 ) -> None:
-    assert overtaking_budget(running, lane, 512, earlier, computed, overtaken) == expected
+    assert overtakers(running, computed, overtaken, earlier=earlier, oversized=oversized) == expected
 
 
-@given(st.integers(1, 10**5), st.sampled_from(Lane), st.integers(1, 10**5), st.booleans(), times, times)
-def test_only_much_smaller_work_overtakes(
-    running: int, lane: Lane, budget: int, earlier: bool, computed: float, overtaken: float
-) -> None:
-    room = overtaking_budget(running, lane, budget, earlier, computed, overtaken)
-    assert 0 <= room <= min(budget, running / 4)
+@given(st.integers(1, 10**5), st.integers(1, 10**5))
+def test_only_much_smaller_work_overtakes(running: int, budget: int) -> None:
+    assert 0 <= overtaking_budget(running, budget) <= min(budget, running / 4)

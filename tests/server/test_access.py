@@ -119,7 +119,7 @@ def wait_for(client: httpx.Client, condition: Callable[[str], bool]) -> str:
 
 
 def test_overload_is_429_with_a_time_to_come_back(embedder_folder: Path) -> None:
-    with live({"embed": embedder_folder}, limits=Limits(queued_tokens=2000)) as client:
+    with live({"embed": embedder_folder}, limits=Limits(queue_seconds=0.001)) as client:
         replies: list[httpx.Response] = []
 
         def send() -> None:

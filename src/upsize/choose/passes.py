@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from upsize.choose.candidates import Model
 from upsize.choose.tokens import Tokens
 from upsize.choose.work import RowStore, Spent
 from upsize.compute import LoadedModel, load_model
-from upsize.engine import EmbedRequest, Engine, Lane, Limits, Request, RerankRequest, Result
+from upsize.engine import UNLIMITED, EmbedRequest, Engine, Lane, Request, RerankRequest, Result
 from upsize.measure.tasks import Ranking, RankingTask
 from upsize.model import HubOptions, Truncation, unit_vectors
 
@@ -38,7 +39,7 @@ def loaded(model: Model, device: str = "auto", hub: HubOptions = HubOptions()) -
 
 def engine_of(models: Mapping[str, LoadedModel]) -> Engine:
     """An engine that refuses no work of ours."""
-    return Engine(models, Limits(queued_tokens=1 << 40, requests=1 << 20))
+    return Engine(models, replace(UNLIMITED, requests=1 << 20))
 
 
 def in_order(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator[Result]:

@@ -63,6 +63,9 @@ def serve(
         float, typer.Option(min=0, help="After SIGTERM, time in which what was accepted is answered.")
     ] = 30.0,
     max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
+    max_queue_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a request may have to wait before 429; a short one a third.")
+    ] = 30.0,
     max_client_batch_size: Annotated[int, typer.Option(min=1, help="Texts or documents of one request.")] = 2048,
     max_request_tokens: Annotated[
         int, typer.Option(min=1, help="Tokens of one request, instruction, query and template counted for each text.")
@@ -174,7 +177,10 @@ def serve(
         hub=HubOptions(hub=hub, revision=revision, download_dir=download_dir, token=token),
     )
     limits = Limits(
-        requests=max_queued_requests, request_inputs=max_client_batch_size, request_tokens=max_request_tokens
+        queue_seconds=max_queue_seconds,
+        requests=max_queued_requests,
+        request_inputs=max_client_batch_size,
+        request_tokens=max_request_tokens,
     )
     service = Service(
         limits=limits, allow_truncation=allow_auto_truncate, allowed=read_allowed(store or (), allow_model or ())

@@ -5,12 +5,13 @@
 """
 
 from upsize.engine.embedder import Embedder
-from upsize.engine.engine import Engine, Limits
+from upsize.engine.engine import UNLIMITED, Engine, Limits
 from upsize.engine.nouns import EmbedRequest, Lane, Request, RerankRequest, Result, Times
 from upsize.engine.reranker import Ranked, Reranker
 from upsize.engine.threads import Observer
 
 __all__ = [
+    "UNLIMITED",
     "EmbedRequest",
     "Embedder",
     "Engine",

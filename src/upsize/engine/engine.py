@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -13,23 +14,29 @@ import numpy as np
 
 from upsize.compute import LoadedModel, run_to_end
 from upsize.engine.job import Job
-from upsize.engine.nouns import EmbedRequest, Request, Result
-from upsize.engine.threads import Observer, Served, Threads
-from upsize.errors import CheckpointError, InvalidInput, Overloaded, Unavailable, UnknownModel
+from upsize.engine.nouns import EmbedRequest, Lane, Request, Result
+from upsize.engine.served import FIRST_TOKENS, Served
+from upsize.engine.threads import Observer, Threads
+from upsize.errors import CheckpointError, Overloaded, RequestTooLarge, Unavailable, UnknownModel
 
 
 @dataclass(frozen=True)
 class Limits:
     """What the engine holds at most before it says Overloaded."""
 
-    queued_tokens: int = 4_194_304
-    """A model's queue. 2,048 texts of 2,048 tokens fill it."""
+    queue_seconds: float = 30.0
+    """That an interactive request may have to wait, by what is measured; a short one a third of it. Clients and
+    proxies give up after 60 seconds, and the answer itself takes time."""
     requests: int = 4096
     """Requests inside, those being tokenised included."""
     request_inputs: float = 2048
-    """Texts of one request: OpenAI's own limit."""
+    """Texts of one interactive request: OpenAI's own limit."""
     request_tokens: float = 1 << 20
-    """Tokens of one request, what stands around each text included: a batch of 2,048 texts of 512 tokens."""
+    """Tokens of one interactive request, what stands around each text included: 2,048 texts of 512 tokens."""
+
+
+UNLIMITED = Limits(queue_seconds=math.inf, request_inputs=math.inf, request_tokens=math.inf)
+"""Of a program that waits for its own requests alone."""
 
 
 class Engine:
@@ -40,7 +47,7 @@ class Engine:
     ) -> None:
         self._limits = limits
         self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
-        self._threads = Threads(self._served, limits.queued_tokens, limits.request_tokens, observer)
+        self._threads = Threads(self._served, limits.queue_seconds, limits.request_tokens, observer)
         self._inside = 0
         self._idle = threading.Condition()
         self._draining = False
@@ -71,8 +78,8 @@ class Engine:
         field, texts = (
             ("input", request.inputs) if isinstance(request, EmbedRequest) else ("documents", request.documents)
         )
-        if len(texts) > self._limits.request_inputs:
-            raise InvalidInput(
+        if len(texts) > self._limits.request_inputs and request.lane is Lane.INTERACTIVE:
+            raise RequestTooLarge(
                 f"{field} has {len(texts):,} texts, and a request may have {self._limits.request_inputs:,}. Send them "
                 "in several calls; the server's setting is --max-client-batch-size.",
                 param=field,
@@ -81,8 +88,8 @@ class Engine:
             if self._draining:
                 raise Unavailable("The engine is draining, or closed, and takes no new requests.")
             if self._inside >= self._limits.requests:
-                waiting = served.tokens
-                raise Overloaded(waiting, max(waiting / served.tokens_per_second, 1.0))
+                seconds = served.tokens / served.tokens_per_second
+                raise Overloaded(served.tokens, seconds, max(seconds, 1.0))
             self._inside += 1
         job = Job(request)
         job.future.add_done_callback(self._leave)
@@ -127,7 +134,7 @@ def _first_rate(model: LoadedModel) -> float:
 
     The second of two is timed: the first wakes the device, and brings mapped weights in from disk.
     """
-    ids = np.full(16, model.checkpoint.tokenizer.end_id, np.int32)
+    ids = np.full(FIRST_TOKENS, model.checkpoint.tokenizer.end_id, np.int32)
     for _ in range(2):
         started = time.monotonic()
         values = run_to_end(model.run([ids]))

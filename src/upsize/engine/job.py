@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upsize.compute import LoadedModel
-from upsize.engine.nouns import EmbedRequest, Request, Result, Times
+from upsize.engine.nouns import EmbedRequest, Priority, Request, Result, Times
 from upsize.errors import InvalidInput
 from upsize.model import Encoded, check_dimension, unit_vectors
 from upsize.model.encoding import ids_in_steps, pairs_in_steps, texts_in_steps
@@ -35,6 +35,8 @@ class Job:
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
     queued_at: float = 0.0
+    let_in: tuple[Priority, float] | None = None
+    """The priority and estimated tokens by which it was let in before it was tokenised."""
     _values: list[Vectors] = field(default_factory=list)
     _missing: int = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 
 from upsize.catalog import Kind
 from upsize.compute import load_model
-from upsize.engine.engine import Engine, Limits
+from upsize.engine.engine import UNLIMITED, Engine
 from upsize.engine.job import encode_in_steps
 from upsize.engine.nouns import EmbedRequest, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
@@ -30,8 +29,6 @@ CALL = 64
 """Texts of one request to the engine."""
 AHEAD = 256
 """Texts in the engine at once: enough that it never waits for the caller, few enough that memory stays small."""
-UNLIMITED = Limits(queued_tokens=1 << 40, request_inputs=math.inf, request_tokens=math.inf)
-"""A program waits for its own requests alone."""
 
 
 class LocalModel:
@@ -58,9 +55,7 @@ class LocalModel:
         """
         loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
         self._loaded, self._truncation = loaded, Truncation(truncate)
-        self._engine = Engine(
-            {"model": loaded}, Limits(queued_tokens=1 << 40, request_inputs=math.inf, request_tokens=math.inf)
-        )
+        self._engine = Engine({"model": loaded}, UNLIMITED)
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     @property

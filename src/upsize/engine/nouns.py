@@ -20,6 +20,15 @@ class Lane(IntEnum):
     SHADOW = 2
 
 
+class Priority(IntEnum):
+    """What the queue tells apart: an interactive request is short or long by its tokens (`schedule.priority`)."""
+
+    SHORT = 0
+    LONG = 1
+    BULK = 2
+    SHADOW = 3
+
+
 @dataclass(frozen=True)
 class EmbedRequest:
     """Texts, or token ids, to embed. All of `inputs` are of one sort."""

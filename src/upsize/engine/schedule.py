@@ -1,19 +1,23 @@
 """Who runs next: pure functions of what waits. No clock, no lock, no input or output.
 
-Lanes run in their order: bulk and shadow work runs while no interactive request waits, and now and then beside them, so
-that it never stands still. Within a lane the earliest deadline runs first, which is a request's arrival plus the time
-that it will itself take: a short query passes a long document that came a little before it.
+Priorities run in their order: short requests first, then long ones, then bulk and shadow work. Each has its share
+beside those before it, so that none stands still: long requests half of the time at least, bulk work a tenth, shadow
+work a hundredth. Within a priority the earliest deadline runs first, which is a request's arrival plus the time that it
+will itself take: a small request passes a large one that came a little before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from upsize.engine.nouns import Lane
+from upsize.engine.nouns import Lane, Priority
 
-STANDS_BACK = {Lane.INTERACTIVE: 0, Lane.BULK: 9, Lane.SHADOW: 99}
-"""How many times its own time a batch of a lane lets the lanes before it have: bulk work gets a tenth at least."""
+STANDS_BACK = {Priority.SHORT: 0, Priority.LONG: 1, Priority.BULK: 9, Priority.SHADOW: 99}
+"""How many times its own time a batch lets the priorities before it have: long requests get half at least."""
+
+SHORT_PART = 2
+"""A request is short if it fits into this part of a batch: a half. It then waits for one batch, and takes less."""
 
 LOOK_AHEAD = 256
 """Waiting sequences that are looked at beyond the first that does not fit."""
@@ -31,26 +35,33 @@ class Waiting(Protocol):
         """When it should have run, on the arrival's clock."""
 
 
-def deadline(arrival: float, tokens: int, tokens_per_second: float) -> float:
+def priority(lane: Lane, tokens: float, budget: int) -> Priority:
+    """Of a request of so many tokens to a model with batches of `budget`."""
+    if lane is Lane.INTERACTIVE:
+        return Priority.SHORT if tokens <= budget / SHORT_PART else Priority.LONG
+    return Priority.BULK if lane is Lane.BULK else Priority.SHADOW
+
+
+def deadline(arrival: float, tokens: float, tokens_per_second: float) -> float:
     """When a request of that many tokens should have run."""
     return arrival + tokens / tokens_per_second
 
 
-def lane_order(due: Mapping[Lane, float], now: float) -> list[Lane]:
-    """The order in which lanes may run; `due`: those in which something waits, and when each is owed a turn.
+def order(due: Mapping[Priority, float], now: float) -> list[Priority]:
+    """The order in which priorities may run; `due`: those in which something waits, and when each is owed a turn.
 
     They go by rank, but one that is owed a turn goes before all others, the longest owed first.
     """
-    return sorted(due, key=lambda lane: (0, due[lane]) if due[lane] <= now and lane else (1, lane))
+    return sorted(due, key=lambda p: (0, due[p]) if due[p] <= now and p else (1, p))
 
 
-def lane_due(lane: Lane, since: float, batch_seconds: float) -> float:
-    """When a lane is owed a turn that waits, or last ran, `since` then, and whose next batch will take so long."""
-    return since + STANDS_BACK[lane] * batch_seconds
+def turn_due(priority: Priority, since: float, batch_seconds: float) -> float:
+    """When a priority is owed a turn that waits, or last ran, `since` then, and whose next batch takes so long."""
+    return since + STANDS_BACK[priority] * batch_seconds
 
 
-def next_batch(waiting: Sequence[Waiting], budget: int, *, oversized: bool = True) -> list[int]:
-    """Places in `waiting`, which is sorted by deadline, of the sequences to run together.
+def next_batch(waiting: Iterable[Waiting], budget: int, *, oversized: bool = True) -> list[int]:
+    """Places in `waiting`, which comes by deadline, of the sequences to run together.
 
     Takes in order what fits into `budget` tokens. The first is taken even where it alone is larger, unless
     `oversized` is false.
@@ -68,18 +79,24 @@ def next_batch(waiting: Sequence[Waiting], budget: int, *, oversized: bool = Tru
     return taken
 
 
-def overtaking_budget(
-    running_tokens: int, lane: Lane, budget: int, earlier: bool, computed: float, overtaken: float
-) -> int:
-    """Tokens of interactive work that may run in front of a batch that has begun, at one of its pauses; 0 for none.
+def overtakers(
+    running: Priority, computed: float, overtaken: float, *, earlier: bool, oversized: bool
+) -> list[Priority]:
+    """Priorities that may preempt a batch at one of its yield points. It has had `computed` seconds, and those that
+    preempted it `overtaken`.
 
-    Only much smaller batches may: a quarter at most. In front of bulk and shadow work they may for STANDS_BACK times
-    the time that it has had itself. In front of interactive work they may as long as an earlier deadline waits
-    (`earlier`), and where a text longer than the budget runs, for as much time as it has had itself, so that neither
-    stands still; other batches are over soon, and to cut what follows them into quarters would only cost throughput.
+    Bulk and shadow work is preempted by all interactive requests, a long request by short ones, as long as it keeps its
+    share. A request whose deadline is `earlier` preempts an interactive one in any case; and one that runs for longer
+    than a batch (`oversized`) is preempted for as much time as it has had itself. Other short batches are over soon.
     """
-    if lane is Lane.INTERACTIVE:
-        may = earlier or (running_tokens > budget and overtaken < computed)
-    else:
-        may = overtaken < STANDS_BACK[lane] * computed
-    return min(budget, running_tokens // 4) if may else 0
+    interactive, within = [Priority.SHORT, Priority.LONG], overtaken < STANDS_BACK[running] * computed
+    if running > Priority.LONG:
+        return interactive if within else []
+    if earlier or (oversized and overtaken < computed):
+        return interactive
+    return [Priority.SHORT] if within else []
+
+
+def overtaking_budget(running_tokens: int, budget: int) -> int:
+    """Tokens that preempt a batch at one yield point: only much smaller batches do, of a quarter at most."""
+    return min(budget, running_tokens // 4)

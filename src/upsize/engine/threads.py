@@ -1,8 +1,8 @@
-"""All threads of the engine: pools that tokenise, one a lane, and one runner that runs batches.
+"""All threads of the engine: those that tokenise, some for each lane, and one runner that runs batches.
 
-The runner takes the earliest deadline of all models' queues in the first lane that waits, runs its batch step by step,
-and at each pause lets much smaller, more urgent work overtake. While a device works off what was launched, it prepares
-the next batch.
+The runner takes the earliest deadline of all models' queues in the first priority that waits, runs its batch step by
+step, and at each yield point lets much smaller, more urgent work preempt it. While a device works off what was
+launched, it prepares the next batch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
-from upsize.compute import LoadedModel
-from upsize.engine.job import Job, QueuedSequence, characters, suspicions
-from upsize.engine.nouns import Lane, Result
-from upsize.engine.queue import Queue
-from upsize.engine.schedule import deadline, lane_due, lane_order, overtaking_budget
+from upsize.engine.gate import Gate
+from upsize.engine.job import Job, characters, suspicions
+from upsize.engine.nouns import EmbedRequest, Lane, Priority, Result
+from upsize.engine.schedule import deadline, order, overtakers, overtaking_budget, priority, turn_due
+from upsize.engine.served import Batch, Served
 from upsize.engine.tokenizing import Tokenizing
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
 from upsize.model.heads import Vectors
@@ -39,8 +37,8 @@ AT_ONCE = 1000
 """Characters that whoever submits them tokenises: it takes less time than to wake a thread for it."""
 LOOK = 0.005
 """Seconds between looks for urgent work meanwhile; what comes into the queue ends the wait earlier."""
-RATE_MEMORY = 0.8
-"""Weight of the past in a model's measured tokens per second."""
+CHARACTERS = 4
+"""Of a token, where tokens are not counted yet."""
 
 
 class Observer(Protocol):
@@ -53,63 +51,14 @@ class Observer(Protocol):
         """A request looked wrong (kinds of `model.suspicion.ADVICE`)."""
 
 
-@dataclass
-class Served:
-    """A model in the engine with its queues, one a lane. These are read and written under the runner's lock alone."""
-
-    name: str
-    model: LoadedModel
-    tokens_per_second: float
-    queues: dict[Lane, Queue] = field(default_factory=lambda: {lane: Queue() for lane in Lane})
-    removed: bool = False
-
-    @property
-    def sequences(self) -> int:
-        """How many wait."""
-        return sum(map(len, self.queues.values()))
-
-    @property
-    def tokens(self) -> int:
-        """Of all sequences that wait."""
-        return sum(queue.tokens for queue in self.queues.values())
-
-    def clear(self) -> list[Job]:
-        """The jobs that waited, none of which does any more."""
-        return [job for queue in self.queues.values() for job in queue.clear()]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences of one model and lane that run together."""
-
-    served: Served
-    lane: Lane
-    sequences: Sequence[QueuedSequence]
-
-    @cached_property
-    def tokens(self) -> int:
-        """Of all sequences."""
-        return sum(s.tokens for s in self.sequences)
-
-    @cached_property
-    def deadline(self) -> float:
-        """The earliest of its sequences."""
-        return min(s.deadline for s in self.sequences)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anyone still waits for any of it."""
-        return not all(s.job.future.done() for s in self.sequences)
-
-
 class Threads:
     """Take jobs, tokenise them, run them, answer them. `close` after `drain` or at once."""
 
     def __init__(
-        self, models: dict[str, Served], max_queued_tokens: int, most_tokens: float, observer: Observer | None
+        self, models: dict[str, Served], queue_seconds: float, most_tokens: float, observer: Observer | None
     ) -> None:
-        self._models, self._limit, self._observer = models, max_queued_tokens, observer
-        self._most_tokens = most_tokens
+        self._models, self._most_tokens, self._observer = models, most_tokens, observer
+        self._gate = Gate(queue_seconds)
         threads = min(4, os.cpu_count() or 1)
         self._tokenizing = {lane: Tokenizing(threads, f"upsize-tokenize-{lane.name}") for lane in Lane}
         self._changed = threading.Condition()
@@ -119,8 +68,8 @@ class Threads:
         """Who wants the machine for a moment, beside the engine."""
         self._asked = float("-inf")
         """When somebody asked last, or wanted the machine."""
-        self._ran = dict.fromkeys(Lane, float("-inf"))
-        """When each lane's last batch ended."""
+        self._ran = dict.fromkeys(Priority, float("-inf"))
+        """When each priority's last batch ended."""
         self._warned: set[str] = set()
         self._runner = threading.Thread(target=self._run_forever, name="upsize-runner", daemon=True)
         self._runner.start()
@@ -159,10 +108,10 @@ class Threads:
             self._asked = time.monotonic()
         # The callback knows the future alone: with the job in it, texts and vectors would wait for the cycle collector.
         job.future.add_done_callback(lambda future: self._forget(served, future))
-        steps = self._tokenize(served, job)
-        if characters(job.request) <= AT_ONCE:
+        steps, size = self._tokenize(served, job), characters(job.request)
+        if size <= AT_ONCE:
             finish(steps)
-        else:
+        elif self._let_in(served, job, size):
             closed = Unavailable("The engine was closed before this request ran.")
             self._tokenizing[job.request.lane].submit(served.name, steps, lambda: job.fail(closed))
         return job.future
@@ -183,10 +132,11 @@ class Threads:
 
     def _tokenize(self, served: Served, job: Job) -> Steps[None]:
         """Encode, lint and queue a job, in steps; its errors are its client's."""
-        if job.future.done():
-            return
         try:
-            for characters_done in job.encode(served.model, self._most_tokens):
+            if job.future.done():
+                return
+            most = self._most_tokens if job.request.lane is Lane.INTERACTIVE else float("inf")
+            for characters_done in job.encode(served.model, most):
                 yield characters_done
                 if job.future.done():
                     return
@@ -194,6 +144,10 @@ class Threads:
             self._admit(served, job)
         except Exception as error:
             job.fail(error)
+        finally:
+            if job.let_in is not None:
+                with self._changed:
+                    served.tokenizing[job.let_in[0]] -= job.let_in[1]
 
     def _look_twice(self, served: Served, job: Job) -> None:
         """Count what looks wrong with a job that will succeed all the same, and say each kind once."""
@@ -206,6 +160,25 @@ class Threads:
             if new:
                 log.warning("%s: %s (said once; counted in upsize_suspicious_inputs_total)", served.name, ADVICE[kind])
 
+    def _let_in(self, served: Served, job: Job, size: int) -> bool:
+        """Whether a request may be tokenised; one for which there is no room is answered before, by its estimate."""
+        ids = (
+            isinstance(job.request, EmbedRequest) and job.request.inputs and not isinstance(job.request.inputs[0], str)
+        )
+        tokens = size if ids else size / CHARACTERS
+        chosen = priority(job.request.lane, tokens, served.model.plan.budget)
+        if chosen is not Priority.LONG:
+            return True
+        try:
+            with self._changed:
+                self._gate.enter(self._models.values(), served, chosen, tokens, job)
+                served.tokenizing[chosen] += tokens
+        except Overloaded as error:
+            job.fail(error)
+            return False
+        job.let_in = chosen, tokens
+        return True
+
     def _admit(self, served: Served, job: Job) -> None:
         """Queue the job's sequences, or raise Overloaded. An empty queue takes a job of any size."""
         job.queued_at = time.monotonic()
@@ -213,18 +186,18 @@ class Threads:
             job.succeed(served.model)
             return
         tokens = job.tokens
+        chosen = priority(job.request.lane, tokens, served.model.plan.budget)
         with self._changed:
-            queued = served.tokens
             if self._closed:
                 raise Unavailable("The engine was closed before this request ran.")
             if served.removed:
                 raise Unavailable(f"The model {served.name!r} is served no more.")
             if job.future.done():  # the client left while its texts were tokenised
                 return
-            if queued and queued + tokens > self._limit:
-                raise Overloaded(queued, max(queued / served.tokens_per_second, 1.0))
+            if job.let_in is None:
+                self._gate.enter(self._models.values(), served, chosen, tokens, job)
             due = deadline(job.arrival, tokens, served.tokens_per_second)
-            served.queues[job.request.lane].put(job, due)
+            served.queues[chosen].put(job, due)
             self._changed.notify()
 
     def _forget(self, served: Served, future: Future[Result]) -> None:
@@ -256,23 +229,23 @@ class Threads:
                 self._changed.wait()
         return None
 
-    def _take(self, budget: int | None = None, *, interactive: bool = False) -> Batch | None:
-        """Take the next batch off its queue; with a budget, only what fits; of the interactive lane alone, if asked.
-        Needs the lock."""
+    def _take(self, budget: int | None = None, allowed: Sequence[Priority] = tuple(Priority)) -> Batch | None:
+        """Take the next batch off its queue; with a budget, only what fits; of these priorities alone. Needs the
+        lock."""
         due, waiting, now = {}, {}, time.monotonic()
-        for lane in (Lane.INTERACTIVE,) if interactive else Lane:
-            found = [s for s in self._models.values() if s.queues[lane]]
+        for one in allowed:
+            found = [s for s in self._models.values() if s.queues[one]]
             if found:
-                waiting[lane] = sorted(found, key=lambda s: s.queues[lane].first.deadline)
-                first, queue = waiting[lane][0], waiting[lane][0].queues[lane]
-                seconds = min(queue.tokens, first.model.plan.budget) / first.tokens_per_second
-                due[lane] = lane_due(lane, max(queue.first.job.queued_at, self._ran[lane]), seconds)
-        for lane in lane_order(due, now):
-            for served in waiting[lane]:
+                waiting[one] = sorted(found, key=lambda s: s.queues[one].first.deadline)
+                first, queue = waiting[one][0], waiting[one][0].queues[one]
+                seconds = min(queue.tokens, first.model.plan.budget) / first.rate(one)
+                due[one] = turn_due(one, max(queue.first.job.queued_at, self._ran[one]), seconds)
+        for one in order(due, now):
+            for served in waiting[one]:
                 room = served.model.plan.budget if budget is None else budget
-                if chosen := served.queues[lane].take(room, oversized=budget is None):
+                if chosen := served.queues[one].take(room, oversized=budget is None):
                     # Neighbours of equal length share one attention call.
-                    return Batch(served, lane, sorted(chosen, key=lambda s: s.tokens))
+                    return Batch(served, one, sorted(chosen, key=lambda s: s.tokens))
         return None
 
     def _run(self, batch: Batch, may_be_overtaken: bool = True) -> None:
@@ -280,7 +253,7 @@ class Threads:
         served = batch.served
         steps = served.model.run([s.ids for s in batch.sequences])
         started, overtaken = time.monotonic(), 0.0
-        bulk = batch.lane is not Lane.INTERACTIVE
+        bulk = batch.priority > Priority.LONG
         try:
             while True:
                 served.model.spare_a_core(bulk and time.monotonic() - self._asked < ASKED)
@@ -319,17 +292,19 @@ class Threads:
                 job.succeed(batch.served.model)
 
     def _let_overtake(self, batch: Batch, computed: float, overtaken: float) -> float:
-        """At a pause of `batch`, run one much smaller batch that is due; seconds spent on it.
+        """At a yield point of `batch`, run one much smaller batch that is due; seconds spent on it.
 
-        Of the interactive lane alone, for what overtakes cannot be overtaken itself.
+        Of interactive requests alone, for what preempts cannot be preempted itself.
         """
         with self._changed:
-            heads = [q.first.deadline for s in self._models.values() if (q := s.queues[Lane.INTERACTIVE])]
+            queues = [s.queues[p] for s in self._models.values() for p in (Priority.SHORT, Priority.LONG)]
+            heads = [queue.first.deadline for queue in queues if queue]
             if not heads:
                 return 0.0
-            earlier, whole = min(heads) < batch.deadline, batch.served.model.plan.budget
-            room = overtaking_budget(batch.tokens, batch.lane, whole, earlier, computed, overtaken)
-            urgent = self._take(room, interactive=True) if room else None
+            earlier, budget = min(heads) < batch.deadline, batch.served.model.plan.budget
+            oversized = batch.tokens > budget
+            allowed = overtakers(batch.priority, computed, overtaken, earlier=earlier, oversized=oversized)
+            urgent = self._take(overtaking_budget(batch.tokens, budget), allowed) if allowed else None
         if urgent is None:
             return 0.0
         started = time.monotonic()
@@ -337,11 +312,12 @@ class Threads:
         return time.monotonic() - started
 
     def _stand_aside(self) -> float:
-        """At a pause of a batch, wait while somebody wants the machine, and run what is more urgent; seconds of it."""
+        """At a yield point of a batch, wait while somebody wants the machine, and run what is more urgent; seconds of
+        it."""
         began = time.monotonic()
         while (left := began + ASIDE - time.monotonic()) > 0:
             with self._changed:
-                urgent = self._take(interactive=True)
+                urgent = self._take(allowed=(Priority.SHORT, Priority.LONG))
             if urgent is not None:
                 self._run(urgent, may_be_overtaken=False)
                 continue
@@ -363,11 +339,12 @@ class Threads:
         half = len(batch.sequences) // 2
         for part in (batch.sequences[:half], batch.sequences[half:]):
             if alive := [s for s in part if not s.job.future.done()]:
-                self._run(Batch(batch.served, batch.lane, alive), may_be_overtaken)
+                self._run(Batch(batch.served, batch.priority, alive), may_be_overtaken)
 
     def _account(self, batch: Batch, seconds: float) -> None:
-        self._ran[batch.lane] = time.monotonic()
-        served, rate = batch.served, batch.tokens / max(seconds, 1e-6)
-        served.tokens_per_second = RATE_MEMORY * served.tokens_per_second + (1 - RATE_MEMORY) * rate
+        with self._changed:
+            self._ran[batch.priority] = now = time.monotonic()
+            self._gate.ran(batch.priority, seconds, now)
+            batch.served.measured(batch, seconds)
         if self._observer is not None:
-            self._observer.batch(served.name, len(batch.sequences), batch.tokens, seconds)
+            self._observer.batch(batch.served.name, len(batch.sequences), batch.tokens, seconds)

@@ -250,7 +250,11 @@ class Searcher:
                 result = index.models.start(name, texts, size, lane=lane, truncate=True).result()
                 return list(zip(result.values, result.lost, strict=True))
 
-            made = [(d, *one) for d, one in zip(new, each(embed, new), strict=True) if not isinstance(one, UpsizeError)]
+            made = [
+                (d, *one)
+                for d, one in zip(new, each(embed, new, together=True), strict=True)
+                if not isinstance(one, UpsizeError)
+            ]
             vectors |= {d.id: vector for d, vector, _ in made}
             # Of a text that was cut the backfill has to say that it is too long, unless the index cuts texts anyway.
             whole = [(d, vector) for d, vector, lost in made if index.state.truncate or not lost]
@@ -270,7 +274,7 @@ class Searcher:
         def score(part: Sequence[str]) -> list[np.float32]:
             return list(index.models.score(name, query, part, self._instruction(question), question.lane))
 
-        made = each(score, texts)
+        made = each(score, texts, together=True)
         failed = [odds for odds in made if isinstance(odds, UpsizeError)]
         if len(failed) == len(made):  # then it is the query
             raise failed[0]

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from upsize.errors import InvalidInput
+from upsize.errors import InvalidInput, RequestTooLarge
 from upsize.model.borders import pieces
 from upsize.model.tokenizer import Ids, TextTokenizer
 
@@ -53,19 +53,19 @@ class TokenBudget:
     spent: int = 0
 
     def spend(self, tokens: int, param: str) -> None:
-        """InvalidInput where it is more than that."""
+        """RequestTooLarge where it is more than that."""
         self.spent += tokens
         if self.spent > self.most:
-            raise InvalidInput(
+            raise RequestTooLarge(
                 f"{param}: the request has more than {self.most:,.0f} tokens in all, what is put around each text "
                 "included. Send fewer texts a call; the server's setting is --max-request-tokens.",
                 param=param,
             )
 
     def require(self, each: int, texts: int, param: str) -> None:
-        """InvalidInput where `each` tokens that stand before every text would be too many, before they are built."""
+        """RequestTooLarge where `each` tokens that stand before every text would be too many, before they are built."""
         if self.spent + each * texts > self.most:
-            raise InvalidInput(
+            raise RequestTooLarge(
                 f"{param} has {each:,} tokens with what belongs to it, and stands before each of {texts:,} texts: "
                 f"{each * texts:,} tokens, where a request may have {self.most:,.0f}. Send fewer texts a call, or a "
                 f"shorter {param}; the server's setting is --max-request-tokens.",

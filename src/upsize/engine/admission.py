@@ -1,0 +1,88 @@
+"""Admission: whether a request may wait, or when to come back. Pure: the clock and the queue are given.
+
+What waits is bounded in seconds, for that is what a client feels. A client that is sent away is promised a place: its
+time to come back (`Retry-After`) is when the queue, with all that was promised before, has drained; a request of the
+same content that comes then is let in. Not everybody comes back, so promises count by the share that was kept lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+
+DRAINED = 0.8
+"""Part of the bound down to which the queue has drained when a promised request comes."""
+ROOM = 1.5
+"""Times the bound up to which a promised request is let in: predictions err."""
+LOW = 0.25
+"""Part of the bound below which anybody is let in, whatever was promised: the machine is never idle for it."""
+GRACE = 5.0
+"""Seconds after its time that a promise holds."""
+EARLY = 0.5
+"""Seconds before its time that it holds already: `Retry-After` is whole seconds, and clients round."""
+MEMORY = 0.98
+"""Weight of the past in the share of promises that are kept."""
+MOST_PROMISES = 10_000
+LONGEST = 600.0
+"""Seconds: a longer time is not promised. Clients give up earlier."""
+
+
+@dataclass(frozen=True)
+class _Promise:
+    due: float
+    seconds: float
+
+
+class Admission:
+    """Of one priority of an engine, for requests whose wait is at most `bound` seconds. Not thread-safe."""
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+        self.kept = 0.5
+        """Share of promised requests that came."""
+        self._promises: dict[Hashable, _Promise] = {}
+        self._by_due: list[tuple[float, int, Hashable]] = []
+        self._order = count()
+        self._seconds = 0.0
+
+    @property
+    def promised(self) -> float:
+        """Seconds of work that promised requests are expected to bring."""
+        return self.kept * self._seconds
+
+    def wait(self, key: Hashable, seconds: float, waiting: float, now: float) -> float | None:
+        """None if a request may come in; otherwise the seconds after which one of this `key` may.
+
+        It takes `seconds` itself, and starts in about `waiting` seconds.
+        """
+        self._forget(now)
+        promise = self._promises.get(key)
+        if promise is not None and now < promise.due - EARLY and waiting > LOW * self.bound:
+            return promise.due - now
+        if promise is not None:
+            self._resolve(key, kept=True)
+            if waiting <= ROOM * self.bound:
+                return None
+        elif waiting <= LOW * self.bound or waiting + self.promised <= self.bound:
+            return None
+        after = max(waiting + self.promised - DRAINED * self.bound, 1.0)
+        if after <= LONGEST and len(self._promises) < MOST_PROMISES:
+            made = self._promises[key] = _Promise(now + after, min(seconds, self.bound))
+            self._seconds += made.seconds
+            heappush(self._by_due, (made.due, next(self._order), key))
+        return min(after, LONGEST)
+
+    def _forget(self, now: float) -> None:
+        """Drop promises whose time is over."""
+        while self._by_due and self._by_due[0][0] + GRACE < now:
+            due, _, key = heappop(self._by_due)
+            promise = self._promises.get(key)
+            if promise is not None and promise.due == due:
+                self._resolve(key, kept=False)
+
+    def _resolve(self, key: Hashable, *, kept: bool) -> None:
+        self._seconds = max(self._seconds - self._promises.pop(key).seconds, 0.0) if len(self._promises) > 1 else 0.0
+        self._promises.pop(key, None)
+        self.kept = MEMORY * self.kept + (1 - MEMORY) * kept

@@ -1,0 +1,64 @@
+"""Gate: which interactive requests may wait, by the seconds that they would. Guarded by the runner's lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterable
+
+from upsize.engine.admission import Admission
+from upsize.engine.job import Job, characters
+from upsize.engine.nouns import EmbedRequest, Priority, Request
+from upsize.engine.schedule import deadline
+from upsize.engine.served import Served
+from upsize.errors import Overloaded
+
+SHORT_BOUND = 3
+"""Short requests wait for a third of the bound at most: who asks for one vector is a person, or soon asks again."""
+HALVING = 10.0
+"""Seconds in which what a priority has had of the machine counts half."""
+
+
+class Gate:
+    """Of all models of an engine: they share one machine."""
+
+    def __init__(self, queue_seconds: float) -> None:
+        """`queue_seconds`: how long a request may have to wait."""
+        bounds = {Priority.SHORT: queue_seconds / SHORT_BOUND, Priority.LONG: queue_seconds}
+        self._admissions = {priority: Admission(bound) for priority, bound in bounds.items()}
+        self._had = dict.fromkeys(self._admissions, 0.0)
+        self._since = time.monotonic()
+
+    def enter(self, models: Iterable[Served], served: Served, priority: Priority, tokens: float, job: Job) -> None:
+        """Let a request of so many tokens in, or raise Overloaded. One that would not wait may have any size."""
+        admission = self._admissions.get(priority)
+        if admission is None or admission.bound == float("inf"):
+            return
+        seconds, now = tokens / served.rate(priority), time.monotonic()
+        models = list(models)
+        due = deadline(job.arrival, tokens, served.tokens_per_second)
+        waiting = sum(s.seconds_before(priority, due) for s in models) / self._share(models, priority)
+        after = admission.wait(_content(job.request), seconds, waiting, now)
+        if after is not None:
+            raise Overloaded(sum(s.tokens for s in models), waiting, after)
+
+    def ran(self, priority: Priority, seconds: float, now: float) -> None:
+        """A batch took so long."""
+        past = 0.5 ** ((now - self._since) / HALVING)
+        self._since = now
+        for one in self._had:
+            self._had[one] = self._had[one] * past + (seconds if one is priority else 0.0)
+
+    def _share(self, models: list[Served], priority: Priority) -> float:
+        """Part of the machine that a priority has, beside the other if something waits there."""
+        other = Priority.LONG if priority is Priority.SHORT else Priority.SHORT
+        total = sum(self._had.values())
+        if not total or not any(s.queues[other] for s in models):
+            return 1.0
+        return max(self._had[priority] / total, 0.5)
+
+
+def _content(request: Request) -> Hashable:
+    """What tells a request that comes back: what it asks, not who asks."""
+    texts = request.inputs if isinstance(request, EmbedRequest) else (request.query, *request.documents)
+    ends = [t[:1000] if isinstance(t, str) else tuple(t[:50]) for t in (texts[0], texts[-1])] if texts else []
+    return hash((*ends, len(texts), characters(request), request.instruction))
