@@ -13,7 +13,7 @@ import upsize
 HOUSE = Path(upsize.__file__).parent
 ROOMS = (
     "cli", "server", "bulk", "evolve", "choose", "measure", "store", "engine", "compute", "model", "catalog", "demo",
-    "io", "progress", "proxies", "space", "folders", "errors",
+    "io", "progress", "figures", "proxies", "space", "folders", "errors",
 )  # fmt: skip
 """From the roof to the ground."""
 FRONT_DOORS = ("__init__", "__main__")

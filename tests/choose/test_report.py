@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.choose.verdicts import a_verdict
+from tests.choose.verdicts import a_hard_verdict, a_matrix, a_verdict
 from upsize.choose.report import page, write_report
+from upsize.choose.report.matrix import matrix_section
 from upsize.choose.report.page import document
 from upsize.choose.report.pictures import cost_of, frontier, slice_rows
-from upsize.choose.report.svg import Drawing, scale
+from upsize.choose.report.svg import Drawing, scale, shortened, width_of
 from upsize.choose.verdict import Interval, SliceVerdict, Verdict
 
 VOID = {"meta", "link", "br", "img"}
@@ -237,37 +238,97 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PROBE = """<script>
 const root = document.documentElement, shown = [...document.querySelectorAll("svg")].filter(s => s.clientWidth > 0);
 const leaves = (t, b) => t.left < b.left - 3 || t.right > b.right + 3;
-const cut = s => [...s.querySelectorAll("text")].some(
-  t => leaves(t.getBoundingClientRect(), s.getBoundingClientRect()));
-parent.document.body.setAttribute("data-w" + innerWidth, btoa(JSON.stringify({
-  overflow: root.scrollWidth - root.clientWidth, pictures: shown.length, cut: shown.filter(cut).length,
-  background: getComputedStyle(document.body).backgroundColor})));
+const cut = s => [...s.querySelectorAll("text")].filter(
+  t => leaves(t.getBoundingClientRect(), s.getBoundingClientRect())).map(t => t.textContent);
+const gap = (x, y, b) => Math.hypot(Math.max(b.left - x, 0, x - b.right), Math.max(b.top - y, 0, y - b.bottom));
+const loose = s => [...s.querySelectorAll("text.label")].filter(t => {
+  const name = (t.querySelector("title") || t).textContent, box = t.getBoundingClientRect();
+  const marks = [...s.querySelectorAll("circle")].filter(c => c.textContent === name);
+  const leaders = [...s.querySelectorAll("line.leader")];
+  return marks.length > 0 && !marks.some(c => {
+    const m = c.getBoundingClientRect(), x = (m.left + m.right) / 2, y = (m.top + m.bottom) / 2;
+    return gap(x, y, box) < 20 || leaders.some(l => {
+      const b = l.getBoundingClientRect();
+      return gap(x, y, b) < 3 && gap(b.left, b.top, box) + gap(b.right, b.bottom, box) < 90;
+    });
+  });
+}).map(t => t.textContent);
+document.querySelectorAll("details").forEach(d => { d.open = true; });
+const tables = [...document.querySelectorAll(".scroll")].map(s => {
+  const box = s.getBoundingClientRect();
+  return {beyond: box.left < 0 || box.right > root.clientWidth, wide: s.scrollWidth > s.clientWidth,
+    bar: s.offsetHeight - s.clientHeight, flows: getComputedStyle(s).overflowX};
+});
+parent.document.body.setAttribute(frameElement.id, btoa(unescape(encodeURIComponent(JSON.stringify({
+  overflow: root.scrollWidth - root.clientWidth, pictures: shown.length, cut: shown.flatMap(cut),
+  loose: shown.flatMap(loose), tables, background: getComputedStyle(document.body).backgroundColor})))));
 </script>"""
-WIDTHS = (390, 1280)
+WIDTHS = (390, 1200, 1280)
+LOOKED_AT = {
+    "full": page(VERDICTS["full"]),
+    "hard": page(a_hard_verdict()),
+    "matrix": document("Sizes", matrix_section(a_matrix())),
+}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium to look at the page")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_in_a_browser(tmp_path: Path, dark: bool) -> None:
-    """On a phone and on a desk: frames of both widths, for a window cannot be as narrow as a phone."""
+    """On a phone and on a desk: frames of each width, for a window cannot be as narrow as a phone."""
     assert CHROMIUM is not None
-    inner = escape(page(VERDICTS["full"]).replace("</body>", f"{PROBE}</body>"), quote=True)
-    frames = "".join(f'<iframe srcdoc="{inner}" style="width:{w}px;height:900px;border:0"></iframe>' for w in WIDTHS)
+    frames = ""
+    for name, html in LOOKED_AT.items():
+        inner = escape(html.replace("</body>", f"{PROBE}</body>"), quote=True)
+        for w in WIDTHS:
+            frames += f'<iframe id="{name}-{w}" srcdoc="{inner}" style="width:{w}px;height:900px;border:0"></iframe>'
     path = tmp_path / "frames.html"
     path.write_text(f"<!doctype html><meta charset=utf-8><body>{frames}</body>", encoding="utf-8")
     flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
-    flags += ["disable-component-update", "disable-sync", "hide-scrollbars", "window-size=1400,2000"]
+    flags += ["disable-component-update", "disable-sync", "window-size=1400,2000"]
     flags += ["blink-settings=preferredColorScheme=0"] if dark else []
     command = [CHROMIUM, *(f"--{f}" for f in flags), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     ran = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=110, check=True)
-    for width in WIDTHS:
-        told = re.search(rf'data-w{width}="([^"]+)"', ran.stdout)
-        assert told is not None, width
-        seen = json.loads(base64.b64decode(told[1]))
-        assert seen["overflow"] == 0, f"the page scrolls sideways at {width}"
-        assert seen["pictures"] == 5, "one of each picture's two widths is shown"
-        assert seen["cut"] == 0, f"text leaves its picture at {width}"
-        assert seen["background"] == ("rgb(22, 23, 26)" if dark else "rgb(255, 253, 249)")
+    for name in LOOKED_AT:
+        for width in WIDTHS:
+            told = re.search(rf' {name}-{width}="([^"]+)"', ran.stdout)
+            assert told is not None, (name, width)
+            seen = json.loads(base64.b64decode(told[1]))
+            assert seen["overflow"] == 0, f"{name} scrolls sideways at {width}"
+            assert seen["pictures"] == (0 if name == "matrix" else 5), "one of each picture's two widths is shown"
+            assert seen["cut"] == [], f"text leaves its picture at {width}"
+            assert seen["loose"] == [], f"labels away from their points at {width}"
+            assert seen["background"] == ("rgb(22, 23, 26)" if dark else "rgb(255, 253, 249)")
+            assert len(seen["tables"]) >= 4
+            for table in seen["tables"]:
+                assert not table["beyond"], f"{name}: a table beyond the page at {width}"
+                assert table["flows"] == "auto"
+                assert table["bar"] >= 8 or not table["wide"], f"{name}: a wide table without a scrollbar at {width}"
+
+
+@pytest.mark.parametrize("verdict", [a_hard_verdict(), *VERDICTS.values()])
+def test_numbers_are_plain_and_open_ends_said(verdict: Verdict) -> None:
+    html = page(verdict)
+    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL)
+    assert not re.search(r"\d[eE][+-]?\d", text)
+    assert "?" not in text.replace("Which size?", "")
+    assert not re.search(r"(?<![\d.])-0(\.0*)?(?![\d.])", text), "a zero without a sign"
+    assert "nan" not in text.lower().replace("nance", "")
+
+
+def test_an_open_end_says_what_is_known() -> None:
+    text = re.sub(r"<[^>]*>", "", page(a_hard_verdict()))
+    assert "at least 3,111" in text
+    assert "arrivals a second, or more" in text
+    assert "0.00001 an hour, at most" in text
+
+
+def test_a_long_name_is_shortened_in_the_middle_and_told_when_pointed_at() -> None:
+    d, name = Drawing(120, 200), "a-very-long-name-of-a-model+and-its-reranker/20"
+    d.label(60, 100, name)
+    assert f"<title>{name}</title>" in d.parts[-1]
+    assert "a-very" in d.parts[-1].rpartition("</title>")[2]
+    assert "/20" in d.parts[-1].rpartition("</title>")[2]
+    assert width_of(shortened("漢字" * 40, 100)) <= 100
 
 
 def test_a_page_is_one_document() -> None:

@@ -198,7 +198,7 @@ def test_a_limit_that_is_not_kept_makes_it_unfeasible(
 
 
 def test_a_limit_that_cannot_be_kept_is_refused_with_the_sum(questions: Path, small: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"(?s)one query: .* GFLOP a token.*limit: p95 of 1e-05 ms.*Nothing was"):
+    with pytest.raises(InvalidInput, match=r"(?s)one query: .* GFLOP a token.*limit: p95 of 0\.00001 ms.*Nothing was"):
         choose(Settings(questions, (small,), tmp_path, slo={"p95": 1e-5}))
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from upsize.choose.verdict import (
@@ -73,6 +78,40 @@ def a_candidate(place: int, *, priced: bool = True) -> CandidateReport:
         money=Money(0.12, 0.113 * (place + 1) ** 2, 0.0317 * (place + 1)) if priced else None,
         run=f"runs/{name.replace('/', '_')}-0123456789ab",
     )
+
+
+def a_hard_verdict() -> Verdict:
+    """Long names, slow answers, few of them, prices of a hundred-thousandth and of a million."""
+    v = a_verdict()
+
+    def hard(place: int, c: CandidateReport) -> CandidateReport:
+        def slow(q: Quantile) -> Quantile:
+            return Quantile(q.estimate * 40, q.lower * 40, None)
+
+        assert c.latency is not None
+        sweep = tuple(
+            replace(p, p50=slow(p.p50), p95=slow(p.p95), p99=slow(p.p99)) for p in c.latency.sweep[: place + 1]
+        )
+        return replace(
+            c,
+            id=c.id.replace("demo-m", "Qwen3-Embedding-8B").replace("demo-rerank", "Qwen3-Reranker-4B"),
+            why_not="p95 is 4,418 ms at 2 a second, and the limit is 1,300 ms" if place == 5 else c.why_not,
+            latency=Latency(sweep[0], sweep, sweep[0].rate, knee_at_least=True),
+            money=Money(0.00001, 1e6, 1234567.0, at_most=True),
+            quality=Interval(-0.0, -0.01, 0.01) if place == 1 else c.quality,
+            tokens_per_second=1.3,
+            backfill_seconds=9.9e6,
+        )
+
+    candidates = tuple(hard(i, c) for i, c in enumerate(v.candidates))
+    return replace(v, candidates=candidates, choice=candidates[4].id, limits={"p95": 1300.0}, delta=0.00001)
+
+
+def a_matrix() -> dict[str, Any]:
+    """A matrix that was measured."""
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "matrix.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def a_verdict(*, many: int = len(_PARTS), bare: bool = False) -> Verdict:

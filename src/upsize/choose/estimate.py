@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from upsize.choose.candidates import Candidate, Model
 from upsize.choose.verdict import Refusal
 from upsize.compute import work_bytes
+from upsize.figures import plain, short
 from upsize.measure import Rates
 
 SURE = 2.0
@@ -105,21 +106,26 @@ def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]
 def _time(candidate: Candidate, load: Load, rates: Rates, sure: float) -> Iterator[tuple[str, list[str]]]:
     seconds = seconds_of(candidate, load, rates)
     lines = [
-        f"one query: {candidate.model.flops_a_token / 1e9:.3g} GFLOP a token × {load.query_tokens:.0f} tokens / "
-        f"({_of_query(candidate.model, rates) / 1e9:.0f} GFLOP/s)"
+        f"one query: {plain(candidate.model.flops_a_token / 1e9)} GFLOP a token × {load.query_tokens:.0f} tokens / "
+        f"({_of_query(candidate.model, rates) / 1e9:,.0f} GFLOP/s)"
     ]
     if candidate.reranker:
         lines.append(
-            f"reranking: {candidate.depth} × {candidate.reranker.flops_a_token / 1e9:.3g} GFLOP a token × "
-            f"{load.pair_tokens:.0f} tokens / ({_of_batch(candidate.reranker, rates) / 1e9:.0f} GFLOP/s)"
+            f"reranking: {candidate.depth} × {plain(candidate.reranker.flops_a_token / 1e9)} GFLOP a token × "
+            f"{load.pair_tokens:.0f} tokens / ({_of_batch(candidate.reranker, rates) / 1e9:,.0f} GFLOP/s)"
         )
-    lines.append(f"sum: about {seconds * 1e3:.3g} ms a query with nothing else to do")
+    lines.append(f"sum: about {plain(seconds * 1e3)} ms a query with nothing else to do")
     if load.slo_ms is not None and seconds * 1e3 > sure * load.slo_ms:
-        lines.append(f"limit: {load.slo_quantile} of {load.slo_ms:.3g} ms; refused beyond {sure:g} times that")
-        yield f"one query alone takes about {seconds * 1e3:.3g} ms, and the limit is {load.slo_ms:.3g} ms", lines
+        lines.append(f"limit: {load.slo_quantile} of {short(load.slo_ms)} ms; refused beyond {short(sure)} times that")
+        yield f"one query alone takes about {plain(seconds * 1e3)} ms, and the limit is {short(load.slo_ms)} ms", lines
     elif load.rate is not None and seconds * load.rate > sure:
-        lines.append(f"busy: {load.rate:g} a second × {seconds:.3g} s = {seconds * load.rate:.2g} machines")
-        yield f"{load.rate:g} queries a second would keep {seconds * load.rate:.2g} such machines busy", lines
+        lines.append(
+            f"busy: {short(load.rate)} a second × {plain(seconds)} s = {plain(seconds * load.rate, 2)} machines"
+        )
+        yield (
+            f"{short(load.rate)} queries a second would keep {plain(seconds * load.rate, 2)} such machines busy",
+            lines,
+        )
 
 
 def _of_query(model: Model, rates: Rates) -> float:

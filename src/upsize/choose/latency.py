@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from upsize.choose.load import disturbed
 from upsize.choose.verdict import Latency, LoadPoint, Money
 from upsize.compute.contention import BUSY
+from upsize.figures import plain, short
 
 
 def broken_limit(latency: Latency | None, limits: Mapping[str, float]) -> str | None:
@@ -19,9 +20,10 @@ def broken_limit(latency: Latency | None, limits: Mapping[str, float]) -> str | 
     for name, limit in limits.items():
         measured = getattr(at, name).estimate
         if measured > limit:
-            return f"{name} is {measured:.3g} ms at {at.rate:g} a second, and the limit is {limit:g} ms{beside}"
+            told = f"{name} is {plain(measured)} ms at {short(at.rate)} a second"
+            return f"{told}, and the limit is {short(limit)} ms{beside}"
     if not at.kept_up:
-        return f"it does not keep up with {at.rate:g} queries a second{beside}"
+        return f"it does not keep up with {short(at.rate)} queries a second{beside}"
     return None
 
 
@@ -45,7 +47,7 @@ def disturbed_loads(latencies: Sequence[tuple[str, Latency | None]]) -> list[str
         elif latency.knee_at_least and knee is not None:
             above = [p for p in latency.sweep if p.rate > knee]
             why = _disturbance(above[0]) if above else "no higher rate was tried"
-            notes.append(f"{name}: {why}, so {knee:.3g} queries a second are what it keeps up with at least.")
+            notes.append(f"{name}: {why}, so {plain(knee)} queries a second are what it keeps up with at least.")
     return notes
 
 
@@ -65,4 +67,4 @@ def _disturbance(at: LoadPoint) -> str:
         return ""
     if at.busy >= BUSY:
         return f"other processes took {at.busy:.0%} of the processor"
-    return f"the sender was {at.late_ms:.0f} ms late"
+    return f"the sender was {plain(at.late_ms)} ms late"

@@ -18,6 +18,7 @@ from scipy import stats
 
 from upsize.catalog.published import RERANKED, SIZES, Reranked, TaskScores, about, task_scores
 from upsize.errors import InvalidInput
+from upsize.figures import short
 
 DELTA = 0.01
 """Of the metric: gains up to this do not count as paying."""
@@ -205,9 +206,9 @@ def _lead(evidence: Evidence, delta: float) -> tuple[str, str]:
     for step in evidence.steps:
         verdict = pays(step, delta)
         shown = {
-            True: f"shown to clear {100 * delta:g}",
-            False: f"shown not to clear {100 * delta:g}",
-            None: f"not shown to clear {100 * delta:g}",
+            True: f"shown to clear {short(100 * delta)}",
+            False: f"shown not to clear {short(100 * delta)}",
+            None: f"not shown to clear {short(100 * delta)}",
         }[verdict]
         told.append(
             f"{step.larger} over {step.smaller} {points(step)}, {shown}; it does not pay on {step.does_not_pay} "

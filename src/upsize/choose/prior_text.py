@@ -10,6 +10,7 @@ from rich.table import Table
 
 from upsize.catalog.published import SIZES, TaskScores
 from upsize.choose.prior import ENOUGH, Prior, points, source
+from upsize.figures import short
 
 SHOWN = 12
 """Tasks of the narrowest question that are listed one by one."""
@@ -45,7 +46,8 @@ def _evidence(prior: Prior) -> Table:
         steps = [cell for step in row.steps for cell in (points(step), f"{step.does_not_pay} of {row.data_sets}")]
         table.add_row(mark + escape(row.question), str(row.data_sets), *(f"{100 * m:.1f}" for m in row.means), *steps)
     table.caption = (
-        f"→ what the lead rests on: the narrowest with {ENOUGH} data sets. Does not pay: {100 * prior.delta:g} or less."
+        f"→ what the lead rests on: the narrowest with {ENOUGH} data sets. "
+        f"Does not pay: {short(100 * prior.delta)} or less."
     )
     table.caption_justify = "left"
     return table

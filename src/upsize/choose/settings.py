@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upsize.errors import InvalidInput
+from upsize.figures import short
 from upsize.model import HubOptions
 
 QUANTILES = ("p50", "p95", "p99")
@@ -56,11 +57,11 @@ class Settings:
                 f"--delta {self.delta:g}: the margin is a difference of the metric, from 0 (any sure gain pays) to 1."
             )
         if self.rate <= 0:
-            raise InvalidInput(f"--rate {self.rate:g}: give queries a second, more than 0.")
+            raise InvalidInput(f"--rate {short(self.rate)}: give queries a second, more than 0.")
         if self.seconds < 1:
-            raise InvalidInput(f"--seconds {self.seconds:g}: load for less than a second says nothing.")
+            raise InvalidInput(f"--seconds {short(self.seconds)}: load for less than a second says nothing.")
         if self.price is not None and self.price < 0:
-            raise InvalidInput(f"--price {self.price:g}: give what an hour of the machine costs.")
+            raise InvalidInput(f"--price {short(self.price)}: give what an hour of the machine costs.")
         if any(depth < 1 for depth in self.depths):
             raise InvalidInput("--depths: a reranker sees 1 document or more.")
         if wrong := [q for q in self.slo if q not in QUANTILES]:

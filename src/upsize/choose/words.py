@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from upsize.choose.judge import Judged
 from upsize.choose.verdict import CandidateReport, Refusal
+from upsize.figures import short
 
 PLURAL = {"query": "queries", "pair": "pairs", "text": "texts"}
 
@@ -22,7 +23,7 @@ def reason(
     decided = judged.decided
     if decided is None:
         return f"None of the {len(names)} candidates that were measured keeps the limits that were set."
-    choice, margin, on = decided.choice, f"{delta:g} {metric}", f"on {units:,} {PLURAL[unit]}"
+    choice, margin, on = decided.choice, f"{short(delta)} {metric}", f"on {units:,} {PLURAL[unit]}"
     if len(feasible) == 1:
         others = (
             f"of {len(names)} measured it alone keeps the limits" if len(names) > 1 else "nothing else was compared"

@@ -13,6 +13,7 @@ from rich.table import Table
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
 from upsize.cli.ladder import show_ways
+from upsize.figures import short
 from upsize.io import Reading
 from upsize.progress import ProgressBar, duration
 
@@ -299,7 +300,7 @@ def _tell(told: dict[str, Any], json: bool) -> None:
     table.add_row("embedded", f"{told['embedded']:,} of {told['documents']:,}{rate}{left}")
     if told["phase"] != "switched":
         off = "" if told["canary_active"] or not told["canary"] else " (off for now)"
-        table.add_row("shares", f"shadow {told['shadow']:g}, canary {told['canary']:g}{off}")
+        table.add_row("shares", f"shadow {short(told['shadow'])}, canary {short(told['canary'])}{off}")
         if told["incomplete"]:
             table.add_row("", told["incomplete"])
     if told["refused"]:

@@ -25,6 +25,7 @@ from upsize.evolve.index import Index
 from upsize.evolve.labels import LabelledQuery, Relevant
 from upsize.evolve.search import Question
 from upsize.evolve.state import Move, Rerank, Rescore
+from upsize.figures import short
 from upsize.io import FOUND_OUT, Reading
 from upsize.measure.datasets import RetrievalData, load_dataset
 from upsize.measure.tasks.ranking import judge as judge_ranking
@@ -289,7 +290,7 @@ def _words(name: str, told: str, lower: float, upper: float, delta: float) -> tu
     if lower > delta:
         return "better", f"{name} is surely better than what it would replace: {told}."
     if lower >= -delta:
-        return "not_worse", f"{name} is not worse than what it would replace by more than {delta:g}: {told}."
+        return "not_worse", f"{name} is not worse than what it would replace by more than {short(delta)}: {told}."
     return "cannot_tell", f"Whether {name} is better or worse than what it would replace cannot be told: {told}."
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.figures import plain
 from upsize.model.heads import Vectors
 
 Status = Literal["passed", "failed", "differs", "skipped"]
@@ -149,4 +150,4 @@ def _cosines(a: Doubles, b: Doubles) -> Doubles:
 def _number(value: float, near_one: bool) -> str:
     if near_one and math.isfinite(value):
         return f"{value:.6f}".rstrip("0").rstrip(".")
-    return f"{value:.2g}"
+    return plain(value, 2) if math.isfinite(value) else str(value)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import httpx
 
+from upsize.figures import short
 from upsize.proxies import Proxy
 
 Level = Literal["ok", "note", "wrong"]
@@ -69,13 +70,13 @@ def unreachable(
     if isinstance(error, httpx.ConnectTimeout):
         return wrong(
             "connect_timeout",
-            f"No connection to {url} within {timeout:g} s.",
+            f"No connection to {url} within {short(timeout)} s.",
             "A firewall drops it, or the host is down: check address, port and network.",
         )
     if isinstance(error, httpx.TimeoutException):
         return wrong(
             "timeout",
-            f"{url} took the request and did not answer within {timeout:g} s.",
+            f"{url} took the request and did not answer within {short(timeout)} s.",
             "It is overloaded, or still loading: look at its log, or allow more with --timeout.",
         )
     if isinstance(error, httpx.ConnectError):

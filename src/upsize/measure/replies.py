@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.figures import plain
 from upsize.measure.findings import Finding, note, ok, wrong
 
 Doubles = NDArray[np.float64]
@@ -137,10 +138,11 @@ def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
         )
     lengths = np.linalg.norm(vectors, axis=1)
     if np.abs(lengths - 1).max() > UNIT_LENGTH:
+        least, most = (plain(float(length), 4) for length in (lengths.min(), lengths.max()))
         findings.append(
             wrong(
                 "not_unit",
-                f"The vectors have lengths of {lengths.min():.4g} to {lengths.max():.4g}, not 1.",
+                f"The vectors have lengths of {least} to {most}, not 1.",
                 "Dot products are not cosines then: normalise them, and if you asked for fewer dimensions, know that "
                 "this service cuts without normalising.",
             )
@@ -182,7 +184,7 @@ def judge_repeats(repeats: Sequence[Doubles], beside: Doubles) -> list[Finding]:
         )
     else:
         difference = max(float(np.abs(repeats[0] - other).max()) for other in repeats[1:])
-        said = f"The same text gives the same vector (to {difference:.1g}), also in a batch."
+        said = f"The same text gives the same vector (to {plain(difference, 1)}), also in a batch."
         findings.append(ok("deterministic", said))
     return findings
 

@@ -24,6 +24,7 @@ from upsize.choose.matrix.shapes import layer_parameters, write_random
 from upsize.choose.runs import write_whole
 from upsize.compute.plan import INT8, PRECISIONS
 from upsize.errors import UpsizeError
+from upsize.figures import plain
 from upsize.measure import Rates
 from upsize.model.config import ModelConfig
 
@@ -160,8 +161,8 @@ def sum_shown(few: float, more: float, layers: tuple[int, int], whole: int, unit
     """The same, as a line that can be checked by hand."""
     a, b = few / by, more / by
     return (
-        f"{b:.4g} + ({whole} − {layers[1]}) × ({b:.4g} − {a:.4g}) / {layers[1] - layers[0]} = "
-        f"{scaled(a, b, layers, whole):.4g} {unit}"
+        f"{plain(b, 4)} + ({whole} − {layers[1]}) × ({plain(b, 4)} − {plain(a, 4)}) / {layers[1] - layers[0]} = "
+        f"{plain(scaled(a, b, layers, whole), 4)} {unit}"
     )
 
 

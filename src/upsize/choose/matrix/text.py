@@ -17,7 +17,7 @@ def render(matrix: Json, console: Console) -> None:
     machine = matrix["machine"]
     console.print(
         f"[bold]{escape(machine['processor'])}[/], {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.1f} GB; "
-        f"{matrix['date']}; torch {matrix['versions']['torch']}"
+        f"{matrix['date']}; torch {matrix['versions']['torch'] or 'not installed'}"
     )
     console.print(_figures(matrix))
     console.print(_published(matrix))

@@ -18,7 +18,7 @@ def matrix_section(matrix: Mapping[str, Any]) -> str:
     cores, memory = number(machine["cores"]), gigabytes(machine["memory_bytes"])
     return (
         f'<h2>The sizes on this machine</h2><p class="lead">{escape(machine["processor"])}, {cores} cores, {memory}; '
-        f"{escape(matrix['date'])}; torch {escape(matrix['versions']['torch'])}.</p>"
+        f"{escape(matrix['date'])}; torch {escape(matrix['versions']['torch'] or 'not installed')}.</p>"
         + _uses(matrix)
         + _figures(matrix)
         + _published(matrix)

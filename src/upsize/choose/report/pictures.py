@@ -6,10 +6,11 @@ Each is drawn twice, for a wide page and for a phone, rather than scaled until n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-from upsize.choose.report.svg import CHARACTER, Box, Drawing, Scale, axes, plain, scale
+from upsize.choose.report.svg import Box, Drawing, Scale, axes, margin, scale, shortened, tick_text, width_of
 from upsize.choose.verdict import CandidateReport, Difference, LoadPoint, Verdict
+from upsize.figures import short
 
 WIDE, NARROW = 720.0, 350.0
 SEE = "The same figures are in the table below it."
@@ -89,8 +90,8 @@ def tradeoff(v: Verdict, width: float, cost_of: Callable[[CandidateReport], Cost
     height = 400.0 if width > 500 else 330.0
     d = Drawing(width, height)
     costs = [x for _, cost in shown for x in (cost.lower, cost.upper)]
-    x = scale(costs, 48, width - 14, log=max(costs) > 4 * min(costs) > 0)
-    y = scale([q for c, _ in shown for q in (c.quality.lower, c.quality.upper)], height - 48, 26)
+    y = scale([q for c, _ in shown for q in astuple(c.quality)], height - 48, 26)
+    x = scale(costs, margin(y, 48), width - 14, log=max(costs) > 4 * min(costs) > 0)
     axes(d, x, y, x_title, v.task.metric)
     places = [(x(cost.estimate), y(c.quality.estimate)) for c, cost in shown]
     line = frontier([(cost.estimate, c.quality.estimate) for c, cost in shown])
@@ -144,17 +145,19 @@ def forest(rows: Sequence[Row], delta: float, width: float, x_title: str) -> Dra
     x = scale([*ends, -delta, delta], 10, width - 24, room=0.05)
     bottom = top + step * len(rows)
     d.path([(x(-delta), top), (x(delta), top), (x(delta), bottom), (x(-delta), bottom)], "margin", closed=True)
-    d.text(x(0), top - 8, f"±{delta:g}", "note", "middle", value=delta)
+    d.text(x(0), top - 8, f"±{short(delta)}", "note", "middle", value=delta)
     for tick in x.ticks(7 if width > 500 else 5):
         d.line(x(tick), bottom, x(tick), bottom + 5, "axis")
-        d.text(x(tick), bottom + 19, f"{tick:+.10g}" if tick else "0", "tick", "middle")
+        d.text(x(tick), bottom + 19, tick_text(tick, sign=True), "tick", "middle")
     d.line(x(0), top, x(0), bottom, "zero")
     d.line(x.start, bottom, x.stop, bottom, "axis")
     d.text((x.start + x.stop) / 2, bottom + 38, x_title, "axis-title", "middle")
     for i, row in enumerate(rows):
         y = top + step * i + 31
-        most = int((width - 20) / CHARACTER)
-        d.text(10, y - 13, row.name if len(row.name) <= most else f"{row.name[: most - 1]}…", "label")
+        shown = shortened(row.name, width - 20)
+        w = width_of(shown)
+        at = min(max(x(row.estimate) - w / 2, 10), width - 10 - w)
+        d.text(at, y - 11, shown, "label", title=row.name if shown != row.name else None)
         d.line(x(row.lower), y, x(row.upper), y, f"bar {row.css}")
         for end in (row.lower, row.upper):
             d.line(x(end), y - 4, x(end), y + 4, f"bar {row.css}")
@@ -211,8 +214,8 @@ def latency_curve(v: Verdict, width: float) -> Drawing:
     values = [q.estimate for p in everything for q in (p.p50, p.p95)]
     values += [p.p99.estimate for c in shown if c.id == v.choice for p in points[c.id]]
     values += v.limits.values()
-    x = scale(rates, 56, width - 14, log=max(rates) > 8 * min(rates))
     y = scale(values, height - 48, 26, log=max(values) > 5 * min(values))
+    x = scale(rates, margin(y, 56), width - 14, log=max(rates) > 8 * min(rates))
     axes(d, x, y, "arrivals a second", "p95, ms")
     for limit in v.limits.values():
         d.line(x.start, y(limit), x.stop, y(limit), "limit")
@@ -238,7 +241,7 @@ def latency_curve(v: Verdict, width: float) -> Drawing:
         css = "label chosen" if c.id == v.choice else "label"
         d.label(x(last.rate), y(last.p95.estimate), c.id, css, frame)
     for quantile, limit in v.limits.items():
-        d.label(x.start, y(limit), f"{quantile} allowed: {plain(limit)} ms", within=frame)
+        d.label(x.start, y(limit), f"{quantile} allowed: {short(limit)} ms", within=frame)
     return d
 
 

@@ -10,6 +10,7 @@ from upsize.choose.report import pictures
 from upsize.choose.report.words import duration, folded, gigabytes, interval, key, number, table
 from upsize.choose.verdict import CandidateReport, LoadPoint, SliceVerdict, Verdict
 from upsize.compute.contention import BUSY
+from upsize.figures import short
 
 _LOAD_KEY = (
     ("a", "p95 of the choice"),
@@ -67,7 +68,7 @@ def _facts_of(v: Verdict, c: CandidateReport) -> Iterator[tuple[str, str, str]]:
         peak = c.memory.estimated if c.memory.peak is None else c.memory.peak
         yield "memory", gigabytes(peak), f"weights {gigabytes(c.memory.weights)}"
     if c.money is not None:
-        price = f"at {number(c.money.per_hour, 'g')} an hour" + (", at most" if c.money.at_most else "")
+        price = f"at {number(c.money.per_hour, 'short')} an hour" + (", at most" if c.money.at_most else "")
         yield "a million queries", number(c.money.per_million_queries), price
 
 
@@ -134,7 +135,7 @@ def _candidates(v: Verdict) -> str:
         ]
         at = c.latency.at_rate if c.latency else None
         for q in (at.p50, at.p95, at.p99) if at else ():
-            cells.append(interval(q.estimate, q.lower, q.upper, ".3g", " ms"))
+            cells.append(interval(q.estimate, q.lower, q.upper, "", " ms"))
         cells += [number(None)] * 3 if at is None else []
         if priced:
             prices = (None, None) if c.money is None else (c.money.per_million_queries, c.money.backfill)
@@ -144,7 +145,7 @@ def _candidates(v: Verdict) -> str:
 
 
 def _confidence(v: Verdict) -> str:
-    return f"{100 * v.confidence:g} %"
+    return f"{short(100 * v.confidence)} %"
 
 
 def differences(v: Verdict) -> str:
@@ -161,12 +162,12 @@ def differences(v: Verdict) -> str:
     part = "" if len(shown) == count else f" Drawn are those of the choice; the table has all {number(count)}."
     rows = [
         ("", [f"{escape(d.larger)} − {escape(d.smaller)}", interval(d.estimate, d.lower, d.upper, "+.4f"),
-              number(d.p, ".2g"), number(d.p_adjusted, ".2g"), number(d.sd, ".3f")])
+              number(d.p), number(d.p_adjusted), number(d.sd, ".3f")])
         for d in v.differences
     ]  # fmt: skip
     return (
         f'<h2>Differences</h2><p class="lead">Paired, larger minus smaller, with {_data_confidence(v)} intervals that '
-        f"hold for all comparisons at once. Differences within ±{number(v.delta, 'g')} do not count.{part}</p>"
+        f"hold for all comparisons at once. Differences within ±{number(v.delta, 'short')} do not count.{part}</p>"
         f"<figure>{picture}</figure>"
         + key(
             ("w", "surely better by more"), ("a", "surely not better by more"), ("", "not known"), ("m", "the margin")
@@ -179,7 +180,7 @@ def differences(v: Verdict) -> str:
 
 
 def _data_confidence(v: Verdict) -> str:
-    return number(v.confidence, "g", " %", 0.01)
+    return number(v.confidence, "short", " %", 0.01)
 
 
 def latency(v: Verdict) -> str:
@@ -195,7 +196,7 @@ def latency(v: Verdict) -> str:
     rows = [
         ("chosen" if c.id == v.choice else "", [
             escape(c.id), number(p.rate), number(p.answered), number(p.arrivals, ","), number(p.errors, ","),
-            *(interval(q.estimate, q.lower, q.upper, ".3g", " ms") for q in (p.p50, p.p95, p.p99)),
+            *(interval(q.estimate, q.lower, q.upper, "", " ms") for q in (p.p50, p.p95, p.p99)),
             _kept_up(p),
         ])
         for c in v.candidates if c.latency
@@ -264,11 +265,13 @@ def how(v: Verdict) -> str:
         ("task", f"{escape(v.task.name)}, {escape(v.task.metric)}; {number(v.task.independent, ',')} independent "
                  f"units; {number(v.task.seeds)} seeds of the algorithm"),
         ("statistics", f"paired bootstrap, {number(v.resamples, ',')} draws, seed {number(v.seed)}, simultaneous "
-                       f"(max-t) intervals at {_data_confidence(v)}, margin {number(v.delta, 'g')}"),
+                       f"(max-t) intervals at {_data_confidence(v)}, margin {number(v.delta, 'short')}"),
     ]  # fmt: skip
     if (s := v.sample_size) is not None:
         planned = f"planned with a paired standard deviation of {number(s.sd, '.3f')}"
-        facts.append(("sample size", f"{number(s.total, ',')} in all for a power of {number(s.power, 'g')}, {planned}"))
+        facts.append(
+            ("sample size", f"{number(s.total, ',')} in all for a power of {number(s.power, 'short')}, {planned}")
+        )
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value)
     notes = "".join(f"<li>{escape(n)}</li>" for n in v.notes)
     runs = "".join(f'<li><a href="{escape(c.run)}/run.json">{escape(c.id)}</a></li>' for c in v.candidates if c.run)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-NOTHING = '<span title="not measured, or does not apply">–</span>'
+from upsize import figures
+
+NOTHING = f'<span title="not measured, or does not apply">{figures.MISSING}</span>'
 
 
 def number(value: float | None, form: str = "", unit: str = "", by: float = 1.0) -> str:
-    """`value` / `by`, shown in `form` (by default four significant digits) with its unit; the exact value inside."""
-    if value is None:
+    """`value` / `by`, shown in `form` with its unit; the exact value inside. Forms: `.2f` and the like, with or without
+    sign; `,` for whole numbers; `short` for all digits that a value has; by default three significant digits."""
+    if value is None or not math.isfinite(value):
         return NOTHING
-    scaled = value if by == 1.0 else value / by
-    shown = format(scaled, form) if form else significant(scaled)
-    return f'<data value="{value!r}">{shown}</data>{escape(unit)}'
+    return f'<data value="{value!r}">{_shown(value if by == 1.0 else value / by, form)}</data>{escape(unit)}'
 
 
-def significant(value: float, digits: int = 3) -> str:
-    """Three significant digits, and whole numbers in full with commas."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 10 ** (digits - 1) or float(value).is_integer():
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+def _shown(value: float, form: str) -> str:
+    if form == "short":
+        return figures.short(value)
+    if form.endswith("f"):
+        return figures.fixed(value, int(form[:-1].rpartition(".")[2]), sign=form.startswith("+"))
+    return format(value, form) if form else figures.plain(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -44,9 +45,9 @@ def gigabytes(size: float | None) -> str:
 
 
 def interval(estimate: float, lower: float, upper: float | None, form: str = ".3f", unit: str = "") -> str:
-    """The estimate, and its bounds in small below it."""
-    above = "?" if upper is None else number(upper, form)
-    return f"{number(estimate, form, unit)}<small>{number(lower, form)} to {above}</small>"
+    """The estimate, and its bounds in small below it; without an upper bound it says what is known."""
+    told = figures.bounds(number(lower, form), None if upper is None else number(upper, form))
+    return f'{number(estimate, form, unit)}<small class="range">{told}</small>'
 
 
 def table(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from upsize.errors import InvalidInput
+from upsize.figures import short
 from upsize.io import Record, Source
 from upsize.measure.datasets import fields
 from upsize.measure.datasets.fields import BadRow, columns_of
@@ -172,7 +173,7 @@ def _scored(table: Source, ledger: Ledger) -> PairsData:
             fields.number(record, columns["score"]),
         )
         if ledger.kind is Kind.PAIR_CLASSIFICATION and row[2] not in (0, 1):
-            raise BadRow(f"{columns['score']!r} is {row[2]:g}, neither 0 nor 1")
+            raise BadRow(f"{columns['score']!r} is {short(row[2])}, neither 0 nor 1")
         units.add(record)
         return row
 
@@ -180,9 +181,11 @@ def _scored(table: Source, ledger: Ledger) -> PairsData:
     faults = ledger.close(table.name, len(rows), "pairs")
     scores = tuple(score for _, _, score in rows)
     if len(set(scores)) == 1:
-        raise InvalidInput(f"{table.name}: all {len(scores):,} scores are {scores[0]:g}, so there is nothing to order.")
+        raise InvalidInput(
+            f"{table.name}: all {len(scores):,} scores are {short(scores[0])}, so there is nothing to order."
+        )
     kind = ledger.kind or (Kind.PAIR_CLASSIFICATION if set(scores) == {0, 1} else Kind.STS)
-    why = "scores are 0 and 1" if set(scores) == {0, 1} else f"scores from {min(scores):g} to {max(scores):g}"
+    why = "scores are 0 and 1" if set(scores) == {0, 1} else f"scores from {short(min(scores))} to {short(max(scores))}"
     return PairsData(
         name=table.stem,
         kind=kind,

@@ -1,0 +1,58 @@
+"""Numbers for people: plain digits with commas, never an exponent; open ends and missing values in words. Pure."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+MISSING = "–"
+"""Stands for what was not measured, or is no number."""
+FINEST = 12
+"""Decimals at most: what is smaller is told as less than the smallest number that they show."""
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits, all digits of what is larger, whole numbers whole: 1,304; 12; 0.000013; 0.500."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1) or float(value).is_integer():
+        return fixed(value, 0)
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    if abs(float(f"{value:.{decimals}f}")) >= 10 ** (digits - 1 - decimals + 1):  # 0.9996 is 1.00, not 1.000
+        decimals -= 1
+    if decimals > FINEST:
+        least = f"{10.0**-FINEST:.{FINEST}f}"
+        return f"less than {least}" if 0 < value < 10.0**-FINEST else "0"
+    return fixed(value, decimals)
+
+
+def short(value: float | None, digits: int = 10) -> str:
+    """As many digits as the value has, up to `digits` significant ones: 0.01, 300, 0.00001, 2.5."""
+    if value is None or not math.isfinite(value) or value == 0:
+        return plain(value)
+    decimals = min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), FINEST)
+    told = fixed(value, decimals)
+    return told.rstrip("0").rstrip(".") if "." in told else told
+
+
+def fixed(value: float, decimals: int, sign: bool = False) -> str:
+    """So many decimals, thousands by commas; a zero has no sign."""
+    if not math.isfinite(value):
+        return plain(value)
+    told = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
+    return told if any(c in "123456789" for c in told) else told.lstrip("+-")
+
+
+def bounds(lower: str, upper: str | None) -> str:
+    """An interval of numbers as they are shown; without an upper end it says what is known."""
+    return f"at least {lower}" if upper is None else f"{lower} to {upper}"
+
+
+def cells(text: str) -> int:
+    """Columns that a text takes where Latin letters take one: wide characters of East Asia take two, marks that combine
+    with the letter before none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
