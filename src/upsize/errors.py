@@ -17,6 +17,7 @@
     ├── FingerprintMismatch      two vector spaces that cannot be compared
     ├── JournalDamaged           what an index rests on is not as it was written: file, position
     ├── JournalFailed            the disk did not take an entry
+    ├── DiskFull                 the disk takes nothing more of an index, or it is open for reading only
     ├── JournalLocked            another process has the index open for writing
     ├── UnknownIndex             no index of that name is here
     ├── UnknownDocument          an index holds no document of that id
@@ -38,6 +39,7 @@ from pathlib import Path
 
 __all__ = [
     "CheckpointError",
+    "DiskFull",
     "FingerprintMismatch",
     "HubError",
     "InvalidDimension",
@@ -206,6 +208,17 @@ class JournalFailed(UpsizeError):
 
     def __init__(self, folder: Path, why: str, hint: str) -> None:
         super().__init__(f"{folder}: the entry was not written: {why}. {hint}")
+
+
+class DiskFull(UpsizeError):
+    """The disk does not take what an index has to keep."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where, self.why = where, why
+        super().__init__(
+            f"{where} cannot be written: {why}. Nothing of this call was kept; searches go on. Free some space on that "
+            "disk, and try again."
+        )
 
 
 class JournalLocked(UpsizeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -309,27 +308,6 @@ def test_vectors_rest_as_they_were_made(make: Make, store_address: str, models: 
     made = models.start(models.embedder("demo-xs", "test"), list(TEXTS.values()), 64).result().values
     kept = index.store.vectors(table, list(TEXTS))
     np.testing.assert_allclose(np.stack([kept[id][1] for id in TEXTS]), made, atol=2e-3)
-
-
-def test_a_write_whose_documents_could_not_be_kept_comes_in_with_the_next(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The journal took it, then the disk was full for the documents: it is acknowledged to nobody, and not lost."""
-    index = make()
-    write(index, TEXTS)
-    with monkeypatch.context() as patch:
-        patch.setattr(index.documents, "apply", _full)
-        with pytest.raises(sqlite3.OperationalError):
-            index.delete(["soup"])
-    write(index, {"late": "About volcanoes."})
-    settle(index)
-    assert index.documents.applied == index.journal.end
-    assert "soup" not in ids(index, "recipe for onion soup")
-    require_in_step(index)
-
-
-def _full(*_: object) -> None:
-    raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_a_vector_that_the_disk_lost_after_an_orderly_close_is_noticed(make: Make) -> None:

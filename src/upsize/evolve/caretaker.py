@@ -178,6 +178,8 @@ class Caretaker:
 
     def saw(self, question: Question, answer: Answer) -> None:
         """A live search was answered."""
+        if self._index.read_only:
+            return
         self._popular.update(answer.ids)
         move = self._index.state.move
         if move and move.phase == "backfill" and answer.generation.id == move.target:
@@ -190,7 +192,8 @@ class Caretaker:
         self, generation: Generation, documents: Sequence[Document], vectors: NDArray[np.float32], most: int
     ) -> None:
         """Vectors that a search made of the larger model: kept while they take no more than `most` bytes."""
-        self._later(lambda: self._keep(generation, documents, vectors, most))
+        if not self._index.read_only:
+            self._later(lambda: self._keep(generation, documents, vectors, most))
 
     def _later(self, work: Callable[[], None]) -> None:
         try:

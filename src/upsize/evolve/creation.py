@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upsize.errors import InvalidInput
+from upsize.evolve.disk import on_disk, require_room
 from upsize.evolve.models import Models
 from upsize.evolve.state import Generation, State, current_schema, now, write_state
 from upsize.model import check_dimension
@@ -16,6 +17,8 @@ from upsize.store import ANY_STORE, Credentials, Store, open_store
 VECTORS = "vectors"
 """Folder of the tables, where the store is one."""
 LEAST_COARSE = 32
+EMPTY = 1 << 20
+"""Bytes that an index without documents takes, and its databases' logs."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,22 @@ def new_generation(models: Models, store: Store, id: str, wanted: Wanted, user: 
 
 def create_index(folder: Path, models: Models, setup: Setup, credentials: Credentials = ANY_STORE) -> None:
     """Make an index's folder. It is there as a whole, once its state is."""
-    if folder.exists():  # what a crash left of one that was made or dropped; not looked into, and not thrown away
-        folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
-    folder.mkdir(parents=True)
+    with on_disk(folder):
+        if folder.exists():  # what a crash left of one that was made or dropped; not looked into, not thrown away
+            folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
+        folder.mkdir(parents=True)
+        try:
+            require_room(folder, EMPTY)
+            _create_in(folder, models, setup, credentials)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+
+
+def _create_in(folder: Path, models: Models, setup: Setup, credentials: Credentials) -> None:
     store: Store | None = None
     state: State | None = None
+    pointed = False
     try:
         store = open_store(setup.store, folder / VECTORS, credentials)
         first = new_generation(models, store, "g1", setup.vectors, setup.name)
@@ -87,12 +101,14 @@ def create_index(folder: Path, models: Models, setup: Setup, credentials: Creden
         )
         store.create(state.table(first))
         store.point(setup.name, state.table(first), state.tables)
+        pointed = True
+        write_state(folder, state)
     except BaseException:
+        if store and state and pointed:
+            store.point(setup.name, None, state.tables)
         if store and state:
             store.drop(state.table(state.serving))
-        shutil.rmtree(folder)
         raise
     finally:
         if store:
             store.close()
-    write_state(folder, state)

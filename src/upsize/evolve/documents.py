@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upsize.errors import UpsizeError
+from upsize.errors import DiskFull, UpsizeError
+from upsize.evolve.database import Database
 from upsize.evolve.journal import Entry, Journal, Upsert
 from upsize.evolve.metadata import decode_metadata, encode_metadata
 from upsize.store.filters import has_large_number
@@ -64,50 +63,20 @@ class Document:
 class Documents:
     """One index's documents. Thread-safe: readers have connections of their own, writers take turns."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / FILE
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
-        self._turn = threading.RLock()
         self._counted = (0, -1)
         """Documents, and how many entries had been applied when they were counted."""
-        self._writer = self._connect()
-        self._writer.executescript(_SCHEMA)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=60)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A crash of the machine may take back the last transactions, whole; the journal brings them again.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        self._open.append(connection)
-        return connection
+        self._database = Database(self.path, _SCHEMA, read_only=read_only)
+        self._transaction = self._database.transaction
 
     @property
     def _reader(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            with self._turn:
-                found = self._local.connection = self._connect()
-        return found
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._turn:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-            except BaseException:
-                if self._writer.in_transaction:  # of a full disk SQLite rolls back by itself
-                    self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
+        return self._database.reader
 
     def close(self) -> None:
         """Let go."""
-        with self._turn:
-            for connection in self._open:
-                connection.close()
-            self._open.clear()
+        self._database.close()
 
     # the journal
 
@@ -390,37 +359,43 @@ class Documents:
 
     def mark(self, *, closed_well: bool) -> None:
         """Say so, on disk."""
-        with self._turn:
-            self._writer.execute("PRAGMA synchronous = FULL")
-            with self._transaction() as c:
-                _set(c, "closed_well", int(closed_well))
-            self._writer.execute("PRAGMA synchronous = NORMAL")
+        with self._database.turn:
+            self._database.sync(full=True)
+            try:
+                with self._transaction() as c:
+                    _set(c, "closed_well", int(closed_well))
+            finally:
+                self._database.sync(full=False)
 
     def _fact(self, name: str, default: int = 0) -> int:
         row = self._reader.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else default
 
 
-def open_documents(folder: Path) -> tuple[Documents, bool]:
+def open_documents(folder: Path, *, read_only: bool = False) -> tuple[Documents, bool]:
     """The index's documents, and whether they are begun anew: there were none, or none that can be read. What cannot
-    be read is moved aside."""
+    be read is moved aside. DiskFull where there is no room for them; `read_only` needs none, and begins none anew."""
     path = folder / FILE
     anew = not path.exists()
+    if anew and read_only:
+        raise DiskFull(str(path), "it is not there, and there is no room to make it again from the journal")
     try:
-        return _opened(folder), anew
-    except sqlite3.OperationalError:  # busy, not allowed, no space: not the file's fault
+        return _opened(folder, read_only), anew
+    except sqlite3.OperationalError:  # busy, not allowed: not the file's fault
         raise
     except sqlite3.DatabaseError as error:
+        if read_only:
+            raise DiskFull(str(path), f"it cannot be read ({error}), and there is no room to make it again") from error
         log.warning("%s cannot be read (%s); it is moved aside and made again from the journal", path, error)
         for suffix in ("", "-wal", "-shm"):
             part = folder / f"{FILE}{suffix}"
             if part.exists():
                 part.replace(folder / f"unreadable-{part.name}")
-        return _opened(folder), True
+        return _opened(folder, read_only), True
 
 
-def _opened(folder: Path) -> Documents:
-    documents = Documents(folder)
+def _opened(folder: Path, read_only: bool) -> Documents:
+    documents = Documents(folder, read_only=read_only)
     try:
         documents.count()
         _ = documents.applied

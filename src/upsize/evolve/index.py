@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,10 @@ from typing import Any, Self
 import msgspec
 
 from upsize.engine import Lane
-from upsize.errors import InvalidInput, NonFiniteVector, Refused, TextTooLong, UpsizeError
+from upsize.errors import DiskFull, InvalidInput, NonFiniteVector, Refused, StoreFull, TextTooLong, UpsizeError
 from upsize.evolve.caretaker import Caretaker
 from upsize.evolve.creation import VECTORS, Wanted, new_generation
+from upsize.evolve.disk import has_room, on_disk, require_room, shortage
 from upsize.evolve.documents import Document, open_documents
 from upsize.evolve.each import CANNOT
 from upsize.evolve.generations import Generations
@@ -42,6 +44,10 @@ from upsize.store import ANY_STORE, Credentials, open_store
 log = logging.getLogger("upsize.evolve")
 
 JOURNAL = "journal"
+ROW = 1024
+"""Bytes of a document beside its text, for the look whether there is room."""
+LOOK_AGAIN = 5.0
+"""Seconds after which an index that is open for reading only is looked at again."""
 
 
 class Index:
@@ -57,22 +63,57 @@ class Index:
         self._state = read_state(folder)
         self._writing, self._changing, self.moving = threading.RLock(), threading.RLock(), threading.RLock()
         self._closed = False
+        self.read_only: str | None = None
+        """Why nothing can be written, where the disk has no room for it; searches work all the same."""
+        self._look_again = 0.0
+        try:
+            self._open(credentials)
+        except (DiskFull, StoreFull) as error:
+            self.read_only = str(error)
+            log.error("%s is opened for reading only: %s", self.name, error)
+            self._open(credentials)
+        if background and not self.read_only:
+            self.caretaker.start()
+
+    def _open(self, credentials: Credentials) -> None:
+        read_only = self.read_only is not None
+        self._look_again = time.monotonic() + LOOK_AGAIN
         with contextlib.ExitStack() as opened:
-            self.journal = opened.enter_context(Journal(folder / JOURNAL))
-            self.documents, self._anew = open_documents(folder)
+            self.journal = opened.enter_context(Journal(self.folder / JOURNAL, read_only=read_only))
+            self.documents, self._anew = open_documents(self.folder, read_only=read_only)
             opened.callback(self.documents.close)
-            self.store = open_store(self._state.store, folder / VECTORS, credentials)
+            with on_disk(self.folder / VECTORS):
+                self.store = open_store(self._state.store, self.folder / VECTORS, credentials)
             opened.callback(self.store.close)
-            self.shadows = Shadows(folder)
+            self.shadows = Shadows(None if read_only else self.folder)
             opened.callback(self.shadows.close)
-            self.generations = Generations(lambda: self._state, self.documents, self.store, models)
+            self.generations = Generations(lambda: self._state, self.documents, self.store, self.models)
             self.searcher = Searcher(self)
-            models.on_renewal(self._state.name, self._renew)
-            self._recover()
+            self.models.on_renewal(self._state.name, self._renew)
+            opened.callback(self.models.on_renewal, self._state.name, None)
+            if read_only:
+                self._tell_behind()
+            else:
+                self._recover()
             self.caretaker = Caretaker(self)
-            if background:
-                self.caretaker.start()
             self._opened = opened.pop_all()
+
+    def _tell_behind(self) -> None:
+        if behind := self.journal.end - self.documents.applied:
+            log.error("%s: the last %d entries of the journal cannot be read in yet", self.name, behind)
+
+    def may_write_again(self) -> bool:
+        """Whether it is open for reading only and there is room again: open it anew. Looked at every LOOK_AGAIN
+        seconds."""
+        if self.read_only is None or time.monotonic() < self._look_again:
+            return False
+        self._look_again = time.monotonic() + LOOK_AGAIN
+        return has_room(self.folder)
+
+    def require_writable(self) -> None:
+        """DiskFull where it is open for reading only."""
+        if self.read_only:
+            raise DiskFull(str(self.folder), f"the index {self.name!r} is open for reading only ({self.read_only})")
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +132,8 @@ class Index:
         return self._state
 
     def change(self, **changes: Any) -> State:
-        """Change the state, on disk first."""
+        """Change the state, on disk first. DiskFull where it does not take it, and nothing is changed."""
+        self.require_writable()
         with self._changing:
             state = self._state.replace(**changes)
             write_state(self.folder, state)
@@ -119,7 +161,7 @@ class Index:
             generations = tuple(renewed if g == generation else g for g in self._state.generations)
             try:
                 self.change(generations=generations)
-            except OSError as error:
+            except (OSError, DiskFull) as error:
                 log.warning(
                     "%s: %s cannot be written, so this is done at the next start again: %s", self.name, FILE, error
                 )
@@ -147,12 +189,16 @@ class Index:
         self._closed = True
         with self._opened:
             self.caretaker.stop()
-            self.models.on_renewal(self.name, None)
             self.models.release(self.name)
-            with self._writing:
-                for generation in self._state.generations:
-                    self.store.flush(self._state.table(generation))
-                self.documents.mark(closed_well=self._sound)
+            if self.read_only:
+                return
+            try:
+                with self._writing, on_disk(self.folder):
+                    for generation in self._state.generations:
+                        self.store.flush(self._state.table(generation))
+                    self.documents.mark(closed_well=self._sound)
+            except DiskFull as error:  # what is derived is looked through when it is opened again
+                log.warning("%s: %s", self.name, error)
 
     def _recover(self) -> None:
         """Bring what is derived in step with the journal and the state."""
@@ -207,7 +253,8 @@ class Index:
     ) -> Written:
         """Write documents. On return they are on disk, and searches find them.
 
-        All or none. Raises InvalidInput (`index` is the place of the one that is wrong), TextTooLong, JournalFailed.
+        All or none. Raises InvalidInput (`index` is the place of the one that is wrong), TextTooLong, JournalFailed,
+        DiskFull.
         `keep_vectors`: metadata may hold vectors, which are plain metadata then.
         """
         check(documents, keep_vectors=keep_vectors)
@@ -215,6 +262,9 @@ class Index:
         changed = [d for d in documents if not same(known.get(d.id), d)]
         if not changed:
             return Written(0, 0, len(documents))
+        self.require_writable()
+        # In the journal, in the documents and in SQLite's log.
+        require_room(self.folder, 3 * sum(len(d.text.encode()) + ROW for d in changed))
         serving = self._state.serving
         name = self.models.of(serving, self.name)
         texts = [d.text for d in changed]
@@ -235,15 +285,20 @@ class Index:
         return Written(len(changed) - updated, updated, len(documents) - len(changed), pending)
 
     def _append(self, entries: Sequence[Entry]) -> int:
-        """To the journal, and to the documents. Needs the writing."""
-        if self.documents.applied != self.journal.end:  # a disk that was full for the documents alone
+        """To the journal and to the documents, or to neither. Needs the writing."""
+        if self.documents.applied != self.journal.end:  # of a journal that could not be brought back
             self.documents.catch_up(self.journal)
         first = self.journal.append(entries)
-        self.documents.apply(first, entries)
+        try:
+            self.documents.apply(first, entries)
+        except BaseException:
+            self.journal.withdraw(first)
+            raise
         return first
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Delete documents; those of the ids that were there. On return it is on disk, and no search finds them."""
+        self.require_writable()
         with self._writing:
             there = sorted(self.documents.numbers(list(dict.fromkeys(ids))))
             if there:
@@ -278,6 +333,7 @@ class Index:
     def status(self) -> dict[str, Any]:
         """What it holds and does."""
         state = self._state
+        read_only = self.read_only or shortage(self.folder)
         result: dict[str, Any] = {
             "name": state.name,
             "documents": self.documents.count(),
@@ -288,7 +344,8 @@ class Index:
             "rerank": msgspec.to_builtins(state.rerank),
             "rescore": msgspec.to_builtins(state.rescore),
             "funnel": state.funnel,
-            "trouble": self.caretaker.trouble,
+            "trouble": self.caretaker.trouble or read_only,
+            "read_only": read_only,
         }
         for generation in state.generations:
             table = state.table(generation)
@@ -320,11 +377,13 @@ class Index:
                     f"{wanted.model} at {generation.dimension} dimensions is what generation {twin.id} of "
                     f"{self.name!r} holds already."
                 )
+            self.require_writable()
             table = state.table(generation)
             self.store.drop(table)  # of an attempt that a crash cut short
             self.store.create(table)
-            self.change(generations=(*state.generations, generation), next_generation=state.next_generation + 1)
+            # The documents know of it first: a generation of the state that they do not know would seem complete.
             self.documents.add_generation(generation.id)
+            self.change(generations=(*state.generations, generation), next_generation=state.next_generation + 1)
             return generation
 
     def drop_generation(self, generation: Generation, **changes: Any) -> None:
@@ -351,10 +410,11 @@ class Index:
         """Make a generation's vectors again from the texts: the one that answers, unless another is wanted."""
         generation = self._state.generation(wanted or self._state.active)
         table = self._state.table(generation)
+        self.require_writable()
         with self.generations.alone(generation):
+            self.documents.remake(generation.id)  # first, for vectors that are gone and not missing would be forgotten
             self.store.drop(table)
             self.store.create(table)
-            self.documents.remake(generation.id)
             self._sound = True
         self.caretaker.wake()
         return generation

@@ -60,14 +60,15 @@ class Indexes:
     def get(self, name: str) -> Index:
         """The index; UnknownIndex, or what opening it raises."""
         index = self._open.get(name)
-        if index is not None and not index.journal.failed:
+        if index is not None and not index.journal.failed and not index.may_write_again():
             return index
+        again = index
         if not self._there(name):
             raise UnknownIndex(name, self.names(), self.folder)
         with self._turn(name):
             index = self._open.get(name)
-            if index is not None and index.journal.failed:
-                log.warning("%s: the journal failed; the index is opened again", name)
+            if index is not None and index is again:
+                log.warning("%s: %s; the index is opened again", name, index.read_only or "the journal failed")
                 self._open.pop(name).close()
             if name not in self._open:
                 if not self._there(name):  # dropped meanwhile
@@ -134,7 +135,8 @@ class Indexes:
         failed = []
         for name in self.names():
             try:
-                self.get(name)
+                if self.get(name).read_only:
+                    failed.append(name)
             except Exception as error:
                 failed.append(name)
                 if self._said.get(name) != str(error):

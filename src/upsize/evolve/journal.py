@@ -31,7 +31,8 @@ from typing import Any, BinaryIO, Self
 import msgspec
 from filelock import FileLock, Timeout
 
-from upsize.errors import JournalDamaged, JournalFailed, JournalLocked
+from upsize.errors import DiskFull, JournalDamaged, JournalFailed, JournalLocked
+from upsize.evolve.disk import on_disk
 
 log = logging.getLogger("upsize.evolve")
 
@@ -70,18 +71,23 @@ class Journal:
     Raises JournalLocked if another process has it open, JournalDamaged if a frame that was acknowledged is wrong.
     """
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, read_only: bool = False) -> None:
+        """`read_only`: takes nothing, and changes nothing on its disk."""
+        self.folder, self.read_only = folder, read_only
         self._segment_bytes = segment_bytes
-        folder.mkdir(parents=True, exist_ok=True)
+        with on_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)  # opened and closed by any thread
         try:
-            self._lock.acquire()
+            with on_disk(folder):
+                self._lock.acquire()
         except Timeout:
             raise JournalLocked(folder) from None
         self._writing = threading.Lock()
         self._failed: str | None = None
         self._file: int | None = None
+        self._last: tuple[int, int] | None = None
+        """Number of the last frame's first entry, and where in the segment it begins."""
         try:
             self._recover()
         except BaseException:
@@ -97,7 +103,7 @@ class Journal:
     @property
     def failed(self) -> bool:
         """Whether it takes nothing more until it is opened again."""
-        return self._failed is not None
+        return self._failed is not None and not self.read_only
 
     @property
     def end(self) -> int:
@@ -129,13 +135,27 @@ class Journal:
                 _write_all(self._file, frame)
                 os.fdatasync(self._file)
             except OSError as error:
-                self._take_back(error)
+                self._cut(error)
                 raise JournalFailed(
                     self.folder, str(error), "Nothing of this call was kept. Free some space."
                 ) from error
+            self._last = first, self._bytes
             self._bytes += len(frame)
             self._end += len(entries)
             return first
+
+    def withdraw(self, first: int) -> None:
+        """Take back what the last call appended, whose first entry has this number and of which nobody was told.
+
+        JournalFailed where the disk does not do that: the entries are there when the journal is opened again.
+        """
+        with self._writing:
+            if self._last is None or self._last[0] != first or self._file is None:
+                raise JournalFailed(self.folder, f"entry {first} is not the last", "Nothing was taken back.")
+            self._bytes, self._end, self._last = self._last[1], first, None
+            self._cut("what followed from an entry could not be kept")
+            if self._failed:
+                raise JournalFailed(self.folder, self._failed, "Open the index again.")
 
     def read(self, start: int = 0) -> Iterator[tuple[int, Entry]]:
         """Every entry from number `start` on, with its number, up to what was there when the reading began."""
@@ -167,7 +187,11 @@ class Journal:
         """Find the end; move what a crash left of a last frame aside."""
         self._end = self._bytes = 0
         segments = _segments(self.folder)
+        if self.read_only:
+            self._failed = "it is open for reading only"
         if not segments:
+            if self.read_only:
+                raise DiskFull(str(self.folder), "it has no segment, and there is no room to begin one")
             self._begin_segment()
             return
         first, path = segments[-1]
@@ -180,25 +204,34 @@ class Journal:
                 raise
             if damage.position < len(MAGIC):  # the crash came as the segment was made
                 good = 0
+        if self.read_only:  # what a crash left stays where it is
+            self._bytes = good
+            return
         if good < size:
             self._set_aside(path, good, size)
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND)
-        if good == 0:
-            _write_all(self._file, MAGIC)
-            os.fsync(self._file)
-            good = len(MAGIC)
+        with on_disk(path):
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND)
+            if good == 0:
+                _write_all(self._file, MAGIC)
+                os.fsync(self._file)
+                good = len(MAGIC)
         self._bytes = good
 
     def _set_aside(self, path: Path, good: int, size: int) -> None:
         aside = self.folder / f"torn-{path.stem}-{good}"
-        with path.open("r+b") as segment, aside.open("wb") as kept:
+        with on_disk(aside), path.open("r+b") as segment:
             segment.seek(good)
-            kept.write(segment.read())
-            kept.flush()
-            os.fsync(kept.fileno())
+            try:
+                with aside.open("wb") as kept:
+                    kept.write(segment.read())
+                    kept.flush()
+                    os.fsync(kept.fileno())
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
             segment.truncate(good)
             os.fsync(segment.fileno())
-        _sync_folder(self.folder)
+            _sync_folder(self.folder)
         log.warning(
             "%s: its last %d bytes are not a whole entry. A crash in the middle of a write leaves that, before anyone "
             "is told that it is done. If there was no crash, the file is damaged; the bytes are kept in %s.",
@@ -209,7 +242,8 @@ class Journal:
 
     def _begin_segment(self) -> None:
         path = self.folder / f"{self._end:016x}.log"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        with on_disk(path):
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
             _write_all(file, MAGIC)
             os.fsync(file)
@@ -222,14 +256,14 @@ class Journal:
             os.close(self._file)
         self._file, self._bytes = file, len(MAGIC)
 
-    def _take_back(self, error: OSError) -> None:
+    def _cut(self, why: object) -> None:
         """Cut off what a failed write left, so that the next frame follows the last good one."""
         assert self._file is not None
         try:
             os.ftruncate(self._file, self._bytes)
             os.fsync(self._file)
         except OSError:
-            self._failed = f"an earlier write failed ({error})"
+            self._failed = f"an earlier write failed ({why})"
 
 
 def _segments(folder: Path) -> list[tuple[int, Path]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.evolve.agreement import overlap, rank_biased_overlap
+from upsize.evolve.disk import on_disk
 from upsize.evolve.search import Answer
 
 FILE = "shadows.sqlite"
@@ -31,9 +32,15 @@ _LEFT_OUT = "ALTER TABLE shadows ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0"
 class Shadows:
     """Of one index. Thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        """None: in memory alone."""
         self._turn = threading.Lock()
-        self._connection = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
+        place = folder / FILE if folder else ":memory:"
+        with on_disk(folder or Path()):
+            self._connect(place)
+
+    def _connect(self, place: Path | str) -> None:
+        self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")  # lost, they are collected again
         self._connection.executescript(_SCHEMA)
@@ -55,7 +62,7 @@ class Shadows:
             json.dumps([{"id": f.document.id, "text": f.document.text[:200]} for f in found])
             for found in (first, second)
         ]
-        with self._turn:
+        with self._turn, on_disk(Path(FILE)):
             c = self._connection
             c.execute(
                 "INSERT INTO shadows (pair, query, k, overlap, rbo, answered, other, left_out) "
@@ -66,7 +73,7 @@ class Shadows:
 
     def clear(self) -> None:
         """Forget them: another move begins."""
-        with self._turn:
+        with self._turn, on_disk(Path(FILE)):
             self._connection.execute("DELETE FROM shadows")
 
     def summary(self, examples: int = 5) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from upsize.errors import Refused, UpsizeError
+from upsize.evolve.disk import on_disk
 from upsize.space import Fingerprint
 from upsize.store import Table
 
@@ -205,21 +206,27 @@ def _clamp(value: N, least: N, most: N) -> N:
 def write_state(folder: Path, state: State) -> None:
     """Replace the file: on return it is on disk, and at no moment is there anything but the old one or the new one.
 
-    A state that names a generation that is not there is a mistake of ours: AssertionError, and the old one stays.
+    DiskFull where the disk does not take it, and the old one stays. A state that names a generation that is not there
+    is a mistake of ours: AssertionError.
     """
     assert state.used <= {g.id for g in state.generations}, f"{state.used} of {state.generations}"
     path, coming = folder / FILE, folder / f"{FILE}.coming"
-    with coming.open("wb") as file:
-        coming.chmod(0o600)  # a store's address may hold a password
-        file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    coming.replace(path)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with on_disk(path):
+        try:
+            with coming.open("wb") as file:
+                coming.chmod(0o600)  # a store's address may hold a password
+                file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            coming.replace(path)
+        except OSError:
+            coming.unlink(missing_ok=True)
+            raise
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def describe(generation: Generation) -> Mapping[str, Any]:

@@ -54,6 +54,7 @@ STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (errors.JournalLocked, 409, "locked"),
     (errors.MissingExtra, 501, "missing_extra"),
     (errors.JournalFailed, 507, "storage_full"),
+    (errors.DiskFull, 507, "storage_full"),
     (errors.StoreFull, 507, "storage_full"),
     (errors.StoreUnavailable, 503, "store_unavailable"),
     (errors.StoreDamaged, 500, "store_damaged"),

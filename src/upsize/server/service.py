@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 Lane = Literal["search", "write", "move", "long"]
 LANES: Mapping[Lane, int] = {"search": 16, "write": 8, "move": 2, "long": 4}
-"""Calls to indexes at once. Each kind has threads of its own: no write keeps a search or a switch waiting, and no plan a
-write."""
+"""Calls to indexes at once. Each kind has threads of its own: no write keeps a search or a switch waiting, and no plan
+a write."""
 
 
 @dataclass(frozen=True)

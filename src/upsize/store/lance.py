@@ -308,13 +308,17 @@ class LanceStore:
             raise
         except Exception as error:
             told = str(error)
-            if "No space left" in told or "os error 28" in told:
-                raise StoreFull(str(self.folder), "no space left on the device") from error
+            if full := _FULL.search(told):
+                raise StoreFull(str(self.folder), full[0]) from error
             raise StoreDamaged(str(self.folder / f"{table.name}.lance"), _SOURCE.sub("", told)) from error
 
 
 _SOURCE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
 """Where in its own source the library noticed: nothing to a user."""
+
+
+_FULL = re.compile(r"[\w -]* \(os error (27|28|30|122)\)|No space left on device")
+"""A file that may not grow, a full disk, one that is read-only, a quota."""
 
 
 def _fsync(path: Path) -> None:
