@@ -147,8 +147,8 @@ class PgvectorStore:
                     hits = self._by_index(c, table, query, k, conditions, values, scanned)
                     if len(hits) == k or not where:
                         return hits
-                c.execute("SET LOCAL enable_indexscan = off")  # that on metadata is a bitmap scan
-                nearness = sql.SQL("{} <#> {}").format(sql.Identifier(column), sql.Placeholder())
+                # A sum is in no index of vectors, whatever the planner's settings are.
+                nearness = sql.SQL("({} <#> {}) + 0").format(sql.Identifier(column), sql.Placeholder())
                 return self._nearest(c, table, column, nearness, query, k, conditions, values)
 
         return self._read(find, EXACT if exact else SEARCH)
