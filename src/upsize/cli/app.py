@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from upsize import __version__
 from upsize.cli import choose, doctor, embed, evolve, index, matrix, rerank, serve, verify
+from upsize.cli.examples import examples_for
 from upsize.errors import UpsizeError
 
 app = typer.Typer(
@@ -30,10 +35,34 @@ app.command("matrix")(matrix.matrix)
 app.command("doctor")(doctor.doctor)
 
 
+WRONG_USAGE = 2
+"""The exit code."""
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"upsize {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=app.info.help)
+def root(
+    version: Annotated[  # noqa: ARG001 (its callback does the work)
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What may stand before a command."""
+
+
 def main() -> None:
     """Run the command line. Exit code 0 for success, 1 for a failure that is told in one line, 2 for wrong usage."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == WRONG_USAGE:
+            for example in examples_for(cast(TyperGroup, get_command(app)), sys.argv[1:]):
+                sys.stderr.write(f"For example: {example}\n")
+        raise
     except (UpsizeError, OSError) as error:
         Console(stderr=True).print("[bold red]error[/]:", end=" ")
         sys.stderr.write(f"{_told(error)}\n")

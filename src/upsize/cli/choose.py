@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,23 +24,34 @@ SLICES = {"as_all": "as all", "go_up": "[cyan]go up[/]", "cannot_tell": "cannot 
 
 
 class SeveralValues(TyperCommand):
-    """Lets `--models a b c` stand for `--models a --models b --models c`, as people write it."""
+    """Lets `--models a b c` and `--models a,b,c` stand for `--models a --models b --models c`, as people write it."""
 
     MANY = frozenset(("--models", "--rerankers", "--dims", "--depths", "--precisions", "--slices"))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each further value."""
+        """Give the option again before each further value."""
         spread: list[str] = []
-        option, values = None, 0
+        option = None
         for word in args:
+            name, equals, value = word.partition("=")
             if word.startswith("-"):
-                option, values = (word if word in self.MANY else None), 0
-            elif option is not None:
-                if values:
-                    spread.append(option)
-                values += 1
-            spread.append(word)
+                option = name if name in self.MANY else None
+                if option is None:
+                    spread.append(word)
+                elif equals:
+                    spread += _each(option, value)
+            elif option is None:
+                spread.append(word)
+            else:
+                spread += _each(option, word)
         return super().parse_args(ctx, spread)
+
+
+def _each(option: str, value: str) -> Iterator[str]:
+    """The option before every value of a list with commas; a folder's name may have one."""
+    values = [value] if Path(value).exists() else [part for part in value.split(",") if part.strip()]
+    for part in values:
+        yield from (option, part.strip())
 
 
 def choose(

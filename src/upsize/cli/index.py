@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import tempfile
 import time
 from collections.abc import Iterator, Set
@@ -19,8 +18,8 @@ from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_fie
 from upsize.cli.files.rows import choose_text_field
 from upsize.cli.files.survey import listing, survey
 from upsize.cli.files.vectors import WithoutVectors, unfit
+from upsize.cli.filters import filter_of
 from upsize.cli.ladder import ladder
-from upsize.errors import InvalidInput
 from upsize.io import Reading, copy_stdin, open_input
 from upsize.progress import ProgressBar
 
@@ -131,6 +130,11 @@ def add(
     upsize index add docs products.csv --text-field description --id-field sku
     ```
     """
+    if Path(name).is_file() and not Path(input).exists():
+        raise typer.BadParameter(
+            f"{name} is a file: the name of the index comes first, as in: upsize index add {input} {name}",
+            param_hint="NAME",
+        )
     with tempfile.TemporaryDirectory() as folder:
         source = open_input(input, format, Reading(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
@@ -254,10 +258,7 @@ def search(
     body: dict[str, Any] = {"query": query, "k": k, "exact": exact, "explain": explain}
     body |= {"instruction": instruction, "dimension": dim}
     if filter:
-        try:
-            body["filter"] = jsonlib.loads(filter)
-        except ValueError as error:
-            raise InvalidInput(f"--filter is not JSON: {error}.") from None
+        body["filter"] = filter_of(filter)
     if rerank:
         body["rerank"] = {"model": rerank, "depth": depth}
     with calls(base_url, api_key) as call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,12 @@ def rerank(
 
     A row of a file of queries: `{"query": "…", "documents": ["…", "…"]}`
     """
+    if documents is not None and Path(query).is_file() and documents != "-" and not Path(documents).exists():
+        raise typer.BadParameter(
+            f"{query} is a file and {documents!r} is none: the query comes first, as in: "
+            f"upsize rerank {shlex.quote(documents)} {shlex.quote(query)}",
+            param_hint="QUERY DOCUMENTS",
+        )
     if documents is not None and output is not None:
         shared.suffix_of(output, (JSONL,))
         shared.require_other(documents, output)
