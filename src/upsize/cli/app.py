@@ -47,7 +47,7 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback(help=app.info.help)
 def root(
-    version: Annotated[  # noqa: ARG001 (its callback does the work)
+    version: Annotated[
         bool, typer.Option("--version", "-V", is_eager=True, callback=_tell_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
