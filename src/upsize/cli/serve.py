@@ -13,6 +13,7 @@ from rich.table import Table
 
 from upsize import demo
 from upsize.cli import options as shared
+from upsize.cli.logs import log_to_stderr
 from upsize.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def serve(
     upsize serve --model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --port 30000 --is-embedding
     ```
     """
-    _log_to(log_level)
+    log_to_stderr(log_level)
     # What does not apply is said, one line each; what would change vectors if it were ignored is refused.
     for given, why in (
         (is_embedding, "--is-embedding is not needed: the checkpoint tells what it is"),
@@ -229,12 +230,3 @@ def _announce(model: ServedModel) -> None:
         model.loaded.fingerprint.dimension,
         model.loaded.fingerprint.id,
     )
-
-
-def _log_to(level: str) -> None:
-    levels = ("debug", "info", "warning", "error")
-    if level.lower() not in levels:
-        raise InvalidInput(f"--log-level {level}: use one of {', '.join(levels)}.")
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
