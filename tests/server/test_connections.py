@@ -236,20 +236,29 @@ def test_connections_that_wait_make_room_for_new_ones(embedder_folder: Path) -> 
 
 
 def test_beyond_the_limit_health_is_answered_and_others_are_told(embedder_folder: Path) -> None:
-    limits = ConnectionLimits(connections=4, spare=2, settled_seconds=60)
-    with live({"embed": embedder_folder}, connections=limits) as client:
-        client.get("/health")
-        with (
-            crowd(client, 3),
-            httpx.Client(base_url=client.base_url) as fifth,
-            httpx.Client(base_url=client.base_url) as sixth,
-        ):
-            assert fifth.get("/health").status_code == 200
-            reply = sixth.post("/v1/embeddings", json={"input": "a"})
-            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "unavailable")
-            assert reply.headers["Retry-After"]
-            with crowd(client, 2) as (_, last):
-                assert code_of(last) == (503, "unavailable")
+    limits = ConnectionLimits(connections=3, spare=2, settled_seconds=60)
+    begun = request("/v1/embeddings", b"", "Expect: 100-continue", length=1000)
+    with (
+        live({"embed": embedder_folder}, connections=limits) as client,
+        crowd(client, 3, begun) as three,
+        httpx.Client(base_url=client.base_url) as fourth,
+        httpx.Client(base_url=client.base_url) as fifth,
+    ):
+        assert [read_reply(connection)[0] for connection in three] == [100] * 3
+        for beyond in (fourth, fifth):
+            assert beyond.get("/health").status_code == 200
+        with crowd(client, 1) as (sixth,):
+            assert code_of(sixth) == (503, "unavailable")
+        reply = fifth.post("/v1/embeddings", json={"input": "a"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "unavailable")
+        assert reply.headers["Retry-After"]
+
+
+def test_a_flood_of_connections_does_not_keep_health_out(embedder_folder: Path) -> None:
+    """Those that have sent nothing make room at once, however young they are."""
+    limits = ConnectionLimits(connections=20, spare=4, settled_seconds=60)
+    with live({"embed": embedder_folder}, connections=limits) as client, crowd(client, 100):
+        assert client.get("/health").status_code == 200
 
 
 def test_bodies_that_stall_do_not_fill_the_memory(embedder_folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ import openai
 import pytest
 
 from tests.checkpoints import copy_of
+from tests.server.raw import code_of, crowd, request
 from upsize.cli import main
 from upsize.errors import UpsizeError
 from upsize.server import Address
@@ -36,12 +39,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`upsize serve` on a free port, ready; its output in `log`."""
+def process(
+    log: Path, *arguments: str, files: int | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`upsize serve` on a free port, ready; its output in `log`. It may open so many `files`."""
     port = free_port()
     with log.open("wb") as out:
         started = subprocess.Popen(
-            command("--port", str(port), *arguments), stdout=out, stderr=out, env=os.environ | environment
+            command("--port", str(port), *arguments),
+            stdout=out,
+            stderr=out,
+            env=os.environ | environment,
+            preexec_fn=None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
         )
         try:
             base = f"http://127.0.0.1:{port}"
@@ -93,6 +102,53 @@ def test_a_signal_that_is_passed_on_twice_counts_once(embedder_folder: Path, tmp
         server.send_signal(signal.SIGTERM)
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0, (tmp_path / "log").read_text()
+
+
+def test_few_files_idle_connections_and_a_body_that_never_ends(embedder_folder: Path, tmp_path: Path) -> None:
+    """With 128 files 300 connections keep nobody out, and a half-sent body does not keep the server from its end."""
+    log, indexes = tmp_path / "log", tmp_path / "indexes"
+    (indexes / "docs").mkdir(parents=True)
+    (indexes / "docs" / "index.json").write_text("{}")
+    with (
+        process(log, str(embedder_folder), "--indexes", str(indexes), files=128) as (server, base),
+        httpx.Client(base_url=base) as client,
+        crowd(client, 300),
+    ):
+        assert httpx.get(f"{base}/health").status_code == 200
+        assert httpx.get(f"{base}/v1/indexes/docs/move%0a").status_code == 500
+        with crowd(client, 1, request(body=b'{"input', length=1000)) as (half,):
+            assert httpx.post(f"{base}/v1/embeddings", json={"input": "a"}).status_code == 200
+            server.send_signal(signal.SIGTERM)
+            assert code_of(half) == (503, "unavailable")
+            assert server.wait(20) == 0, log.read_text()
+    text = log.read_text()
+    assert "may open 128 files" in text
+    assert "Closed " in text
+    assert "ERROR /v1/indexes/docs/move\\n: " in text, "a path made a line of its own"
+
+
+@pytest.mark.parametrize(("again", "code"), [(False, 0), (True, 130)])
+def test_work_that_takes_longer_than_the_drain_is_left(
+    embedder_folder: Path, tmp_path: Path, again: bool, code: int
+) -> None:
+    """At the limit, or with a second signal at once."""
+    log = tmp_path / "log"
+    body = json.dumps({"input": ["word " * 100] * 1000}).encode()
+    with (
+        process(log, f"embed={embedder_folder}", "--drain-seconds", "3600" if again else "0.2") as (server, base),
+        httpx.Client(base_url=base) as client,
+        crowd(client, 1, request(body=body)) as (waiting,),
+    ):
+        waiting.setblocking(False)
+        while 'upsize_queue_tokens{model="embed"} 0.0' in client.get("/metrics").text:
+            with pytest.raises(BlockingIOError):  # it has no reply yet
+                waiting.recv(1)
+        server.send_signal(signal.SIGTERM)
+        while again and server.poll() is None:
+            time.sleep(0.1)
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == code, log.read_text()
+    assert "1 requests under way are dropped" in log.read_text()
 
 
 def test_start_says_what_was_derived(embedder_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:

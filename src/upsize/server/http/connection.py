@@ -73,6 +73,11 @@ class Connection(HttpToolsProtocol):
         """What it waits for; NOTHING while it is the server's turn."""
         return Waits.NOTHING if self._earlier or self.transport.is_closing() else self._phase
 
+    @property
+    def fresh(self) -> bool:
+        """Whether its client has sent nothing yet."""
+        return self._phase is Waits.REQUEST and not self._served
+
     def give_way(self) -> None:
         """Close, to make room for another."""
         self._end(GAVE_WAY, None if self._phase is Waits.REQUEST else 408)

@@ -18,6 +18,13 @@ IDLE = "no request came"
 GAVE_WAY = "the client was waited for, and another one came"
 TOO_MANY = "there are too many"
 UNREAD = "the reply was not read"
+BATCH = 16
+"""One of so many connections is closed at once to make room."""
+FRESH = 0.1
+"""Of the time after which another connection may be closed, one that has sent nothing yet has so much; and none where
+even the spare connections are taken, so that health is answered in a flood of connections."""
+IN_VAIN = 0.02
+"""Seconds after a look that made no room."""
 QUIET = 10.0
 """Seconds between two lines about connections that were closed."""
 
@@ -31,22 +38,20 @@ class Pool:
         self.closed: Counter[str] = Counter()
         """Reason → connections that were closed for it."""
         self._told: Counter[str] = Counter()
-        self._quiet_until = 0.0
+        self._quiet_until = self._in_vain_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def full(self) -> bool:
-        """Whether only requests about health are served on one more connection."""
-        return len(self.open) > self.limits.connections
+        """Whether only requests about health are served."""
+        return len(self.open) > self.limits.connections and self._excess() > 0
 
     def admit(self, connection: Connection) -> bool:
         """Let it in. False where there is no room, and none could be made."""
         self.open.add(connection)
         if self._timer is None:
             self._timer = connection.loop.call_later(self.limits.tick, self._look, connection.loop)
-        if not self.full or self._make_room(connection):
-            return True
-        if len(self.open) <= self.limits.connections + self.limits.spare:
+        if not self.full or self._make_room(connection) <= self.limits.spare:
             return True
         self.count(TOO_MANY)
         return False
@@ -59,15 +64,31 @@ class Pool:
         """Count a connection that is closed for a reason; the log tells it."""
         self.closed[reason] += 1
 
-    def _make_room(self, new: Connection) -> bool:
-        """Close the one that waits for its client, with the least that would be lost, and of these the longest."""
-        settled = new.loop.time() - self.limits.settled_seconds
-        waiting = [(c.waits, c.heard, c) for c in self.open if c is not new and c.waits and c.heard <= settled]
-        if not waiting:
-            return False
-        _, _, longest = min(waiting, key=lambda w: w[:2])
-        longest.give_way()
-        return True
+    def _excess(self) -> int:
+        """Connections beyond the limit, without those that are about to be closed."""
+        return sum(not c.transport.is_closing() for c in self.open) - self.limits.connections
+
+    def _make_room(self, new: Connection) -> int:
+        """Close some that wait for their clients, with the least that would be lost, and of these the longest. What
+        is beyond the limit then.
+
+        To look at all of them takes a while, so more are closed than one, and after a look in vain none is taken soon.
+        """
+        now, excess, limits = new.loop.time(), self._excess(), self.limits
+        if now < self._in_vain_until:
+            return excess
+        batch = limits.connections // BATCH
+        waiting = [c for c in self.open if c is not new and c.waits]
+        for connection in sorted(waiting, key=lambda c: (c.waits, c.heard)):
+            patience = FRESH if connection.fresh else 1.0
+            settled = now - connection.heard >= patience * limits.settled_seconds
+            needed = excess > -batch if settled else excess > limits.spare - min(batch, limits.spare // 2)
+            if needed and (settled or connection.fresh):
+                connection.give_way()
+                excess -= 1
+        if excess > limits.spare:
+            self._in_vain_until = now + IN_VAIN
+        return excess
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
