@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import orjson
 
 from tests.evolve.conftest import Make
 from tests.evolve.tools import settle
-from upsize.evolve import Incoming, Question
+from upsize.evolve import Incoming, Question, Upsert
 from upsize.store import Rows, parse_filter
 
 UID = 1746803573373870081
@@ -24,7 +25,6 @@ def test_numbers_that_an_earlier_version_rounded_are_written_again(make: Make, s
         return sorted(index.search(Question("tenant", where=parse_filter({"uid": uid}))).ids)
 
     assert found(float(UID)) == []  # no document has this number, although every row has
-    index.documents._writer.execute("DELETE FROM facts WHERE name = 'exact_numbers'")  # a fact of this version
     settle(index)
     assert [found(UID + i) for i in range(4)] == [["0"], ["1"], ["2"], []]
     after = index.store.vectors(table, ["0", "1", "2"])
@@ -39,3 +39,20 @@ def test_a_row_whose_document_has_changed_does_not_meet_the_old_filter(make: Mak
     index.add([Incoming("a", "about cats", {"tenant": "other"})])
     index.store.upsert(table, Rows(["a"], [stale[0]], np.array([stale[1]]), [{"tenant": "one"}]))
     assert index.search(Question("cats", where=parse_filter({"tenant": "one"}))).ids == ["b"]
+
+
+def test_a_document_nested_too_deeply_by_an_earlier_version_keeps_no_search_from_its_answer(
+    make: Make, store_address: str
+) -> None:
+    index = make(store=store_address)
+    nested: list[object] = []
+    for _ in range(260):
+        nested = [nested]
+    deep = Upsert("deep", "about cats", {"deep": nested, "lang": "en", "uid": UID})
+    index.journal.append([deep])
+    index.documents.catch_up(index.journal)
+    settle(index)
+    for where in ({}, {"lang": "en"}, {"uid": UID}):
+        (found,) = index.search(Question("cats", where=parse_filter(where))).found
+        assert (found.document.id, found.document.metadata["uid"]) == ("deep", UID)
+        assert orjson.loads(orjson.dumps(found.document.metadata))["lang"] == "en"
