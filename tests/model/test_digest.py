@@ -18,6 +18,7 @@ from tests.checkpoints import Layout, copy_of, edit_json, write_checkpoint
 from upsize.errors import CheckpointError, FingerprintMismatch
 from upsize.model import digest as digests
 from upsize.model import open_checkpoint
+from upsize.model.tensors import StoredTensor
 from upsize.model.weights import layer_shapes
 
 Folder = Callable[[Layout], Path]
@@ -104,8 +105,14 @@ def kept(embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is computed from now on."""
     found: list[str] = []
-    compute = digests.compute_digest
-    monkeypatch.setattr(digests, "compute_digest", lambda tensors: found.append(compute(tensors)) or found[-1])
+    compute = digests.compute_digests
+
+    def count(tensors: dict[str, StoredTensor]) -> digests.Digests:
+        result = compute(tensors)
+        found.append(result.whole)
+        return result
+
+    monkeypatch.setattr(digests, "compute_digests", count)
     return found
 
 
@@ -140,14 +147,14 @@ def test_it_is_computed_again_for_files_that_do_not(
     assert len(computed) == 1
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"digest": "sha256-0"}', "flip"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"whole": "sha256-0", "sampled": "0"}', "flip"])
 def test_a_record_that_is_damaged_is_not_taken(kept: Path, computed: list[str], damage: str, tmp_path: Path) -> None:
     (record,) = (tmp_path / "cache" / "digests").iterdir()
     if damage == "flip":
         raw = json.loads(record.read_text())
-        raw["digest"] = raw["digest"].replace("a", "b")
+        raw["whole"] = raw["whole"].replace("a", "b")
         damage = json.dumps(raw)
-    right = json.loads(record.read_text())["digest"]
+    right = json.loads(record.read_text())["whole"]
     record.write_text(damage)
     assert digest(kept) == right
     assert computed == [right]

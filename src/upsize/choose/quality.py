@@ -16,10 +16,12 @@ from upsize.choose.candidates import Candidate, Model
 from upsize.choose.passes import MOST_PLACES, PairScores, cut
 from upsize.choose.runs import Run, find_run, write_run
 from upsize.choose.work import RowStore
+from upsize.compute.loaded import QUANTIZATIONS
 from upsize.errors import InvalidInput
 from upsize.measure.datasets import Dataset
 from upsize.measure.metrics import whole
 from upsize.measure.tasks import Ranking, RankingTask, Task, reorder
+from upsize.space import Fingerprint
 
 SEEDS = 5
 """Of tasks whose algorithm draws: k-means, training sets. MTEB's is the first."""
@@ -106,9 +108,7 @@ class Quality:
 
     def fingerprint(self, candidate: Candidate) -> str:
         """Of the candidate's vectors."""
-        checkpoint = candidate.model.checkpoint
-        whole_space = checkpoint.fingerprint(candidate.model.precision, checkpoint.context)
-        return whole_space.at(candidate.dimension).id
+        return _space(candidate.model).at(candidate.dimension).id
 
     def found(self, candidate: Candidate) -> Run | None:
         """Its run, where it is complete."""
@@ -141,7 +141,13 @@ class Quality:
 
     @staticmethod
     def _fingerprint(model: Model) -> str:
-        return model.checkpoint.fingerprint(model.precision, model.checkpoint.context).id
+        return _space(model).id
+
+
+def _space(model: Model) -> Fingerprint:
+    """Of the full-size vectors that it makes when it is served."""
+    quantization = QUANTIZATIONS.get(model.precision, "none")
+    return model.checkpoint.fingerprint(model.precision, model.checkpoint.context, quantization)
 
 
 def rankable(task: Task) -> RankingTask:

@@ -47,7 +47,8 @@ def kept(checkpoint: Checkpoint, precision: str, quantization: str) -> float | N
     """The centred cosine of the worst text that was found for this form before."""
     try:
         stored = json.loads(_file(checkpoint, precision).read_text(encoding="utf-8"))
-        return float(stored["centred_cosine"]) if stored["quantization"] == quantization else None
+        found = float(stored["centred_cosine"])
+        return found if stored["quantization"] == quantization and -1 <= found <= 1 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,13 +40,22 @@ SETTLED = 2.0
 WINDOW, WINDOWS = 4096, 4
 
 
-def digest_of(tensors: Mapping[str, StoredTensor]) -> str:
-    """`sha256-` and 32 hexadecimal digits: from the cache where the files are as they were, or computed and kept.
+class Digests(NamedTuple):
+    """What a checkpoint's weights are known by."""
+
+    whole: str
+    """`sha256-` and 32 hexadecimal digits, of all bytes."""
+    sampled: str
+    """16 hexadecimal digits of samples: what versions before wrote into fingerprints, and only recognises those."""
+
+
+def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
+    """From the cache where the files are as they were, or computed and kept.
 
     CheckpointError where a file is not as it was when the checkpoint was opened.
     """
     if sum(tensor.bytes for tensor in tensors.values()) < KEPT_FROM:
-        return compute_digest(tensors)
+        return compute_digests(tensors)
     sources = sorted({tensor.source for tensor in tensors.values()}, key=lambda source: source.path)
     names = [str(source.path.resolve()) for source in sources]
     record = cache_folder() / "digests" / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}.json"
@@ -53,18 +63,20 @@ def digest_of(tensors: Mapping[str, StoredTensor]) -> str:
     if (kept := _kept(record, names, stamps)) is not None:
         return kept
     now = time.time()
-    digest = compute_digest(tensors)
+    digests = compute_digests(tensors)
     newest = max(stamp[-1] for stamp in stamps)  # a change cannot be told from the times if it came with the last one
     if now - newest / 1e9 > SETTLED and [list(_stamp(source)) for source in sources] == stamps:
-        _keep(record, {"files": names, "stamps": stamps, "digest": digest})
-    return digest
+        _keep(record, _told(names, stamps, digests))
+    return digests
 
 
-def sampled_digest(tensors: Mapping[str, StoredTensor]) -> str:
-    """16 hexadecimal digits of names, shapes, types and up to 4 windows of 4 KiB of each tensor.
+def compute_digests(tensors: Mapping[str, StoredTensor]) -> Digests:
+    """As `digests_of`, whatever the cache holds."""
+    return Digests(_whole(tensors), _sampled(tensors))
 
-    What versions before wrote into fingerprints. It is only asked for to recognise those.
-    """
+
+def _sampled(tensors: Mapping[str, StoredTensor]) -> str:
+    """Of names, shapes, types and up to 4 windows of 4 KiB of each tensor."""
     total = hashlib.sha256()
     for name, stored in sorted(tensors.items()):
         total.update(f"{name} {stored.shape} {stored.dtype}".encode())
@@ -76,8 +88,7 @@ def sampled_digest(tensors: Mapping[str, StoredTensor]) -> str:
     return total.hexdigest()[:16]
 
 
-def compute_digest(tensors: Mapping[str, StoredTensor]) -> str:
-    """As `digest_of`, whatever the cache holds."""
+def _whole(tensors: Mapping[str, StoredTensor]) -> str:
     blocks = [
         (name, start, min(BLOCK, stored.bytes - start))
         for name, stored in sorted(tensors.items())
@@ -125,12 +136,18 @@ def _stamp(source: SourceFile) -> tuple[int, ...]:
         raise CheckpointError(source.path, "a safetensors file", f"an error ({error.strerror or error})") from error
 
 
-def _kept(record: Path, names: list[str], stamps: list[list[int]]) -> str | None:
-    """The digest that was kept of these files as they are."""
+def _told(names: list[str], stamps: list[list[int]], digests: Digests) -> dict[str, object]:
+    """What a record holds, but for its check."""
+    return {"files": names, "stamps": stamps, **digests._asdict()}
+
+
+def _kept(record: Path, names: list[str], stamps: list[list[int]]) -> Digests | None:
+    """The digests that were kept of these files as they are."""
     try:
         found = parsed(record.read_bytes())
-        told = {"files": names, "stamps": stamps, "digest": found["digest"]}
-        return str(found["digest"]) if found == told | {"check": _check(told)} else None
+        digests = Digests(found["whole"], found["sampled"])
+        told = _told(names, stamps, digests)
+        return digests if found == told | {"check": _check(told)} else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from upsize.errors import CheckpointError, UnsupportedModel
 from upsize.model.config import ModelConfig, read_json
-from upsize.model.digest import digest_of, sampled_digest
+from upsize.model.digest import Digests, digests_of
 from upsize.model.source import AGAIN, SourceFile, diagnosis
 from upsize.model.tensors import DTYPES, Array, StoredTensor
 
@@ -99,15 +99,19 @@ class Weights:
         """Numbers in all of them."""
         return sum(prod(t.shape) for t in self.tensors.values())
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """Of all bytes of all tensors; see `digest_of`."""
-        return digest_of(self.tensors)
+        """Of all bytes of all tensors; see `Digests`."""
+        return self._digests.whole
+
+    @property
+    def sampled_digest(self) -> str:
+        """What versions before took for the digest."""
+        return self._digests.sampled
 
     @cached_property
-    def sampled_digest(self) -> str:
-        """What versions before took for the digest; see `upsize.model.digest.sampled_digest`."""
-        return sampled_digest(self.tensors)
+    def _digests(self) -> Digests:
+        return digests_of(self.tensors)
 
 
 class StoredRows:
