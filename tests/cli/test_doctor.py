@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.cli.conftest import Ran
 from tests.little_server import serving
 from tests.measure.misbehaving import NAMES, Service
+from upsize.cli.measuring import noise_note
+from upsize.measure import Rates
 
 Upsize = Callable[..., Ran]
 
@@ -29,6 +32,16 @@ def test_this_machine_is_told_with_what_fits(upsize: Upsize, tmp_path: Path) -> 
     report = json.loads((tmp_path / "machine.json").read_text())
     assert len(report["sizes"]) == 3 * len(report["rates"]["batch"])
     assert set(report) == {"environment", "rates", "advice", "sizes"}
+    assert ran.err.startswith("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
+
+
+def test_rates_of_a_busy_machine_are_called_estimates() -> None:
+    quiet = Rates("cpu", {"bfloat16": {128: 1e9}}, {"bfloat16": {128: 1e9}}, 1e10)
+    assert noise_note(quiet) is None
+    for noisy in (replace(quiet, busy=0.6), replace(quiet, spread=0.9)):
+        said = str(noise_note(noisy))
+        assert said.startswith("On a busy machine: ")
+        assert said.endswith("What follows from them is an estimate; run it again when it is quiet.")
 
 
 def test_a_healthy_service(upsize: Upsize) -> None:

@@ -14,6 +14,7 @@ from typer.main import get_command
 from upsize import __version__
 from upsize.cli import choose, doctor, embed, evolve, index, matrix, rerank, serve, verify
 from upsize.cli.examples import examples_for
+from upsize.cli.several import SeveralValues
 from upsize.errors import UpsizeError
 
 app = typer.Typer(
@@ -27,11 +28,11 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
 app.command("rerank")(rerank.rerank)
-app.command("choose", cls=choose.SeveralValues)(choose.choose)
+app.command("choose", cls=SeveralValues)(choose.choose)
 app.add_typer(index.app, name="index")
 app.add_typer(evolve.app, name="evolve")
 app.command("verify")(verify.verify)
-app.command("matrix")(matrix.matrix)
+app.command("matrix", cls=SeveralValues)(matrix.matrix)
 app.command("doctor")(doctor.doctor)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from typer.core import TyperCommand
 
 from upsize.cli import options as shared
 from upsize.cli.report import write_json
@@ -21,37 +19,6 @@ if TYPE_CHECKING:
 DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
 HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
 SLICES = {"as_all": "as all", "go_up": "[cyan]go up[/]", "cannot_tell": "cannot tell", "too_few": "[dim]too few[/]"}
-
-
-class SeveralValues(TyperCommand):
-    """Lets `--models a b c` and `--models a,b,c` stand for `--models a --models b --models c`, as people write it."""
-
-    MANY = frozenset(("--models", "--rerankers", "--dims", "--depths", "--precisions", "--slices"))
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give the option again before each further value."""
-        spread: list[str] = []
-        option = None
-        for word in args:
-            name, equals, value = word.partition("=")
-            if word.startswith("-"):
-                option = name if name in self.MANY else None
-                if option is None:
-                    spread.append(word)
-                elif equals:
-                    spread += _each(option, value)
-            elif option is None:
-                spread.append(word)
-            else:
-                spread += _each(option, word)
-        return super().parse_args(ctx, spread)
-
-
-def _each(option: str, value: str) -> Iterator[str]:
-    """The option before every value of a list with commas; a folder's name may have one."""
-    values = [value] if Path(value).exists() else [part for part in value.split(",") if part.strip()]
-    for part in values:
-        yield from (option, part.strip())
 
 
 def choose(

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upsize.cli.measuring import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
+from upsize.progress import ProgressBar
 
 if TYPE_CHECKING:
     from upsize.measure import Diagnosis, Environment, Estimate, Rates
@@ -46,7 +48,7 @@ def doctor(
         return
     from upsize.measure.service import diagnose
 
-    with Console(stderr=True).status(f"questioning {escape(base_url)}"):
+    with ProgressBar(f"questioning {base_url}"):
         found = diagnose(base_url, model=model, api_key=api_key, dimensions=dimensions, timeout=timeout)
     if json is not None:
         write_json(json, found.to_json())
@@ -66,17 +68,17 @@ def _show_service(found: Diagnosis) -> None:
 
 def _machine(json: Path | None) -> None:
     """This machine: what it is, what it does, what each size would take and give."""
-    from upsize.measure import estimates, look_around, measure_rates
+    from upsize.measure import estimates, look_around
     from upsize.measure.environment import advice
 
     environment = look_around()
     machine = environment.machine
-    with Console(stderr=True).status("measuring products and memory, some ten seconds"):
-        rates = measure_rates(machine)
+    rates = measured_rates(machine)
     on_gpu = rates.device != "cpu"
     memory, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
     sizes = estimates(rates, memory, free)
-    lines = advice(environment)
+    noise = noise_note(rates)
+    lines = [*advice(environment), *([noise] if noise else [])]
     if json is not None:
         whole = {"environment": environment.to_json(), "rates": rates.to_json(), "advice": lines}
         write_json(json, whole | {"sizes": [e.to_json() for e in sizes]})

@@ -9,16 +9,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from tqdm import tqdm
 
+from upsize.cli.measuring import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
+from upsize.progress import ProgressBar
 
 
 def matrix(
-    sizes: Annotated[str, typer.Option(help="Which, with commas between.")] = "0.6B,4B,8B",
-    dtype: Annotated[
-        str, typer.Option(help="Precisions, with commas between; by default the two that serve best here.")
-    ] = "",
+    sizes: Annotated[list[str] | None, typer.Option(help="Which. Default: 0.6B 4B 8B.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="Precisions. Default: the two that serve best here.")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Cells, matrix.json and index.html.")] = Path("matrix"),
     weights: Annotated[
         list[str] | None, typer.Option(metavar="SIZE=FOLDER", help="Real weights of a size; may be repeated.")
@@ -36,26 +35,28 @@ def matrix(
     layers are, and scaled. The same command goes on where it stopped.
 
     - `upsize matrix`
-    - `upsize matrix --sizes 0.6B,4B --dtype bfloat16 --out report/matrix`
+    - `upsize matrix --sizes 0.6B 4B --dtype bfloat16 --out report/matrix`
     - `upsize matrix --weights 0.6B=./Qwen3-Embedding-0.6B --json -`
     """
+    from upsize.catalog.published import SIZES
     from upsize.choose.matrix import MATRIX, Cell, Settings, build, expected_seconds, render
     from upsize.choose.matrix.rows import members, precisions, wanted
     from upsize.choose.report import write_matrix
     from upsize.compute import this_machine
-    from upsize.measure import measure_rates
 
     settings = Settings(device, whole, seconds, long_tokens)
     real = _weights(weights or [])
-    machine, chosen = this_machine(), members(_split(sizes))
-    names = precisions(_split(dtype), machine, settings)
-    rates = measure_rates(machine)
+    machine, chosen = this_machine(), members(sizes or SIZES)
+    names = precisions(dtype or (), machine, settings)
+    rates = measured_rates(machine, settings.device)
     cells = wanted(chosen, names, machine, settings, real)
     left = [(m, c) for m, c in cells if not (out / "cells" / c.file).exists()]
     minutes = sum(expected_seconds(c, m, rates) for m, c in left) / 60
     typer.echo(
         f"{len(left)} of {len(cells)} cells to measure, about {minutes:.0f} minutes on a quiet machine.", err=True
     )
+    if noise := noise_note(rates):
+        typer.echo(noise, err=True)
     if dry_run:
         for member, cell in left:
             about = expected_seconds(cell, member, rates)
@@ -63,10 +64,10 @@ def matrix(
                 f"{cell.size} {cell.precision} {cell.name}, {cell.layers} of {member.layers} layers: {about:.0f} s"
             )
         return
-    with tqdm(total=len(cells), unit="cell") as bar:
+    with ProgressBar("measuring", total=len(cells), unit="cells") as bar:
 
         def each(cell: Cell, done: bool) -> None:
-            bar.set_description(f"{cell.size} {cell.precision} {cell.name}")
+            bar.describe(f"{cell.size} {cell.precision} {cell.name}, {cell.layers} layers")
             bar.update(done)
 
         command = shlex.join(["upsize", *sys.argv[1:]])
@@ -76,10 +77,6 @@ def matrix(
         write_json(json, found)
     if json is None or str(json) != "-":
         render(found, Console(highlight=False))
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _weights(given: list[str]) -> dict[str, str]:

@@ -1,0 +1,32 @@
+"""The machine's rates measured for a command, told while it lasts: it takes a while, and longer on a busy machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from upsize.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from upsize.compute import Machine
+    from upsize.measure import Rates
+
+
+def measured_rates(machine: Machine, device: str = "auto") -> Rates:
+    """What the machine does, with its progress on standard error. `device` is auto, cpu or cuda."""
+    from upsize.measure import measure_rates
+
+    with ProgressBar("measuring this machine", unit="figures") as bar:
+        bar.say("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
+
+        def hear(done: int, total: int, figure: str) -> None:
+            bar.describe(f"measuring {figure}")
+            bar.advance(done, total)
+
+        return measure_rates(machine, device, hear=hear)
+
+
+def noise_note(rates: Rates) -> str | None:
+    """What the user must know of rates that something disturbed; None where nothing did."""
+    if rates.noise is None:
+        return None
+    return f"On a busy machine: {rates.noise}. What follows from them is an estimate; run it again when it is quiet."
