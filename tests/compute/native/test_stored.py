@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from upsize.compute import load_model, loaded
 from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import stored
 from upsize.compute.native.stored import stored_arrays
+from upsize.errors import CheckpointError
 
 Folder = Callable[[Layout], Path]
 ARRAYS = {
@@ -108,6 +110,55 @@ def test_each_block_has_a_checksum_of_its_own(tmp_path: Path, monkeypatch: pytes
     path.write_bytes(content)
     assert same(stored_arrays(path, make, threads=3))
     assert make.count == 2
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def write_into(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(70)
+        file.write(b"\xff")
+
+
+@pytest.mark.parametrize(("damage", "finding"), [(cut, "a file that was cut"), (write_into, "was written to")])
+def test_a_packed_file_that_is_damaged_in_use_is_an_error(
+    checkpoint_folder: Folder, cache: Path, damage: Callable[[Path], None], finding: str
+) -> None:
+    model = load_model(checkpoint_folder(Layout()), device="cpu", dtype="int8")
+    sequence = [np.arange(9, dtype=np.int32)]
+    right = finish(model.run(sequence))
+    (path,) = cache.glob("*.packed")
+    damage(path)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=finding) as caught:
+            finish(model.run(sequence))
+        assert caught.value.path == path
+    again = load_model(checkpoint_folder(Layout()), device="cpu", dtype="int8")
+    assert np.array_equal(finish(again.run(sequence)), right)
+
+
+def rewrite(path: Path) -> None:
+    path.write_bytes(path.read_bytes())
+
+
+def replace(path: Path) -> None:
+    other = path.with_suffix(".other")
+    other.write_bytes(b"something else")
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [Path.touch, Path.unlink, rewrite, replace])
+def test_a_packed_file_may_be_touched_replaced_and_deleted_in_use(
+    checkpoint_folder: Folder, cache: Path, change: Callable[[Path], None]
+) -> None:
+    model = load_model(checkpoint_folder(Layout()), device="cpu", dtype="int8")
+    sequence = [np.arange(9, dtype=np.int32)]
+    right = finish(model.run(sequence))
+    (path,) = cache.glob("*.packed")
+    change(path)
+    assert np.array_equal(finish(model.run(sequence)), right)
 
 
 def test_where_it_cannot_be_written_it_stays_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

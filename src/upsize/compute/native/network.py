@@ -13,7 +13,7 @@ All of it is numpy: torch's own threads would wait for work by spinning, and tak
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from ctypes import byref
 from itertools import pairwise
 
@@ -50,14 +50,17 @@ class NativeQwen3:
         threads: int,
         slab: int | None = None,
         remembered: int = REMEMBERED,
+        guard: Callable[[], None] | None = None,
     ) -> None:
-        """`embedding` (vocabulary, hidden) is of any floating type. `remembered` bytes of prefixes are kept."""
+        """`embedding` (vocabulary, hidden) is of any floating type. `remembered` bytes of prefixes are kept. `guard` is
+        called before each batch, and raises where the arrays must not be read any more."""
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
         library.upsize_threads(threads)
         self.config, self.slab, self.int8 = config, slab or slab_of(config.layers), precision == "int8"
         self.arithmetic = precision
+        self._guard = guard or (lambda: None)
         self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
         self._layers = None if isinstance(packed, OneLayer) else [self._layer(i) for i in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
@@ -75,6 +78,7 @@ class NativeQwen3:
         pause after any step; closing it drops the work. Its last pause is True. Rows of beginnings that are
         remembered are not computed again.
         """
+        self._guard()
         plans = self.prefixes.plan([ids[a:b] for a, b in pairwise(cu)])
         kept: list[list[Prefix.Layer]] = [[] for _ in plans]
         rows = Rows(self.config, [len(p.ids) for p in plans], [p.shared for p in plans])

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import FORM, packed_arrays
+from upsize.errors import CheckpointError
 from upsize.folders import cache_folder
 from upsize.model import Checkpoint
 from upsize.model.config import parsed
@@ -55,7 +56,8 @@ def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> Native
         yield TOKENS, load("embed_tokens.weight")
 
     arrays = stored_arrays(packed_file(checkpoint.identity, precision), make, threads)
-    return NativeQwen3(config, arrays, arrays[TOKENS], precision, threads)
+    guard = arrays.require_unchanged if isinstance(arrays, MappedArrays) else None
+    return NativeQwen3(config, arrays, arrays[TOKENS], precision, threads, guard=guard)
 
 
 def packed_file(identity: str, precision: str) -> Path:
@@ -69,14 +71,14 @@ def stored_arrays(path: Path, make: Callable[[], Made], threads: int = 1) -> Arr
     Where it cannot be written they stay in memory, and a warning says so.
     """
     try:
-        return _mapped(path, threads)
+        return MappedArrays(path, threads)
     except FileNotFoundError:
         log.warning("the weights are packed into %s, once", path)
     except (OSError, ValueError) as error:
         log.warning("%s is not as it was written (%s); it is written anew", path, error)
     try:
         _write(path, make())
-        return _mapped(path, threads)
+        return MappedArrays(path, threads)
     except (OSError, ValueError) as error:
         log.warning("the packed weights are kept in memory, for %s cannot be written: %s", path, error)
         return dict(make())
@@ -103,30 +105,70 @@ def _write(path: Path, arrays: Made) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _mapped(path: Path, threads: int) -> Arrays:
-    """ValueError where the file is not as it was written."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - TAIL.size, 0))
-        checksum, length = TAIL.unpack(file.read(TAIL.size).rjust(TAIL.size, b"\0"))
-        if not 0 < length <= size - TAIL.size:
-            raise ValueError("no index at its end")
-        file.seek(size - TAIL.size - length)
-        text = file.read(length)
-        if zlib.crc32(text) != checksum:
-            raise ValueError("its index has another checksum")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    if hasattr(mmap, "MADV_WILLNEED"):
-        mapped.madvise(mmap.MADV_WILLNEED)
-    arrays, checks = {}, []
-    for name, (dtype, shape, offset, checksums) in parsed(text).items():
-        arrays[name] = np.frombuffer(mapped, dtype, int(np.prod(shape)), offset).reshape(shape)
-        checks += [(name, *pair) for pair in zip(_blocks(bytes_of(arrays[name])), checksums, strict=True)]
-    with ThreadPoolExecutor(max(threads, 1), "checksum") as pool:
-        for (name, _, expected), found in zip(checks, pool.map(lambda c: zlib.crc32(c[1]), checks), strict=True):
-            if found != expected:
-                raise ValueError(f"{name} has another checksum")
-    return arrays
+class MappedArrays(dict[str, NDArray[np.generic]]):
+    """The arrays of a packed file, mapped and checked. ValueError where the file is not as it was written."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        super().__init__()
+        self._path, self._threads = path, max(threads, 1)
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            size = found.st_size
+            file.seek(max(size - TAIL.size, 0))
+            checksum, length = TAIL.unpack(file.read(TAIL.size).rjust(TAIL.size, b"\0"))
+            if not 0 < length <= size - TAIL.size:
+                raise ValueError("no index at its end")
+            file.seek(size - TAIL.size - length)
+            text = file.read(length)
+            if zlib.crc32(text) != checksum:
+                raise ValueError("its index has another checksum")
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if hasattr(mmap, "MADV_WILLNEED"):
+            self._mapped.madvise(mmap.MADV_WILLNEED)
+        self._inode, self._written = found.st_ino, found.st_mtime_ns
+        self._checksums: dict[str, list[int]] = {}
+        for name, (dtype, shape, offset, checksums) in parsed(text).items():
+            self[name] = np.frombuffer(self._mapped, dtype, int(np.prod(shape)), offset).reshape(shape)
+            self._checksums[name] = checksums
+        self._check()
+
+    def require_unchanged(self) -> None:
+        """CheckpointError where somebody cut the file or wrote to it since it was checked. Takes some microseconds.
+
+        Whoever reads a mapped page that was cut off is killed. One who deletes or replaces the file does no harm.
+        """
+        if self._mapped.size() < len(self._mapped):
+            raise self._changed("a file that was cut")
+        try:
+            found = self._path.stat()
+        except OSError:
+            return
+        if found.st_ino != self._inode or found.st_mtime_ns == self._written:
+            return
+        try:
+            self._check()
+        except ValueError as error:
+            raise self._changed(f"a file that was written to ({error})") from None
+        self._written = found.st_mtime_ns
+
+    def _changed(self, found: str) -> CheckpointError:
+        return CheckpointError(
+            self._path,
+            "the packed weights as they were when the model was loaded",
+            found,
+            "Start again: they are made anew.",
+        )
+
+    def _check(self) -> None:
+        parts = [
+            (name, block, expected)
+            for name, checksums in self._checksums.items()
+            for block, expected in zip(_blocks(bytes_of(self[name])), checksums, strict=True)
+        ]
+        with ThreadPoolExecutor(self._threads, "checksum") as pool:
+            for (name, _, expected), found in zip(parts, pool.map(lambda p: zlib.crc32(p[1]), parts), strict=True):
+                if found != expected:
+                    raise ValueError(f"{name} has another checksum")
 
 
 def _blocks(values: memoryview) -> Iterator[memoryview]:
