@@ -2,7 +2,8 @@
 
     UpsizeError
     ├── CheckpointError          a checkpoint folder is not what it should be: file, expectation, finding
-    │   └── UnsupportedModel     a checkpoint of another architecture, or of a kind that cannot be told
+    │   ├── UnsupportedModel     a checkpoint of another architecture, or of a kind that cannot be told
+    │   └── WeightsDamaged       packed weights that were cut or written to while they are served
     ├── HubError                 a model could not be fetched from a hub
     ├── UnusableProxy            a variable of the environment names a proxy that cannot be used
     ├── InvalidInput             a request that can never succeed as it is (param, index)
@@ -65,6 +66,7 @@ __all__ = [
     "UnsupportedModel",
     "UnusableProxy",
     "UpsizeError",
+    "WeightsDamaged",
 ]
 
 
@@ -82,6 +84,10 @@ class CheckpointError(UpsizeError):
 
 class UnsupportedModel(CheckpointError):
     """The checkpoint is readable, but not a Qwen3 embedder or reranker."""
+
+
+class WeightsDamaged(CheckpointError):
+    """A packed file was cut or written to while its weights are served. They are not read any more."""
 
 
 class HubError(UpsizeError):

@@ -47,6 +47,7 @@ STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (errors.UnknownModel, 404, "model_not_found"),
     (errors.UnknownIndex, 404, "index_not_found"),
     (errors.UnknownDocument, 404, "document_not_found"),
+    (errors.WeightsDamaged, 500, "weights_damaged"),
     (errors.CheckpointError, 400, "invalid_model"),
     (errors.HubError, 400, "model_not_fetched"),
     (errors.FingerprintMismatch, 409, "fingerprint_mismatch"),

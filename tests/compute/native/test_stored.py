@@ -20,7 +20,7 @@ from upsize.compute import load_model, loaded
 from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import stored
 from upsize.compute.native.stored import stored_arrays
-from upsize.errors import CheckpointError
+from upsize.errors import WeightsDamaged
 
 Folder = Callable[[Layout], Path]
 ARRAYS = {
@@ -132,7 +132,7 @@ def test_a_packed_file_that_is_damaged_in_use_is_an_error(
     (path,) = cache.glob("*.packed")
     damage(path)
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=finding) as caught:
+        with pytest.raises(WeightsDamaged, match=finding) as caught:
             finish(model.run(sequence))
         assert caught.value.path == path
     again = load_model(checkpoint_folder(Layout()), device="cpu", dtype="int8")

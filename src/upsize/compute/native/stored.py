@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import FORM, packed_arrays
-from upsize.errors import CheckpointError
+from upsize.errors import WeightsDamaged
 from upsize.folders import cache_folder
 from upsize.model import Checkpoint
 from upsize.model.config import parsed
@@ -133,7 +133,7 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
         self._check()
 
     def require_unchanged(self) -> None:
-        """CheckpointError where somebody cut the file or wrote to it since it was checked. Takes some microseconds.
+        """WeightsDamaged where somebody cut the file or wrote to it since it was checked. Takes some microseconds.
 
         Whoever reads a mapped page that was cut off is killed. One who deletes or replaces the file does no harm.
         """
@@ -151,8 +151,8 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
             raise self._changed(f"a file that was written to ({error})") from None
         self._written = found.st_mtime_ns
 
-    def _changed(self, found: str) -> CheckpointError:
-        return CheckpointError(
+    def _changed(self, found: str) -> WeightsDamaged:
+        return WeightsDamaged(
             self._path,
             "the packed weights as they were when the model was loaded",
             found,
