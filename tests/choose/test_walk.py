@@ -208,7 +208,7 @@ def test_on_a_busy_machine_only_what_is_hopeless_is_refused(
     """An estimate of ten times the limit refuses on a quiet machine; if others took much of it, the candidate is
     measured, and the verdict says so."""
     measure, noise = walk.measure_rates, {"busy": 0.0, "spread": 0.0}
-    monkeypatch.setattr(walk, "measure_rates", lambda machine: replace(measure(machine, seconds=0.01), **noise))
+    monkeypatch.setattr(walk, "measure_rates", lambda machine, **_: replace(measure(machine, seconds=0.01), **noise))
     monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
     seconds = {"one": 0.0}
     monkeypatch.setattr("upsize.choose.estimate.seconds_of", lambda *_: seconds["one"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ran
+from upsize import progress
 from upsize.choose import Verdict
 
 Upsize = Callable[..., Ran]
@@ -44,6 +46,34 @@ def test_several_values_after_one_option(upsize: Upsize, pairs: Path, embedder_f
     told = json.loads(again.out)
     assert told["differences"] == list(found.to_json()["differences"])
     assert told["decision"] == found.decision
+
+
+def test_what_is_redirected_is_whole(
+    upsize: Upsize, pairs: Path, embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal there is no width to keep to: each candidate is a line, with all its figures."""
+    monkeypatch.delenv("COLUMNS")
+    command = ["choose", "--data", pairs, "--models", embedder_folder, "--dims", 32, "--no-speed"]
+    ran = upsize(*command, "--out", tmp_path / "report")
+    (head,) = [line for line in ran.out.splitlines() if "candidate" in line and "bytes/vector" in line]
+    found = Verdict.read(tmp_path / "report" / "verdict.json")
+    for c in found.candidates:
+        (line,) = [x for x in ran.out.splitlines() if f" {c.id} " in x and f"{c.quality.estimate:.3f}" in x]
+        assert line.rstrip().endswith(f"{c.bytes_a_vector:,}")
+        assert len(line) <= len(head) + 1
+    assert "…" not in ran.out
+
+
+def test_a_log_hears_what_is_to_do_and_how_far_it_is(
+    upsize: Upsize, pairs: Path, embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = functools.partial(progress.ProgressBar, first=0.001)
+    monkeypatch.setattr("upsize.choose.work.ProgressBar", often)
+    command = ["choose", "--data", pairs, "--models", embedder_folder, "--no-speed", "--out", tmp_path / "report"]
+    ran = upsize(*command)
+    assert "60 texts to embed." in ran.err
+    assert re.search(r"embedded: [\d,]+ of \d+ texts \(\d+%\)", ran.err)
+    assert "All is measured already." in upsize(*command).err
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,16 @@ def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
     return query + pairs
 
 
+def seconds_of_embedding(model: Model, tokens: float, rates: Rates) -> float:
+    """Of so many tokens, in full batches."""
+    return model.flops_a_token * tokens / _of_batch(model, rates)
+
+
+def seconds_of_scoring(reranker: Model, pairs: int, load: Load, rates: Rates) -> float:
+    """Of so many pairs of mean length, in full batches."""
+    return reranker.flops_a_token * load.pair_tokens * pairs / _of_batch(reranker, rates)
+
+
 def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal | None:
     """Why it cannot be used here, or None. Without `rates` for its memory alone."""
     slow = () if rates is None else _time(candidate, load, rates, UNSURE if rates.noisy else SURE)

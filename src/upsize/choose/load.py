@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from upsize.choose.load_point import Observed, point, quantile
 from upsize.choose.verdict import Latency, LoadPoint
 from upsize.compute.contention import BUSY, Contention
+from upsize.figures import plain
+from upsize.progress import ProgressBar
 
 __all__ = ["Answer", "Observed", "Send", "chained", "measure_latency", "offer", "point", "quantile", "schedule"]
 
@@ -107,13 +108,13 @@ def measure_latency(
     not keep up or a quantile is beyond its limit in `limits` (milliseconds), is made once more if the sender was late
     or other processes took much of the machine meanwhile: the better of the two counts.
     """
-    with tqdm(desc=f"load {label}", unit="run", disable=not progress) as bar:
+    with ProgressBar(f"{label}: load", unit="runs", show=progress) as bar:
 
         def once(at: float, lasting: float) -> LoadPoint:
+            bar.describe(f"{label}: load of {plain(at)} queries a second")
             arrivals = int(np.clip(at * lasting, FEWEST, max(MOST, at * SHORTEST)))
             found = point(offer(send, schedule(at, arrivals, seed), at))
             bar.update()
-            bar.set_postfix_str(f"{at:.3g}/s: p50 {found.p50.estimate:.0f} ms, p95 {found.p95.estimate:.0f} ms")
             return found
 
         def run(at: float, lasting: float) -> LoadPoint:

@@ -74,7 +74,7 @@ def embed(store: RowStore, engine: Engine, name: str, tokens: Tokens, *, label: 
             yield result.values, sum(result.tokens)
 
     if done < len(tokens):
-        store.fill(len(tokens), rows(), label=label, progress=progress)
+        store.fill(len(tokens), rows(), label=f"{label} embedded", unit="texts", progress=progress)
     return store.spent
 
 
@@ -135,7 +135,7 @@ class PairScores:
 
         total = self._store.spent.rows + sum(len(places) for _, places in todo)
         if todo:
-            self._store.fill(total, rows(), label=label, progress=progress)
+            self._store.fill(total, rows(), label=f"{label} scored", unit="pairs", progress=progress)
             self._read()
 
     def of(self, ranking: Ranking) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from rich.console import Console
@@ -16,17 +17,18 @@ SHOWN = 12
 """Tasks of the narrowest question that are listed one by one."""
 
 
-def render(prior: Prior, console: Console) -> None:
-    """Print the lead, the evidence from narrow to wide, the tasks nearest to the question, and the alternative."""
+def render(prior: Prior, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
+    """Print the lead, the evidence from narrow to wide, the tasks nearest to the question, and the alternative. `show`
+    prints a table."""
     console.print(f"[bold]{escape(prior.lead)}[/]")
     console.print(f"[yellow]{escape(prior.caveat)}[/]\n")
-    console.print(_evidence(prior))
+    show(console, _evidence(prior))
     console.print()
     nearest = prior.evidence[0]
-    console.print(_tasks(nearest.question, nearest.tasks))
+    show(console, _tasks(nearest.question, nearest.tasks))
     if prior.reranker_lead:
         console.print(f"\n[bold]Or a reranker.[/] {escape(prior.reranker_lead)}")
-        console.print(_reranking(prior))
+        show(console, _reranking(prior))
     console.print(f"\n[dim]{escape(source())}[/]")
 
 

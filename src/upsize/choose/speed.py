@@ -19,6 +19,7 @@ from upsize.choose.tokens import Tokens
 from upsize.choose.verdict import Latency, rebuilt
 from upsize.engine import EmbedRequest, Engine, RerankRequest
 from upsize.model import Truncation
+from upsize.progress import ProgressBar
 
 WARM = 5
 """Queries answered before any is timed."""
@@ -98,7 +99,8 @@ class Speeds:
         )
         found = self._read(path)
         if found is None:
-            found = {"peak": peak_bytes(model.asked, model.precision, lengths, self._wanted.device)}
+            with ProgressBar(f"{model.name}: peak memory", show=self._progress):
+                found = {"peak": peak_bytes(model.asked, model.precision, lengths, self._wanted.device)}
             self._write(path, found)
         return int(found["peak"])
 

@@ -8,10 +8,10 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from upsize.measure.tasks import Group
 from upsize.model import Checkpoint, EmbeddingPrompts
+from upsize.progress import ProgressBar
 
 BLOCK = 512
 
@@ -61,7 +61,7 @@ class Tokeniser:
         parts: list[NDArray[np.int32]] = []
         ends = np.zeros(len(texts), np.int64)
         done = total = 0
-        with tqdm(total=len(texts), unit="text", desc=f"tokenise {name}", disable=not self._progress) as bar:
+        with ProgressBar(f"{name} tokenised", total=len(texts), unit="texts", show=self._progress) as bar:
             for block in _blocks(texts):
                 encoded = checkpoint.tokenizer.encode_batch([prefix + text for text in block])
                 ends[done : done + len(block)] = total + np.cumsum([len(ids) for ids in encoded])

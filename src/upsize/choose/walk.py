@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from upsize.choose.announcement import announcement
 from upsize.choose.candidates import Candidate, Model, candidates_of, in_order, open_models
 from upsize.choose.conclude import conclude
-from upsize.choose.estimate import Load, doubt, memory_of, refusals
+from upsize.choose.conditions import conditions
+from upsize.choose.estimate import Load, doubt, memory_of, refusals, seconds_of_embedding, seconds_of_scoring
 from upsize.choose.latency import broken_limit, disturbed_loads, disturbed_passes, money_of
 from upsize.choose.passes import embed, engine_of, loaded
 from upsize.choose.quality import Quality, rankable
@@ -30,16 +27,19 @@ from upsize.choose.tokens import Tokeniser
 from upsize.choose.verdict import CandidateReport, Interval, Memory, Refusal, Verdict
 from upsize.compute import this_machine
 from upsize.errors import InvalidInput
-from upsize.measure import measure_rates
+from upsize.measure import Rates, measure_rates
 from upsize.measure.datasets import Dataset, load_dataset
-from upsize.measure.environment import installed
 from upsize.measure.tasks import Task, UnjudgedTask, task_of
 from upsize.model import RerankPrompts, Truncation
 from upsize.model.encoding import encode_pairs
+from upsize.progress import ProgressBar
 
 PAIRS_LOOKED_AT = 200
 LONG = 64
 """Texts that a model's peak memory is measured with, the longest of the data."""
+LOADS = 4.0
+"""Times the seconds of load at the user's rate that a candidate's load takes in all: the sweep to the knee doubles the
+rate some six times, for half as long each."""
 NOT_YET = Interval(0.0, 0.0, 0.0)
 
 
@@ -104,6 +104,7 @@ class _Walk:
             raise InvalidInput(f"None of the candidates can be used here:\n{lines}Nothing was loaded.")
         for refusal in refused:
             self.say(f"refused: {refusal.id}: {refusal.reason} ({'; '.join(refusal.arithmetic)})")
+        self.say(self._announcement(wanted))
         for model in dict.fromkeys(c.model for c in wanted):
             self._embed(model, [c for c in wanted if c.model == model and c.reranker is None])
         for reranker in dict.fromkeys(c.reranker for c in wanted if c.reranker):
@@ -120,7 +121,7 @@ class _Walk:
             dataset=self.facts,
             notes=self.notes,
             limits=dict(self.settings.slo),
-            **_conditions(),
+            **conditions(),
         )
         path = self.settings.out / "verdict.json"
         text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -209,6 +210,12 @@ class _Walk:
         )
 
     @cached_property
+    def rates(self) -> Rates:
+        """Of this machine; measured for some ten seconds."""
+        with ProgressBar("what this machine does", unit="figures", show=self.progress) as bar:
+            return measure_rates(this_machine(), hear=lambda done, total, _: bar.advance(done, total))
+
+    @cached_property
     def sorted_out(self) -> tuple[list[Candidate], list[Refusal]]:
         """Candidates smallest first, and those that are refused."""
         found, notes = candidates_of(self.models, self.settings.dims, self.rerankers, self.settings.depths)
@@ -216,7 +223,7 @@ class _Walk:
             self.say(note)
         load = self.load
         limited = load.rate is not None or load.slo_ms is not None
-        rates = measure_rates(this_machine()) if limited else None
+        rates = self.rates if limited else None
         wanted, refused = [], []
         for candidate in in_order(found, load.query_tokens, load.pair_tokens):
             refusal = refusals(candidate, load, rates)
@@ -267,6 +274,28 @@ class _Walk:
             notes += disturbed_loads([(c.id, self.speeds.latency(c)) for c in self.sorted_out[0]])
         return notes
 
+    def _announcement(self, wanted: Sequence[Candidate]) -> str:
+        """What is still to do, and about how long it takes where the machine's rates are known."""
+        texts = pairs = runs = 0
+        seconds = 0.0
+        rates = self.rates if self.settings.speed else None
+        for model in dict.fromkeys(c.model for c in wanted):
+            for name, group in self.task.groups().items():
+                left = len(group.texts) - self.quality.store(model, name).spent.rows
+                texts += left
+                if rates:
+                    share = left / max(len(group.texts), 1)
+                    seconds += seconds_of_embedding(model, share * float(self._lengths(name, model).sum()), rates)
+        for c in wanted:
+            if c.reranker and c.depth and self.quality.found(c) is None:
+                more = len(self.task.units) * c.depth
+                pairs += more
+                seconds += seconds_of_scoring(c.reranker, more, self.load, rates) if rates else 0.0
+        if self.settings.speed:
+            runs = len({c.pair for c in wanted if self.speeds.latency(c) is None})
+            seconds += runs * LOADS * self.settings.seconds
+        return announcement(texts, pairs, runs, seconds if rates else None)
+
     # what is measured
 
     def _embed(self, model: Model, candidates: Sequence[Candidate]) -> None:
@@ -300,7 +329,7 @@ class _Walk:
         try:
             for candidate in todo:
                 ranking = self.quality.ranking(candidate)[:, : candidate.depth]
-                label = f"{candidate.id} pairs"
+                label = candidate.id
                 scores.score(engine, reranker.name, task, ranking, instruction, label=label, progress=self.progress)
         finally:
             engine.close()
@@ -366,16 +395,3 @@ class _Walk:
         source = model if model.checkpoint.kind == "embedding" else self.models[0]
         lengths = np.concatenate([self._lengths(name, source) for name in self.task.groups()])
         return [int(n) for n in np.sort(lengths)[::-1][:LONG]]
-
-
-def _conditions() -> dict[str, Any]:
-    machine = asdict(this_machine())
-    return {
-        "machine": {k: v for k, v in machine.items() if k != "available"},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: installed(name) for name in ("upsize", "torch", "numpy", "scipy", "scikit-learn")},
-        },
-        "date": datetime.date.today().isoformat(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }

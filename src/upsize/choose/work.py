@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from upsize.choose.runs import write_whole
 from upsize.compute.contention import Contention
+from upsize.progress import ProgressBar
 
 EVERY = 2.0
 """Seconds of work that a kill may lose."""
@@ -49,12 +49,13 @@ class RowStore:
         self._rows.parent.mkdir(parents=True, exist_ok=True)
         self.spent = Spent(**json.loads(self._json.read_bytes())) if self._json.exists() else Spent()
 
-    def fill(self, total: int, rows: Iterable[tuple[Rows, int]], *, label: str, progress: bool) -> None:
-        """Append (rows, tokens) until there are `total`; `rows` begins where this store ends."""
+    def fill(self, total: int, rows: Iterable[tuple[Rows, int]], *, label: str, unit: str, progress: bool) -> None:
+        """Append (rows, tokens) until there are `total`; `rows` begins where this store ends. `unit` is the plural of
+        what a row stands for."""
         start = self.spent
         with (
             self._rows.open("ab") as file,
-            tqdm(total=total, initial=start.rows, unit="row", desc=label, disable=not progress) as bar,
+            ProgressBar(label, total=total, initial=start.rows, unit=unit, show=progress) as bar,
         ):
             file.truncate(start.rows * self._width * 4)
             count, tokens, began = start.rows, start.tokens, time.monotonic()

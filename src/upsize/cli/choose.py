@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from upsize.cli import options as shared
+from upsize.cli.console import print_table, results
 from upsize.cli.report import write_json
+from upsize.figures import MISSING, bounds, fixed, plain
 
 if TYPE_CHECKING:
-    from upsize.choose import CandidateReport, Quantile, Verdict
+    from upsize.choose import CandidateReport, Latency, Quantile, Verdict
 
 DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
 HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
@@ -144,7 +146,7 @@ def choose(
         hub=HubOptions(hub=hub),
     )
     err = Console(stderr=True, highlight=False, soft_wrap=True)
-    verdict = answer(settings, progress=err.is_terminal, say=lambda line: err.print(f"[dim]{escape(line)}[/]"))
+    verdict = answer(settings, progress=True, say=lambda line: err.print(f"[dim]{escape(line)}[/]"))
     if json:
         write_json(Path("-"), verdict.to_json())
     else:
@@ -160,7 +162,7 @@ def _prior(task: str | None, language: str | None, domain: str | None, delta: fl
     if json:
         write_json(Path("-"), found.to_json())
     else:
-        render(found, Console(highlight=False))
+        render(found, results(), print_table)
 
 
 def _roles(told: list[str]) -> dict[str, str]:
@@ -172,7 +174,7 @@ def _roles(told: list[str]) -> dict[str, str]:
 
 def show(verdict: Verdict, out: Path) -> None:
     """The summary: the sentence, the candidates, the slices, what would change it."""
-    console = Console(highlight=False)
+    console = results()
     console.print(f"\n{HEADS[verdict.decision]}  {escape(verdict.reason)}\n", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -183,7 +185,7 @@ def show(verdict: Verdict, out: Path) -> None:
     for report in verdict.candidates:
         mark = "→" if report.id == verdict.choice else "" if report.feasible else "✗"
         table.add_row(mark, escape(report.id), *_cells(report))
-    console.print(table)
+    print_table(console, table)
     for refusal in verdict.refused:
         console.print(f"✗ {escape(refusal.id)}: {escape(refusal.reason)}", soft_wrap=True)
     shown = [s for s in verdict.slices if s.decision in ("go_up", "cannot_tell")]
@@ -191,7 +193,8 @@ def show(verdict: Verdict, out: Path) -> None:
         console.print("\n[bold]Slices[/]")
         for s in shown:
             d = s.difference
-            told = f"{s.candidate} {d.estimate:+.3f} ({d.lower:+.3f} to {d.upper:+.3f})" if d else ""
+            ends = [fixed(x, 3, sign=True) for x in (d.estimate, d.lower, d.upper)] if d else []
+            told = f"{s.candidate} {ends[0]} ({ends[1]} to {ends[2]})" if d else ""
             console.print(f"  {escape(s.name)} ({s.units:,}): {SLICES[s.decision]} {escape(told)}", soft_wrap=True)
     if verdict.what_would_change_it:
         console.print("\n[bold]What would change it[/]")
@@ -205,14 +208,18 @@ def show(verdict: Verdict, out: Path) -> None:
 def _cells(report: CandidateReport) -> list[str]:
     q, latency, memory = report.quality, report.latency, report.memory
     return [
-        f"{q.estimate:.3f} ({q.lower:.3f} to {q.upper:.3f})",
-        _bounded(latency.at_rate.p95) if latency else "–",
-        f"{float(f'{latency.knee:.3g}'):,g}" if latency and latency.knee else "–",
-        f"{memory.peak / 1e9:.2f}" if memory and memory.peak is not None else "–",
-        f"{report.tokens_per_second:,.0f}" if report.tokens_per_second else "–",
+        f"{fixed(q.estimate, 3)} ({fixed(q.lower, 3)} to {fixed(q.upper, 3)})",
+        _bounded(latency.at_rate.p95) if latency else MISSING,
+        _knee(latency) if latency and latency.knee else MISSING,
+        f"{memory.peak / 1e9:.2f}" if memory and memory.peak is not None else MISSING,
+        f"{plain(report.tokens_per_second)}" if report.tokens_per_second else MISSING,
         f"{report.bytes_a_vector:,}",
     ]
 
 
 def _bounded(q: Quantile) -> str:
-    return f"{q.estimate:.1f} ({q.lower:.1f} to {'?' if q.upper is None else f'{q.upper:.1f}'})"
+    return f"{fixed(q.estimate, 1)} ({bounds(fixed(q.lower, 1), None if q.upper is None else fixed(q.upper, 1))})"
+
+
+def _knee(latency: Latency) -> str:
+    return ("at least " if latency.knee_at_least else "") + plain(latency.knee)

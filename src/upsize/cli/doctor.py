@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upsize.cli.console import print_table, results
 from upsize.cli.measuring import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
@@ -121,7 +122,7 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         ),
     ):
         table.add_row(f"[bold]{name}[/]", value)
-    Console(highlight=False).print(table)
+    print_table(results(), table)
 
 
 def _show_sizes(sizes: list[Estimate], free: int) -> None:
@@ -145,5 +146,5 @@ def _show_sizes(sizes: list[Estimate], free: int) -> None:
         for length, work in e.work_bytes.items():
             cells += [f"{e.weight_bytes / 1e9:.2f} + {work / 1e9:.2f}", FITS[e.fits[length]]]
         table.add_row(e.size, e.precision, *cells, f"{e.tokens_per_second:,.0f}", f"{e.query_ms:,.0f}")
-    Console(highlight=False).print()
-    Console(highlight=False).print(table)
+    results().print()
+    print_table(results(), table)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
+from upsize.cli.console import print_table, results
 from upsize.cli.ladder import show_ways
 from upsize.figures import short
 from upsize.io import Reading
@@ -83,7 +83,7 @@ def _show_plan(told: dict[str, Any]) -> None:
     free = f", {told['disk_free'] / 1e9:.1f} GB free" if told["disk_free"] is not None else ""
     table.add_row("vectors", f"{told['vector_bytes'] / 1e6:,.1f} MB{free}")
     table.add_row("memory", f"{told['memory_bytes'] / 1e9:.2f} GB, {told['memory_free'] / 1e9:.1f} GB free")
-    Console(markup=False, highlight=False).print(table)
+    print_table(results(markup=False), table)
     for note in told["notes"]:
         typer.echo(note, err=True)
     for problem in told["problems"]:
@@ -319,4 +319,4 @@ def _tell(told: dict[str, Any], json: bool) -> None:
         table.add_row("judged", told["verdict"]["reason"])
     if told["trouble"]:
         table.add_row("trouble", told["trouble"])
-    Console(markup=False, highlight=False, soft_wrap=True).print(table)
+    print_table(results(markup=False), table)

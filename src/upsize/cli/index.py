@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
+from upsize.cli.console import print_table, results
 from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
 from upsize.cli.files.rows import choose_text_field
 from upsize.cli.files.survey import listing, survey
@@ -270,7 +270,10 @@ def search(
     for result in reply["results"]:
         text = " ".join(result["text"].split())
         table.add_row(f"{result['score']:.3f}", result["id"], text[:160] + ("…" if len(text) > 160 else ""))
-    Console(markup=False, highlight=False).print(table if reply["results"] else "Nothing found.")
+    if reply["results"]:
+        print_table(results(markup=False), table)
+    else:
+        typer.echo("Nothing found.")
     if explain:
         told = reply["explain"]
         parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in told["milliseconds"].items())
@@ -313,9 +316,10 @@ def status(
                 f"{generation['missing']:,}",
                 f"{generation.get('bytes', 0) / 1e6:.1f}",
             )
-    Console(markup=False, highlight=False, soft_wrap=True).print(
-        table if told else "No index yet. Make one: upsize index create NAME"
-    )
+    if told:
+        print_table(results(markup=False), table)
+    else:
+        typer.echo("No index yet. Make one: upsize index create NAME")
     for index in told:
         troubles = [index["trouble"], *(g.get("error") for g in index["generations"])]
         for trouble in filter(None, troubles):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, labelled_queries, print_json
+from upsize.cli.console import print_table, results
 from upsize.errors import InvalidInput
 from upsize.io import Reading
 
@@ -96,7 +96,7 @@ def show_ways(told: dict[str, Any]) -> None:
             f"{way['p50_ms']:.1f} ms",
             f"{way['p95_ms']:.1f} ms",
         )
-    Console(markup=False, highlight=False).print(table)
+    print_table(results(markup=False), table)
     if told.get("approximate_recall") is not None:
         typer.echo(f"The store's approximate index finds {told['approximate_recall']:.1%} of the exact first ten.")
     for note in told["notes"]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from upsize.cli.console import print_table, results
 from upsize.cli.measuring import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
@@ -76,7 +76,7 @@ def matrix(
     if json is not None:
         write_json(json, found)
     if json is None or str(json) != "-":
-        render(found, Console(highlight=False))
+        render(found, results(), print_table)
 
 
 def _weights(given: list[str]) -> dict[str, str]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from upsize.cli.console import results
 from upsize.cli.files.output import Jsonl
 from upsize.cli.files.pairing import Pairing
 from upsize.cli.files.partial import guarded, write_whole
@@ -113,7 +113,7 @@ def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
         for place, document in enumerate(ranking.documents, 1):
             where = str(document.get("id", document["line"]))
             table.add_row(str(place), f"{document['score']:.4f}", where, " ".join(document["document"].split()))
-        Console(markup=False, highlight=False).print(table)
+        results(markup=False).print(table)
 
 
 def pair_fault(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bool) -> str | None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upsize.cli.console import print_table, results
 from upsize.cli.options import Device, Dtype, HubOption, Revision, TaskOption
 from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
@@ -60,7 +60,7 @@ def verify(
 
 
 def _show(done: Verification) -> None:
-    console = Console(highlight=False)
+    console = results()
     shape = f", of the shape of {done.published}" if done.published else ""
     console.print(
         f"[bold]{escape(done.folder)}[/]: {done.kind}{shape}, "
@@ -73,7 +73,7 @@ def _show(done: Verification) -> None:
         lines = [_line(figure) for figure in check.figures]
         lines += [f"[dim]{escape(check.note)}[/]"] if check.note else []
         table.add_row(f"[{STYLES[check.status]}]{check.status}[/]", check.name, "\n".join(lines))
-    console.print(table)
+    print_table(console, table)
     counts = ", ".join(f"{done.count(s)} {s}" for s in STYLES if done.count(s))
     console.print(f"{'[bold green]verified' if done.ok else '[bold red]not verified'}[/]: {counts}")
 

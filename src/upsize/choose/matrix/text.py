@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -12,17 +13,15 @@ Json = dict[str, Any]
 FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]too full[/]", "no": "[red]too large[/]"}
 
 
-def render(matrix: Json, console: Console) -> None:
-    """Print what was found, size by size, and the article's figures beside it."""
+def render(matrix: Json, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
+    """Print what was found, size by size, and the article's figures beside it. `show` prints a table."""
     machine = matrix["machine"]
     console.print(
         f"[bold]{escape(machine['processor'])}[/], {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.1f} GB; "
         f"{matrix['date']}; torch {matrix['versions']['torch'] or 'not installed'}"
     )
-    console.print(_figures(matrix))
-    console.print(_published(matrix))
-    console.print(_uses(matrix))
-    console.print(_article(matrix))
+    for table in (_figures(matrix), _published(matrix), _uses(matrix), _article(matrix)):
+        show(console, table)
     for line in _sums(matrix):
         console.print(f"[dim]{escape(line)}[/]")
 
