@@ -31,7 +31,7 @@ def measure(
     server = subprocess.Popen([*command, "--context-length", str(document_tokens), "--log-level", "warning"])
     base = f"http://127.0.0.1:{PORT}"
     try:
-        _until_healthy(server, base)
+        until_healthy(server, base)
         alone, _ = _run(base, clients, lambda: time.sleep(alone_seconds))
         lengths: list[int] = []
         seconds: list[float] = []
@@ -93,7 +93,8 @@ def _run(base: str, clients: int, meanwhile: object) -> tuple[list[float], list[
     return seconds, errors
 
 
-def _until_healthy(server: subprocess.Popen[bytes], base: str) -> None:
+def until_healthy(server: subprocess.Popen[bytes], base: str) -> None:
+    """Wait until the server answers; SystemExit if it ends before."""
     while server.poll() is None:
         try:
             if httpx.get(f"{base}/health").status_code == 200:

@@ -24,6 +24,7 @@ from benchmarks import (
     large_corpus,
     long_text,
     mixed_load,
+    overload,
     server,
 )
 from benchmarks.datasets import write_beir
@@ -94,6 +95,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
     monkeypatch.setattr(cpu, "RESTARTS", 1)
     return {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
+
+
+def test_overload(tmp_path: Path) -> None:
+    found = json.loads(overload.measure("demo-xs", (5.0,), 2.0, 1.0, 0.5, tmp_path).read_text())
+    assert found["server_exit_code"] == 0
+    load = found["loads"]["5"]
+    assert load["short"]["due"] > 10
+    assert load["short"]["answered_s"]["p95"] > 0
+    assert set(load["batch"]["attempts_by_status"]) <= {"200", "429"}
+    assert load["sender_late_s"]["p50"] < 1
 
 
 def test_cpu(tmp_path: Path, quick: dict[str, Any], peers: dict[str, Path]) -> None:

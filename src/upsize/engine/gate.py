@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable, Iterable
 
@@ -15,7 +16,9 @@ from upsize.errors import Overloaded
 SHORT_BOUND = 3
 """Short requests wait for a third of the bound at most: who asks for one vector is a person, or soon asks again."""
 HALVING = 10.0
-"""Seconds in which what a priority has had of the machine counts half."""
+"""Seconds after which what a priority has had of the machine counts half."""
+LEAST = 0.45
+"""Part of the machine that either kind of interactive requests has (`schedule.STANDS_BACK`), beside bulk work."""
 
 
 class Gate:
@@ -25,7 +28,7 @@ class Gate:
         """`queue_seconds`: how long a request may have to wait."""
         bounds = {Priority.SHORT: queue_seconds / SHORT_BOUND, Priority.LONG: queue_seconds}
         self._admissions = {priority: Admission(bound) for priority, bound in bounds.items()}
-        self._had = dict.fromkeys(self._admissions, 0.0)
+        self._had = dict.fromkeys(Priority, 0.0)
         self._since = time.monotonic()
 
     def enter(self, models: Iterable[Served], served: Served, priority: Priority, tokens: float, job: Job) -> None:
@@ -36,25 +39,25 @@ class Gate:
         seconds, now = tokens / served.rate(priority), time.monotonic()
         models = list(models)
         due = deadline(job.arrival, tokens, served.tokens_per_second)
-        waiting = sum(s.seconds_before(priority, due) for s in models) / self._share(models, priority)
+        waiting = sum(s.seconds_before(priority, due) for s in models) / self._share(priority, now)
         after = admission.wait(_content(job.request), seconds, waiting, now)
         if after is not None:
             raise Overloaded(sum(s.tokens for s in models), waiting, after)
 
     def ran(self, priority: Priority, seconds: float, now: float) -> None:
         """A batch took so long."""
-        past = 0.5 ** ((now - self._since) / HALVING)
+        past = self._past(now)
         self._since = now
         for one in self._had:
             self._had[one] = self._had[one] * past + (seconds if one is priority else 0.0)
 
-    def _share(self, models: list[Served], priority: Priority) -> float:
-        """Part of the machine that a priority has, beside the other if something waits there."""
-        other = Priority.LONG if priority is Priority.SHORT else Priority.SHORT
-        total = sum(self._had.values())
-        if not total or not any(s.queues[other] for s in models):
-            return 1.0
-        return max(self._had[priority] / total, 0.5)
+    def _share(self, priority: Priority, now: float) -> float:
+        """Part of the machine that a priority has beside the others, as they used it lately."""
+        others = sum(had for one, had in self._had.items() if one is not priority) * self._past(now)
+        return max(1 - others * math.log(2) / HALVING, LEAST)
+
+    def _past(self, now: float) -> float:
+        return float(0.5 ** ((now - self._since) / HALVING))
 
 
 def _content(request: Request) -> Hashable:
