@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.checkpoints import SENTENCES
+from upsize.catalog import cl100k
 from upsize.catalog.instructions import QUERY_FORM, RERANK_BODY, RERANK_PREFIX, WEB_SEARCH
 from upsize.model.suspicion import ADVICE, in_ids, in_text
 from upsize.model.tokenizer import TextTokenizer
@@ -37,11 +39,45 @@ def test_ids_of_a_text_are_not_suspicious(qwen_tokenizer: TextTokenizer, text: s
     assert not list(in_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
 
 
-def test_ids_of_another_tokenizer_are(qwen_tokenizer: TextTokenizer) -> None:
-    """As langchain-openai sends them: tiktoken's ids of the same pieces lie a little above Qwen's, rarer ones more."""
-    qwen = qwen_tokenizer.encode(" ".join(SENTENCES[:6])).tolist()
-    tiktoken = np.interp(qwen, [0, 315, 785, 3838, 6722, 26549], [0, 315, 791, 3923, 6864, 27647]).round().astype(int)
-    assert list(in_ids(qwen_tokenizer, tiktoken.tolist())) == ["foreign_token_ids"]
+CL100K = {
+    "Our refund policy allows returns within thirty days of purchase.": (
+        "8140 21639 4947 6276 4780 2949 27219 2919 315 7782 13"
+    ),
+    "How do plants turn light into sugar? They call it photosynthesis.": (
+        "4438 656 11012 2543 3177 1139 13465 30 2435 1650 433 7397 74767 13"
+    ),
+    "The committee described the long bridge before winter, without any help from the old harbour.": (
+        "791 13093 7633 279 1317 14497 1603 12688 11 2085 904 1520 505 279 2362 75742 13"
+    ),
+    "中国的首都是北京，长城在北京的北边。": (
+        "59795 9554 61075 72368 21043 70090 3922 46961 60174 19000 70090 9554 49409 16205 117 1811"
+    ),
+}
+"""Text → its ids by tiktoken's cl100k_base, which langchain-openai sends unless told otherwise."""
+
+
+@pytest.mark.parametrize("text", CL100K)
+def test_ids_of_openais_tokenizer_are_noticed(qwen_tokenizer: TextTokenizer, text: str) -> None:
+    ids = [int(i) for i in CL100K[text].split()]
+    assert list(in_ids(qwen_tokenizer, ids)) == ["foreign_token_ids"]
+    assert not list(in_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
+
+
+def test_ids_of_cl100k_lie_to_qwens_as_the_catalog_says(qwen_tokenizer: TextTokenizer) -> None:
+    for text, ids in CL100K.items():
+        assert cl100k.qwen_ids(map(int, ids.split())) == qwen_tokenizer.encode(text).tolist() or not text.isascii()
+    assert len(cl100k.NUMBERS) == 1100
+    assert cl100k.qwen_ids(cl100k.NUMBERS) == []
+
+
+@given(text=st.text(min_size=1, max_size=200), start=st.integers(0, 40), size=st.integers(1, 60))
+def test_ids_of_any_text_cut_anywhere_are_not(tokenizer: TextTokenizer, text: str, start: int, size: int) -> None:
+    assert not list(in_ids(tokenizer, tokenizer.encode(text).tolist()[start : start + size]))
+
+
+def test_ids_of_another_order_are(tokenizer: TextTokenizer) -> None:
+    foreign = [(i * 37) % 635 for i in tokenizer.encode(" ".join(SENTENCES)).tolist()]
+    assert list(in_ids(tokenizer, foreign)) == ["foreign_token_ids"]
 
 
 def test_ids_of_a_text_in_pieces_are_not(qwen_tokenizer: TextTokenizer) -> None:

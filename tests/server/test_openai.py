@@ -181,3 +181,13 @@ def test_unknown_path_and_method(server: httpx.Client) -> None:
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert "/v1" in missing.json()["error"]["message"]
     assert "POST" in wrong.json()["error"]["message"]
+
+
+def test_a_reply_says_what_looks_wrong_with_its_inputs(server: httpx.Client) -> None:
+    lint = {
+        text: server.post("/v1/embeddings", json={"input": text}).headers.get("x-upsize-input-lint")
+        for text in ("plain", "Instruct: x\nQuery: y")
+    }
+    assert lint == {"plain": None, "Instruct: x\nQuery: y": "space_after_query"}
+    ids = [(i * 37) % 635 for i in range(0, 6000, 11)]
+    assert server.post("/v1/embeddings", json={"input": ids}).headers["x-upsize-input-lint"] == "foreign_token_ids"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-DRAINED = 0.8
+DRAINED = 0.7
 """Part of the bound down to which the queue has drained when a promised request comes."""
-ROOM = 1.5
+ROOM = 2.0
 """Times the bound up to which a promised request is let in: predictions err."""
 LOW = 0.25
 """Part of the bound below which anybody is let in, whatever was promised: the machine is never idle for it."""

@@ -35,6 +35,7 @@ class Job:
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
     queued_at: float = 0.0
+    lint: tuple[str, ...] = ()
     let_in: tuple[Priority, float] | None = None
     """The priority and estimated tokens by which it was let in before it was tokenised."""
     _values: list[Vectors] = field(default_factory=list)
@@ -81,6 +82,7 @@ class Job:
             tuple(e.lost for e in self.encoded),
             fingerprint,
             Times(self.tokenize_seconds, waited, compute),
+            self.lint,
         )
 
     def fail(self, error: BaseException) -> None:

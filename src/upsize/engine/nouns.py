@@ -83,3 +83,5 @@ class Result:
     """Tokens of each input that truncation cut off."""
     fingerprint: Fingerprint
     times: Times
+    lint: tuple[str, ...] = ()
+    """Kinds of what looks wrong with the inputs (`model.suspicion.ADVICE`)."""

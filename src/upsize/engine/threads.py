@@ -151,7 +151,8 @@ class Threads:
 
     def _look_twice(self, served: Served, job: Job) -> None:
         """Count what looks wrong with a job that will succeed all the same, and say each kind once."""
-        for kind in set(suspicions(served.model, job.request)):
+        job.lint = tuple(sorted(set(suspicions(served.model, job.request))))
+        for kind in job.lint:
             if self._observer is not None:
                 self._observer.suspicion(served.name, kind)
             with self._changed:

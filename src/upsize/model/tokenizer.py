@@ -74,6 +74,16 @@ def _steps(pre_tokenizer: Any) -> list[dict[str, Any]]:
     return steps
 
 
+def _byte_level() -> dict[str, int]:
+    """Character → byte of the byte-level alphabet (GPT-2's): printable ones stand for themselves."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _byte_level()
+
+
 class TextTokenizer:
     """The checkpoint's tokenizer. Safe to call from several threads; the work is done outside the interpreter lock."""
 
@@ -109,6 +119,14 @@ class TextTokenizer:
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([own] if own else [])])
             self.keeps_borders = False
         self.digest: str = hashlib.sha256(definition + (b"do_lower_case" if lowercase else b"")).hexdigest()[:16]
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for; nothing of an id that is none."""
+        text = self._tokenizer.id_to_token(token) or ""
+        try:
+            return bytes(_BYTES[character] for character in text)
+        except KeyError:  # an added token stands for itself
+            return text.encode()
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary, or None."""

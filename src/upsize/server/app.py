@@ -23,7 +23,7 @@ from upsize.server.openapi import ASSETS, PAGE, describe
 from upsize.server.service import Service
 from upsize.server.wire import OPERATIONS
 
-EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens")
+EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens", "x-upsize-input-lint")
 """Headers of replies that scripts of other origins may read."""
 
 PATH_SHOWN = 200

@@ -104,6 +104,8 @@ def headers_of(result: Result) -> dict[str, str]:
     }
     if lost := sum(result.lost):
         headers["x-upsize-truncated-tokens"] = str(lost)
+    if result.lint:
+        headers["x-upsize-input-lint"] = ", ".join(result.lint)
     return headers
 
 
