@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.checkpoints import Layout, base_tokenizer, copy_of, edit_json, write_json
 from upsize.errors import CheckpointError
@@ -293,3 +294,20 @@ def test_a_score_of_other_modules_is_refused(reranker: Path, checkpoint_folder: 
     assert open_checkpoint(headed).kind == "reranker"
     write_scores(headed, true_token_id=5, false_token_id=6)
     refused(headed, "modules.json", "score.weight")
+
+
+def test_a_head_that_contradicts_config_json_is_refused(checkpoint_folder: Folder, tmp_path: Path) -> None:
+    """Versions of transformers differ on which of the two they take."""
+    untied = checkpoint_folder(Layout(kind="reranker", tied=False))
+    folder = copy_of(untied, tmp_path / "own")
+    edit_json(folder / "config.json", tie_word_embeddings=True)
+    with pytest.raises(CheckpointError, match=r"found others in the rows that score.*tie_word_embeddings to false"):
+        rerank_direction(open_checkpoint(folder))
+    head = open_checkpoint(untied).weights.rows("lm_head.weight", (token("yes"), token("no")))
+    np.testing.assert_array_equal(rerank_direction(open_checkpoint(untied)), head[0] - head[1])
+    # The same rows twice are no contradiction.
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    save_file(tensors, folder / "model.safetensors")
+    plain = open_checkpoint(checkpoint_folder(Layout(kind="reranker")))
+    np.testing.assert_array_equal(rerank_direction(open_checkpoint(folder)), rerank_direction(plain))

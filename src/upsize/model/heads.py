@@ -56,6 +56,13 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
             checkpoint.folder, "lm_head.weight or score.weight (config.json: tie_word_embeddings is false)", "neither"
         )
     rows = weights.rows("lm_head.weight" if stored_head else "embed_tokens.weight", (yes, no))
+    if stored_head and config.tied and not np.array_equal(rows, weights.rows("embed_tokens.weight", (yes, no))):
+        raise CheckpointError(
+            checkpoint.folder,
+            "no lm_head.weight, or the token vectors again (config.json: tie_word_embeddings is true)",
+            "others in the rows that score",
+            "Set tie_word_embeddings to false if the model was trained with a head of its own; otherwise remove that.",
+        )
     direction: Vectors = rows[0] - rows[1]
     return direction
 
