@@ -142,6 +142,8 @@ def test_settings_that_say_what_is_done_are_taken(embedder: Path, reranker_folde
         },
     )
     assert open_checkpoint(reranker).kind == "reranker"
+    edit_json(reranker / SETTINGS, modality_config={"text": logits})  # pairs without a template
+    refused(reranker, SETTINGS, "text")
 
 
 @pytest.mark.parametrize("name", ["add_prefix_space", "split_special_tokens"])

@@ -82,7 +82,12 @@ def check_transformer(folder: Path, kind: Kind) -> None:
     for name, wanted in (("transformer_task", TASKS[kind]), ("module_output_name", OUTPUTS[kind])):
         if raw.get(name) is not None and raw[name] not in wanted:
             raise UnsupportedModel(path, f"{name} {' or '.join(map(repr, wanted))}", repr(raw[name])[:80])
-    _check_modalities(path, raw.get("modality_config"), kind)
+    modalities = raw.get("modality_config")
+    _check_modalities(path, modalities, kind)
+    if raw.get("transformer_task") == "text-generation" and modalities is not None and "message" not in modalities:
+        raise UnsupportedModel(
+            path, "modality message, by which pairs are put into the chat template", ", ".join(modalities) or "none"
+        )
 
 
 def _transformer_path(folder: Path) -> Path:
