@@ -87,11 +87,9 @@ def test_embed_splits_tables(tmp_path: Path, embedded: Read) -> None:
 def test_index_add_splits_tables_and_is_told_encodings(tmp_path: Path, added: Read) -> None:
     (tmp_path / "d.txt").write_bytes(TABLES["tabs.csv"])
     assert "looks like a table separated by tabs" in added(tmp_path / "d.txt")
-    (tmp_path / "d.csv").write_bytes(TABLES["semicolon.csv"])
-    assert added(tmp_path / "d.csv") == {"1": "Guten Tag", "2": "a;b"}
-    (tmp_path / "e.csv").write_bytes(KOREAN)
-    assert "e.csv, line 2: not UTF-8" in added(tmp_path / "e.csv")
-    assert added(tmp_path / "e.csv", "--encoding", "euc-kr") == {
+    (tmp_path / "d.csv").write_bytes(KOREAN.replace(b",", b";"))
+    assert "d.csv, line 2: not UTF-8" in added(tmp_path / "d.csv")
+    assert added(tmp_path / "d.csv", "--encoding", "euc-kr") == {
         "1": "배송이 너무 늦었어요",
         "2": "환불을 받고 싶은데요",
     }

@@ -33,6 +33,8 @@ def write(path: Path, content: str | bytes) -> Path:
         "id,text\n1,Guten Tag\n2,a;b\n",
         "id\ttext\n1\tGuten Tag\n2\ta;b\n",
         "id|text\n1|Guten Tag\n2|a;b\n",
+        "sep=\\t\nid\ttext\n1\tGuten Tag\n2\ta;b\n",
+        "sep=\t\nid\ttext\n1\tGuten Tag\n2\ta;b\n",
         'sep=;\nid;text\n1;Guten Tag\n2;"a;b"\n',
         '"sep=;"\r\nid;text\r\n1;Guten Tag\r\n2;"a;b"\r\n',
         "SEP=|\nid|text\n1|Guten Tag\n2|a;b\n",
@@ -110,6 +112,8 @@ def test_a_tsv_file_that_has_none(tmp_path: Path) -> None:
         ("id^text\n1^Guten Tag\n2^x\n", r"every line has 1 of '\^'.* say --delimiter '\^'"),
         ("id::text\n1::Guten Tag\n2::x\n", "every line has 2 of ':'"),
         ("id\x1ftext\n1\x1fGuten Tag\n", r"every line has 1 of '\\x1f'"),
+        ("sep=,\nid;text\n1;Guten Tag\n2;x\n", "every line has 1 of ';'"),
+        ('{"text": "x"}\n{"text": "y"}\n', "looks like JSONL: say --format jsonl, or --format csv if it is csv"),
         ("My export\nid;text\n1;Guten Tag\n2;b\n", "first line has one field, the other lines 2, separated by semico"),
         ("My export\n1\tGuten Tag\n", "first line has one field, the other lines 2, separated by tabs"),
         ("id,text,text\n1,a,b\n", r"line 1: two columns of one name, 'text'\. Header: id, text, text"),
@@ -172,6 +176,18 @@ def test_any_rows_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list
     path = tmp_path_factory.mktemp("rows") / "d.csv"
     path.write_bytes(text.getvalue().encode())
     assert read(path) == [dict(zip(("id", "text", "lang"), row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_mark_is_no_part_of_the_header_where_the_encoding_is_told(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "d.csv", '\ufeff"id";"text"\n1;Guten Tag\n2;"a;b"\n'.encode(encoding))
+    assert read(path, Reading(encoding)) == GUTEN_TAG
+
+
+def test_a_header_of_very_many_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", ",".join(f"c{i}" for i in range(300_000)) + "\n1,2\n")
+    (fault,) = read(path)
+    assert fault == "2 fields where the header has 300000"
 
 
 def test_a_source_is_read_as_its_format_says() -> None:

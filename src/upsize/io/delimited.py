@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -64,10 +65,11 @@ class Rows:
             raise InvalidInput(f"{name}, line {line}: a broken CSV header ({error}).") from None
         if fault := next((f for column in header if (f := self._encoding.fault(column))), None):
             raise InvalidInput(f"{name}, line {line}: the header is {fault}. Say its encoding with --encoding.")
-        if twice := next((column for column in header if column and header.count(column) > 1), None):
-            raise InvalidInput(f"{name}, line {line}: two columns of one name, {twice!r}. Header: {', '.join(header)}.")
-        if header.count("") > 1:
+        times = Counter(header)
+        if twice := next((column for column, count in times.items() if column and count > 1), None):
             raise InvalidInput(
-                f"{name}, line {line}: {header.count('')} columns of the header have no name. Name them."
+                f"{name}, line {line}: two columns of one name, {twice!r}. Header: {', '.join(header[:20])}."
             )
+        if times[""] > 1:
+            raise InvalidInput(f"{name}, line {line}: {times['']} columns of the header have no name. Name them.")
         return header

@@ -20,9 +20,11 @@ NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 ASKED = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 SAMPLE, ROWS = 1 << 20, 200
 """Characters, and rows of them, that are looked at."""
+HEADER = 500
+"""Characters of a header of one field that are looked at for a separator."""
 FITS = 0.9
 """The share of rows that have as many fields as the header, from which a separator fits."""
-SEP_LINE = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
+SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[,;\t|]*', re.IGNORECASE)
 """The line by which Excel is told the separator."""
 DOUBLED = re.compile(r'(?:^|\t)"[^"\t\n]+""[^"\t\n]+""[^"\t\n]*"(?:\t|\r?$)', re.MULTILINE)
 """A field of TSV in quotes, with a word in doubled quotes."""
@@ -54,14 +56,16 @@ def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str |
 
     Raises InvalidInput where no separator fits, or several do.
     """
-    sample = sample.lstrip("\ufeff")
     first, rest = _first_line(sample)
     told = SEP_LINE.fullmatch(first)
     skip, body = (1, rest) if told else (0, sample)
     if asked is not None:
         return _dialect(asked_delimiter(asked), body, whole, tsv, skip)
     if told:
-        return _dialect(told[1], body, whole, tsv, skip)
+        dialect = _dialect(asked_delimiter(told[1]), body, whole, tsv, skip)
+        if len(split(body, whole, dialect).header) < 2:
+            _refuse_unsplit(body, name, tsv)
+        return dialect
     return _dialect(_fitting(body, whole, name, tsv), body, whole, tsv, skip)
 
 
@@ -145,7 +149,7 @@ def _refuse_unsplit(body: str, name: str, tsv: bool) -> None:
     """InvalidInput if the header is one field, but the lines look as if something separated fields in them."""
     lines = [line for line in islice(io.StringIO(body), ROWS) if line.strip()]
     header, rows = (lines[0] if lines else ""), lines[1:]
-    for sign in dict.fromkeys(header.strip()):
+    for sign in dict.fromkeys(header.strip()[:HEADER]):
         if sign.isalnum() or sign in " _-.'\"()/&?!" or (sign == "\t" and tsv):
             continue
         if rows and all(line.count(sign) == header.count(sign) for line in rows):
@@ -175,9 +179,9 @@ def looks_like_table(sample: str, whole: bool) -> Dialect | None:
     Tabs are evidence enough where nearly all lines have as many. Prose has commas and semicolons, so with these the
     first line has to name fields.
     """
-    first, rest = _first_line(sample.lstrip("\ufeff"))
+    first, rest = _first_line(sample)
     if told := SEP_LINE.fullmatch(first):
-        return Dialect(told[1], skip=1)
+        return Dialect(ASKED.get(told[1], told[1]), skip=1)
     if not rest.strip():
         return None
     for delimiter in NAMES:

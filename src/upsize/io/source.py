@@ -25,6 +25,7 @@ from upsize.io.parquet import columns_of_parquet, read_parquet
 from upsize.io.types import COMPRESSED, FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, format_of, stem_of
 
 TABLES = (Format.CSV, Format.TSV)
+MARK = "\ufeff"
 LOOKED_AT = 100
 """Records of JSONL whose fields are listed."""
 
@@ -143,7 +144,10 @@ class Source:
         encoding, place = self.encoding, _Place()
         try:
             with open_bytes(self.path) as raw:
-                yield io.TextIOWrapper(raw, encoding=encoding.name, errors=encoding.errors, newline=""), place
+                file = io.TextIOWrapper(raw, encoding=encoding.name, errors=encoding.errors, newline="")
+                if file.read(1) != MARK:  # one that the encoding, as asked for, does not take for its mark
+                    file.seek(0)
+                yield file, place
         except UnicodeError as error:
             raise InvalidInput(
                 f"{self.name}: broken {encoding.name.upper()} after line {place.line} ({error}). Save it as UTF-8."
@@ -177,7 +181,7 @@ def open_source(
             f"{', '.join(COMPRESSED)}). Say --format {', '.join(Format)}.{array}"
         )
     source = Source(name, path, told, reading)
-    if format is None and told is Format.TEXT:
+    if format is None and told in (Format.TEXT, *TABLES):
         _refuse_records(source)
     return source
 
@@ -211,12 +215,16 @@ def copy_stdin(path: Path) -> Path:
 
 
 def _refuse_records(source: Source) -> None:
-    """InvalidInput if lines that would be read as texts look like JSON objects or the rows of a table."""
+    """InvalidInput if lines look like JSON objects, or lines of a text file like the rows of a table."""
     sample, whole = source.sample()
-    first = sample.lstrip("\ufeff").lstrip().partition("\n")[0]
+    first = sample.lstrip().partition("\n")[0]
     called = source.name[:1].upper() + source.name[1:] if source.name == "standard input" else source.name
     if first.startswith("{") and _is_object(first):
-        raise InvalidInput(f"{called} looks like JSONL: say --format jsonl, or --format text if each line is a text.")
+        raise InvalidInput(
+            f"{called} looks like JSONL: say --format jsonl, or --format {source.format} if it is {source.format}."
+        )
+    if source.format is not Format.TEXT:
+        return
     if dialect := looks_like_table(sample, whole):
         name = "tsv" if dialect.delimiter == "\t" else "csv"
         raise InvalidInput(
