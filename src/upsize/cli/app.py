@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from typing import Annotated, cast
 
@@ -57,6 +58,9 @@ def root(
 
 def main() -> None:
     """Run the command line. Exit code 0 for success, 1 for a failure that is told in one line, 2 for wrong usage."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name, or a sign, that their encoding has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as stop:

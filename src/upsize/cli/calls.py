@@ -57,13 +57,17 @@ class Calls:
         """The reply's value; CallFailed with the service's message."""
         where = self._client.base_url
         try:
-            content = None if body is None else json.dumps(body, allow_nan=False).encode()
+            content = None if body is None else json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+            target = quote(path)
+        except UnicodeEncodeError as error:
+            told = error.object[max(error.start - 20, 0) : error.end + 20]
+            raise CallFailed(f"{told!r} is not UTF-8 as it was typed.") from None
         except (TypeError, ValueError) as error:
             raise CallFailed(
                 f"A row cannot be sent as JSON: {error}. Write dates as strings, and leave out NaN."
             ) from None
         try:
-            reply = self._runner.run(self._client.request(method, quote(path), content=content))
+            reply = self._runner.run(self._client.request(method, target, content=content))
         except httpx.HTTPError as error:
             why = f"{where} does not answer: {str(error) or type(error).__name__}"
             if not self.local and (proxy := proxy_for(str(where))):

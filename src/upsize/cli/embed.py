@@ -103,6 +103,7 @@ def embed(
     """
     suffix = shared.suffix_of(output, (NPY, JSONL, PARQUET))
     shared.require_other(input, output)
+    shared.require_unicode(instruction, "--instruction")
     if instruction and query is False:
         raise typer.BadParameter(
             "documents are embedded as they are; leave one out.", param_hint="--document, --instruction"

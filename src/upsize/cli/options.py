@@ -131,6 +131,17 @@ def suffix_of(output: Path, known: tuple[str, ...]) -> str:
     return suffix
 
 
+def require_unicode(text: str | None, option: str) -> None:
+    """Wrong usage if a text on the command line is not in the terminal's encoding."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        byte = ord((text or "")[error.start]) & 0xFF
+        raise typer.BadParameter(
+            f"the byte 0x{byte:02x} at character {error.start + 1} is not UTF-8.", param_hint=option
+        ) from None
+
+
 def require_other(input_name: str, output: Path) -> None:
     """Wrong usage if the output is the input."""
     if input_name != "-" and output.absolute() == Path(input_name).absolute():

@@ -113,8 +113,10 @@ def rerank(
         output = _output_for_many(query, output, one_query_only=json or text_field is not None)
     name = shared.chosen_model(model, DEFAULT)
     chosen = shared.ModelOptions(name, dtype, device, max_length, truncate, hub, revision)
+    shared.require_unicode(instruction, "--instruction")
     reading = Reading(encoding, delimiter)
     if documents is not None:
+        shared.require_unicode(query, "QUERY")
         with TemporaryDirectory() as folder:
             source = open_input(documents, format, reading, lambda: copy_stdin(Path(folder) / "stdin"))
             field = choose_text_field(source, text_field, id_field)

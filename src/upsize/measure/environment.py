@@ -96,8 +96,8 @@ def advice(environment: Environment) -> list[str]:
         )
     if environment.load > machine.cores:
         lines.append(
-            f"The machine is busy: {environment.load:.1f} processes want its {machine.cores} cores, so the rates "
-            "measured now are lower than it can do."
+            f"The machine is busy: {environment.load:.1f} processes want its {machine.cores} cores, so what "
+            "runs now is slower than it can be."
         )
     if machine.available < machine.memory // 4:
         lines.append(f"Only {machine.available / 1e9:.1f} of {machine.memory / 1e9:.1f} GB of memory are free.")

@@ -163,9 +163,7 @@ class Partial:
             built.replace(self.output)
             self._data.unlink(missing_ok=True)
         with guarded(self.sidecar):
-            written = write_whole(
-                self.folder / "sidecar", json.dumps(facts, indent=2, ensure_ascii=False).encode() + b"\n"
-            )
+            written = write_whole(self.folder / "sidecar", _json(facts) + b"\n")
         written.replace(self.sidecar)
         _sync(self.output.parent)
         shutil.rmtree(self.folder)
@@ -220,6 +218,11 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise InvalidInput(f"{path} is a folder. Give the name of a file.")
     if path.exists() and not overwrite:
         raise InvalidInput(f"{path} exists. Add --overwrite to replace it.")
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    """Readable JSON; bytes of a file's name that are no UTF-8 as the escapes of lone surrogates."""
+    return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
