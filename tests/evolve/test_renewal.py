@@ -85,6 +85,20 @@ def test_it_is_opened_and_identified_by_all_bytes(
     assert len([r for r in caplog.records if former.id in r.message]) == 1
 
 
+def test_a_model_that_is_served_is_not_loaded_again_for_it(
+    make: Make, old: Path, models: Models, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.embedder(str(folder), "test")
+
+    def load_model(*_: object, **__: object) -> None:
+        raise AssertionError("loaded a second time")
+
+    monkeypatch.setattr("upsize.evolve.models.load_model", load_model)
+    assert make("old").search(Question("a text", k=1)).ids == ["a"]
+    assert weights_of(old).startswith("sha256-")
+    models.release("test")
+
+
 def test_from_then_on_a_change_that_no_sample_sees_is_refused(make: Make, old: Path, folder: Path) -> None:
     index = make("old")
     index.search(Question("a text"))

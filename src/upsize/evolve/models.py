@@ -79,23 +79,30 @@ class Models:
 
     def of(self, generation: Generation, user: str) -> str:
         """The generation's model; FingerprintMismatch where the files at its path are not those any more."""
-        if name := self._same(generation):
-            with self._turn:
-                if name in self.engine.models:
-                    self._use(name, user)
-                    return name
-        name = self.embedder(generation.model, user, generation.dtype, generation.max_length)
+        name = self._taken(generation, user)
+        if name is None:
+            name = self.embedder(generation.model, user, generation.dtype, generation.max_length)
         loaded = self.loaded(name)
-        if _sampled_match(generation.fingerprint, loaded):
-            self._on_renewal[user](generation, loaded.fingerprint.at(generation.dimension))
-            return name
-        try:
-            generation.fingerprint.require(loaded.fingerprint.at(generation.dimension))
-        except FingerprintMismatch as mismatch:
-            raise FingerprintMismatch(
-                f"Generation {generation.id} was made by {generation.model} when that was another model. {mismatch}"
-            ) from None
+        found = loaded.fingerprint.at(generation.dimension)
+        if not _makes(loaded, generation.fingerprint):
+            try:
+                generation.fingerprint.require(found)
+            except FingerprintMismatch as mismatch:
+                raise FingerprintMismatch(
+                    f"Generation {generation.id} was made by {generation.model} when that was another model. {mismatch}"
+                ) from None
+        if generation.fingerprint != found:
+            self._on_renewal[user](generation, found)
         return name
+
+    def _taken(self, generation: Generation, user: str) -> str | None:
+        """The name of a model in the engine that makes the generation's vectors, which `user` has from now on."""
+        name = self._same(generation)
+        with self._turn:
+            if name not in self.engine.models:
+                return None
+            self._use(name, user)
+            return name
 
     def on_renewal(self, user: str, call: Callable[[Generation, Fingerprint], None] | None) -> None:
         """Call this when a generation of `user` carries the fingerprint of a version that sampled the weights, and the
@@ -158,9 +165,7 @@ class Models:
 
     def _same(self, generation: Generation) -> str | None:
         """Name of a model in the engine that makes the generation's vectors."""
-        wanted = generation.fingerprint
-        found = (n for n, m in self.engine.models.items() if m.fingerprint.at(wanted.dimension) == wanted)
-        return next(found, None)
+        return next((n for n, m in self.engine.models.items() if _makes(m, generation.fingerprint)), None)
 
     def _use(self, name: str, user: str) -> None:
         """Note who uses it, if it was loaded for an index. Needs the turn."""
@@ -201,9 +206,11 @@ class Models:
         return name
 
 
-def _sampled_match(fingerprint: Fingerprint, loaded: LoadedModel) -> bool:
-    """Whether a fingerprint of sampled weights is what an earlier version would have called this model."""
-    return fingerprint.sampled and fingerprint == loaded.sampled_fingerprint.at(fingerprint.dimension)
+def _makes(model: LoadedModel, wanted: Fingerprint) -> bool:
+    """Whether a model makes vectors of this fingerprint, or of one that an earlier version gave the same model."""
+    if model.fingerprint.at(wanted.dimension) == wanted:
+        return True
+    return wanted.sampled and model.sampled_fingerprint.at(wanted.dimension) == wanted
 
 
 def _ignored(generation: Generation, fingerprint: Fingerprint) -> None:
