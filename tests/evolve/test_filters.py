@@ -56,3 +56,13 @@ def test_a_document_nested_too_deeply_by_an_earlier_version_keeps_no_search_from
         (found,) = index.search(Question("cats", where=parse_filter(where))).found
         assert (found.document.id, found.document.metadata["uid"]) == ("deep", UID)
         assert orjson.loads(orjson.dumps(found.document.metadata))["lang"] == "en"
+
+
+def test_a_value_of_another_type_is_a_change(make: Make) -> None:
+    index = make()
+    for value in (1, True, 1.0, 2**53, float(2**53), "1"):
+        written = index.add([Incoming("a", "about cats", {"b": 2, "n": value})])
+        assert written.unchanged == 0
+        assert repr(index.get(["a"])["a"].metadata["n"]) == repr(value)
+        assert index.search(Question("cats", where=parse_filter({"n": value}))).ids == ["a"]
+        assert index.add([Incoming("a", "about cats", {"n": value, "b": 2})]).unchanged == 1

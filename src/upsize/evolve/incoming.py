@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,4 +106,7 @@ def _encodes(text: str) -> bool:
 
 def same(known: Document | None, coming: Incoming) -> bool:
     """Whether it is there already, as it is."""
-    return known is not None and known.text == coming.text and known.metadata == coming.metadata
+    if known is None or known.text != coming.text or known.metadata != coming.metadata:
+        return False
+    # To Python 1, 1.0 and true are equal; to a filter, or a client that reads them, they are not.
+    return json.dumps(known.metadata, sort_keys=True) == json.dumps(coming.metadata, sort_keys=True)
