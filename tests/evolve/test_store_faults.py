@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.evolve.conftest import TEXTS, Make
 from tests.evolve.tools import ids, settle, stored, write
+from tests.postgres import database
 from upsize.errors import Refused, RowsRefused, StoreUnavailable, Unavailable
 from upsize.evolve import Index, Indexes, Models, Setup, Wanted, move
 from upsize.evolve.plan import plan_move
@@ -81,6 +83,42 @@ def test_an_index_on_whose_view_others_depend_is_not_dropped(tmp_path: Path, mod
         left = connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '%relied%'").fetchone()
     assert left == (0,)
     assert indexes.names() == []
+
+
+def test_an_index_whose_store_is_away_is_dropped_only_by_force(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upsize.store.pgconnections.BRIEFLY", 0.1)
+    monkeypatch.setattr("upsize.store.pgvector.PATIENCE", 0.1)
+    with database(tmp_path / "own") as server:
+        indexes = Indexes(tmp_path / "indexes", models, background=False)
+        for name in ("kept", "given_up"):
+            write(indexes.create(Setup(name, Wanted("demo-xs"), store=server.get_uri())), {"a": "a text"})
+        server._stop()
+        for _ in range(2):  # while it is open, and when it cannot be opened
+            with pytest.raises(Refused, match=r"'kept' was not dropped\. .* --force"):
+                indexes.drop("kept")
+        indexes.drop("given_up", force=True)
+        assert indexes.names() == ["kept"]
+        server.ensure_postgres_running()
+        indexes.close()
+        (tmp_path / "indexes" / "kept" / "journal" / "0000000000000000.log").write_bytes(b"not to be opened" * 9)
+        wait_for(lambda: indexes.drop("kept"))
+        with psycopg.connect(server.get_uri()) as connection:
+            left = connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '%kept%'").fetchone()
+        assert left == (0,)
+
+
+def wait_for(work: Callable[[], object]) -> None:
+    """Until the store is asked again, some seconds after it was away."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            work()
+            return
+        except Refused:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_a_generation_on_whose_table_others_depend_goes_once_they_have_gone(make: Make, postgres: str) -> None:

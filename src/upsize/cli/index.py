@@ -366,6 +366,9 @@ def wait_for(call: Any, name: str) -> None:
 def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if its store does not answer; its tables stay there.")
+    ] = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
@@ -378,5 +381,5 @@ def drop(
     if not yes:
         typer.confirm(f"Remove the index {name!r} with all its texts?", abort=True)
     with calls(base_url, api_key) as call:
-        call("DELETE", f"/v1/indexes/{name}")
+        call("DELETE", f"/v1/indexes/{name}" + ("?force=true" if force else ""))
     typer.echo(f"{name} is gone.")

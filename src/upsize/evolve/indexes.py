@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from upsize.errors import InvalidInput, JournalLocked, Refused, Unavailable, UnknownIndex, UpsizeError
-from upsize.evolve.creation import Setup, create_index
+from upsize.errors import InvalidInput, JournalLocked, Refused, StoreUnavailable, Unavailable, UnknownIndex, UpsizeError
+from upsize.evolve.creation import VECTORS, Setup, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
-from upsize.evolve.state import FILE
+from upsize.evolve.state import FILE, State, read_state
 from upsize.folders import data_folder
-from upsize.store import ANY_STORE, Credentials
+from upsize.store import ANY_STORE, Credentials, Store, open_store
 
 log = logging.getLogger("upsize.evolve")
 
@@ -109,25 +109,48 @@ class Indexes:
             create_index(self.folder / name, self.models, setup, self._credentials)
             return self.get(name)
 
-    def drop(self, name: str) -> None:
-        """Remove an index, its texts included; one that cannot be opened too, unless another process has it."""
+    def drop(self, name: str, *, force: bool = False) -> None:
+        """Remove an index, its texts included; one that cannot be opened too, unless another process has it.
+
+        Refused, with nothing removed, where its store does not answer, unless `force`, which leaves its tables where
+        they are; and where others' objects depend on them.
+        """
         if not self._there(name):
             raise UnknownIndex(name, self.names(), self.folder)
         with self._turns[name]:
             try:
-                index = self.get(name)
-            except JournalLocked:
-                raise
-            except UpsizeError as error:
-                log.warning("%s is dropped without being opened: %s", name, error)
-            else:
-                try:
-                    _drop_tables(index)
-                finally:  # one that is refused is opened again when it is wanted
-                    index.close()
-                    self._open.pop(name, None)
+                self._drop_tables(name)
+            except StoreUnavailable as error:
+                if not force:
+                    raise Refused(
+                        f"{error} The index {name!r} was not dropped. To drop it and leave its tables there: upsize "
+                        f"index drop {name} --force."
+                    ) from None
+                log.warning("%s: its tables were left where they are: %s", name, error)
             gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
         shutil.rmtree(gone)
+
+    def _drop_tables(self, name: str) -> None:
+        """Close the index and remove what its store holds of it."""
+        try:
+            index = self.get(name)
+        except (JournalLocked, StoreUnavailable):
+            raise
+        except UpsizeError as error:
+            log.warning("%s is dropped without being opened: %s", name, error)
+            try:
+                _remove_unopened(self.folder / name, self._credentials)
+            except (Refused, StoreUnavailable):
+                raise
+            except UpsizeError as reason:
+                log.warning("%s: its tables, if there are any, were left where they are: %s", name, reason)
+            return
+        index.caretaker.stop()
+        try:
+            _remove(index.store, index.state)
+        finally:  # one that is not dropped is opened again when it is wanted
+            index.close()
+            self._open.pop(name, None)
 
     def open_all(self) -> list[str]:
         """Open every index, so that what was left undone in them goes on. What cannot be opened is said, once, and
@@ -157,13 +180,14 @@ class Indexes:
         return bool(_NAME.fullmatch(name)) and (self.folder / name / FILE).is_file()
 
 
-def _drop_tables(index: Index) -> None:
-    """Refused where others' objects depend on them; of a store that is away they are left."""
-    index.caretaker.stop()
-    state = index.state
+def _remove(store: Store, state: State) -> None:
+    store.remove(state.name, [state.table(generation) for generation in state.generations], state.tables)
+
+
+def _remove_unopened(folder: Path, credentials: Credentials) -> None:
+    state = read_state(folder)
+    store = open_store(state.store, folder / VECTORS, credentials)
     try:
-        index.store.remove(index.name, [state.table(generation) for generation in state.generations], state.tables)
-    except Refused:
-        raise
-    except UpsizeError as error:
-        log.warning("%s: its tables were left where they are: %s", index.name, error)
+        _remove(store, state)
+    finally:
+        store.close()

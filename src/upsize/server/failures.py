@@ -58,6 +58,7 @@ STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (errors.DiskFull, 507, "storage_full"),
     (errors.StoreFull, 507, "storage_full"),
     (errors.StoreUnavailable, 503, "store_unavailable"),
+    (errors.RowsRefused, 400, "invalid_value"),
     (errors.StoreDamaged, 500, "store_damaged"),
     (errors.Overloaded, 429, "overloaded"),
     (errors.Unavailable, 503, "unavailable"),
@@ -84,6 +85,8 @@ def reply_to(error: Exception, path: str) -> Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, errors.Unavailable):
         headers |= {"Retry-After": "5", "Connection": "close"}
+    if isinstance(error, errors.StoreUnavailable):
+        headers["Retry-After"] = "5"
     if isinstance(error, TooSlow):
         headers["Connection"] = "close"
     if isinstance(error, Unauthorized):

@@ -68,9 +68,12 @@ async def status(service: Service, request: Request) -> Response:
 
 
 async def drop(service: Service, request: Request) -> Response:
-    """Remove an index, its texts included."""
+    """Remove an index, its texts included. `?force=true` also where its store does not answer, whose tables stay."""
     name = request.path_params["name"]
-    await do(service, "write", lambda: service.indexes().drop(name))
+    asked = request.query_params.get("force", "false")
+    if asked not in ("true", "false"):
+        raise InvalidInput(f"force is {asked[:60]!r}; write true or false.", param="force")
+    await do(service, "write", lambda: service.indexes().drop(name, force=asked == "true"))
     return answered({"dropped": name})
 
 
