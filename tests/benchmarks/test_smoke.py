@@ -82,7 +82,7 @@ def test_long_text_beside_peers(tmp_path: Path, peers: dict[str, Path]) -> None:
 
 
 def test_mixed_load(tmp_path: Path) -> None:
-    result = json.loads(mixed_load.measure("demo-s", 1, 500, 3, 0.5, tmp_path).read_text())
+    result = json.loads(mixed_load.measure("demo-xs", 1, 500, 3, 0.2, tmp_path).read_text())
     assert result["errors"] == []
     assert result["server_exit_code"] == 0
     assert result["documents"][0]["tokens"] > 100
@@ -97,8 +97,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
 
 
-def test_overload(tmp_path: Path) -> None:
-    found = json.loads(overload.measure("demo-xs", (5.0,), 2.0, 1.0, 0.5, tmp_path).read_text())
+def test_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "SENTENCES", 6)
+    found = json.loads(overload.measure("demo-xs", (5.0,), 1.5, 0.5, 0.5, tmp_path).read_text())
     assert found["server_exit_code"] == 0
     load = found["loads"]["5"]
     assert load["short"]["due"] > 10
@@ -108,7 +109,7 @@ def test_overload(tmp_path: Path) -> None:
 
 
 def test_cpu(tmp_path: Path, quick: dict[str, Any], peers: dict[str, Path]) -> None:
-    result = json.loads(cpu.measure("demo-s", folder=tmp_path, **quick, **peers).read_text())
+    result = json.loads(cpu.measure("demo-xs", folder=tmp_path, **quick, **peers).read_text())
     figures = result["ours"]["auto"]
     assert result["limit"]["bfloat16"] > 0
     assert figures["queries"]["texts"] == 64
@@ -167,7 +168,10 @@ def test_vllm_keeps_prefixes_within_a_run(vllm: dict[str, Path]) -> None:
         assert plain.label["peer"] == "[]"
 
 
-def test_pairs_beside_who_keeps_prefixes(tmp_path: Path, quick: dict[str, Any], vllm: dict[str, Path]) -> None:
+def test_pairs_beside_who_keeps_prefixes(
+    tmp_path: Path, quick: dict[str, Any], vllm: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_restart", lambda *_: {})  # `test_cpu` restarts servers
     result = json.loads(cpu.measure("demo-xs", folder=tmp_path, **quick, **vllm).read_text())
     assert {line["peer"] for line in result["peers"]} == {"[]"}
     (line,) = result["keeping_prefixes"]["peers"]
@@ -202,13 +206,14 @@ def test_large_corpus(tmp_path: Path) -> None:
 
 
 def test_calibration() -> None:
-    result = calibration.measure(20, (20,), (30,))
+    result = calibration.measure(8, (20,), (30,))
     assert set(result["coverage"]) == {f"{name}, 20 queries" for name in calibration.SCENARIOS}
     assert calibration.table(result).count("\n| normal") == 1 + len(calibration.GAINS)
 
 
 def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BATCH", 2)
+    monkeypatch.setattr(server, "_in_a_process", lambda function, *given: function(*given))  # starts are slow
     result = json.loads(server.batches("demo-xs", "auto", clients=2, calls=1, folder=tmp_path).read_text())
     assert result["errors"] == []
     assert result["of_engine"] > 0
@@ -226,7 +231,7 @@ def test_crashes() -> None:
 
 def test_index_move(tmp_path: Path) -> None:
     texts = [Sentence(f"s{i}", text, "mixed", "none") for i, text in enumerate(sentences(0, 120))]
-    path = index_move.measure(texts, sentences(1, 20), "demo-xs", "demo-s", 0.5, tmp_path)
+    path = index_move.measure(texts, sentences(1, 20), "demo-xs", "demo-s", 0.15, tmp_path)
     result = json.loads(path.read_text())
     assert (result["failed"], result["written_and_wrong_at_the_end"], result["deleted_and_there_at_the_end"]) == (
         0,
@@ -238,10 +243,10 @@ def test_index_move(tmp_path: Path) -> None:
 
 
 def test_ladder(tmp_path: Path) -> None:
-    texts = sentences(0, 40)
+    texts = sentences(0, 24)
     documents = [{"_id": f"d{i}", "text": f"{text} {i}"} for i, text in enumerate(texts)]
-    queries = [{"_id": f"q{i}", "text": texts[i]} for i in range(12)]
-    write_beir(tmp_path / "small", documents, queries, [(f"q{i}", f"d{i}", 1) for i in range(12)])
+    queries = [{"_id": f"q{i}", "text": texts[i]} for i in range(5)]
+    write_beir(tmp_path / "small", documents, queries, [(f"q{i}", f"d{i}", 1) for i in range(5)])
     result = json.loads(
         ladder.measure(
             tmp_path, ["small"], "demo-xs", "demo-s", folder=tmp_path, picture=tmp_path / "p.svg"

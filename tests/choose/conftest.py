@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import EMBEDDER, RERANKER, SENTENCES, Layout
 
-LARGER = Layout(layers=4, intermediate_size=128, seed=5)
+# In bfloat16, which the compiled kernels carry: no process need import torch.
+SMALLER, RANKS = (replace(layout, dtype="bfloat16") for layout in (EMBEDDER, RERANKER))
+LARGER = Layout(layers=4, intermediate_size=128, seed=5, dtype="bfloat16")
 
 
 @pytest.fixture(scope="session")
 def small(checkpoint_folder: Callable[[Layout], Path]) -> str:
-    return str(checkpoint_folder(EMBEDDER))
+    return str(checkpoint_folder(SMALLER))
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +28,7 @@ def large(checkpoint_folder: Callable[[Layout], Path]) -> str:
 
 @pytest.fixture(scope="session")
 def reranker(checkpoint_folder: Callable[[Layout], Path]) -> str:
-    return str(checkpoint_folder(RERANKER))
+    return str(checkpoint_folder(RANKS))
 
 
 @pytest.fixture(scope="session")

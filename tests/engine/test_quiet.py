@@ -10,8 +10,8 @@ from tests.engine.scripted import Scripted
 from upsize.compute import LoadedModel, load_model
 from upsize.engine import EmbedRequest, Engine, Lane, threads
 
-SHORT = ["word " * 100] * 40
-LONG = ["word " * 300] * 40
+SHORT = ["word " * 100] * 12
+LONG = ["word " * 300] * 12
 """Texts that are each longer than a batch."""
 
 

@@ -213,7 +213,9 @@ class _Walk:
     def rates(self) -> Rates:
         """Of this machine; measured for some ten seconds."""
         with ProgressBar("what this machine does", unit="figures", show=self.progress) as bar:
-            return measure_rates(this_machine(), hear=lambda done, total, _: bar.advance(done, total))
+            precisions = {m.precision for m in (*self.models, *self.rerankers)}
+            hear = lambda done, total, _: bar.advance(done, total)  # noqa: E731
+            return measure_rates(this_machine(), hear=hear, precisions=precisions)
 
     @cached_property
     def sorted_out(self) -> tuple[list[Candidate], list[Refusal]]:

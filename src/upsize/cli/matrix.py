@@ -48,7 +48,7 @@ def matrix(
     real = _weights(weights or [])
     machine, chosen = this_machine(), members(sizes or SIZES)
     names = precisions(dtype or (), machine, settings)
-    rates = measured_rates(machine, settings.device)
+    rates = measured_rates(machine, settings.device, names)
     cells = wanted(chosen, names, machine, settings, real)
     left = [(m, c) for m, c in cells if not (out / "cells" / c.file).exists()]
     minutes = sum(expected_seconds(c, m, rates) for m, c in left) / 60

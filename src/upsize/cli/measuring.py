@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from upsize.progress import ProgressBar
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from upsize.measure import Rates
 
 
-def measured_rates(machine: Machine, device: str = "auto") -> Rates:
-    """What the machine does, with its progress on standard error. `device` is auto, cpu or cuda."""
+def measured_rates(machine: Machine, device: str = "auto", precisions: Collection[str] | None = None) -> Rates:
+    """What the machine does, with its progress on standard error. `device` is auto, cpu or cuda; `precisions` those to
+    measure, by default all."""
     from upsize.measure import measure_rates
+    from upsize.measure.rates import PRECISIONS
 
     with ProgressBar("measuring this machine", unit="figures") as bar:
         bar.say("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
@@ -22,7 +25,7 @@ def measured_rates(machine: Machine, device: str = "auto") -> Rates:
             bar.describe(f"measuring {figure}")
             bar.advance(done, total)
 
-        return measure_rates(machine, device, hear=hear)
+        return measure_rates(machine, device, hear=hear, precisions=precisions or PRECISIONS)
 
 
 def noise_note(rates: Rates) -> str | None:

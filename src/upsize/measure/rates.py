@@ -9,7 +9,7 @@ the machine would do if it were quiet. `Rates.noisy` then says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -112,13 +112,18 @@ class Rates:
 
 
 def measure_rates(
-    machine: Machine, device: str = "auto", seconds: float | None = None, hear: Hear | None = None
+    machine: Machine,
+    device: str = "auto",
+    seconds: float | None = None,
+    hear: Hear | None = None,
+    precisions: Collection[str] = PRECISIONS,
 ) -> Rates:
     """Measure on the CPU or the first GPU, each figure for about `seconds` (default SECONDS), and again for up to AGAIN
-    in all where it was disturbed; putting the layers there comes on top."""
+    in all where it was disturbed; putting the layers there comes on top. Of PRECISIONS those in `precisions` and
+    bfloat16 are measured, so far as this machine computes them."""
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"
-    plan = list(_planned(machine, device))
+    plan = [p for p in _planned(machine, device) if p[0] in {"bfloat16", *precisions}]
     contention = Contention(machine.threads if device == "cpu" else 1)
     clock = Clock(contention, SECONDS if seconds is None else seconds)
     batch: dict[str, Curve] = {}
