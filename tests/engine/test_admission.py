@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.engine.admission import GRACE, LONGEST, LOW, Admission
+from upsize.engine.admission import GRACE, LONGEST, LOW, ROOM, Admission
 
 
 def simulated(load: float, honouring: float, seconds: float, *, error: float = 1.0) -> dict[str, float]:
@@ -53,7 +53,7 @@ def test_a_retry_at_its_time_is_let_in_and_the_machine_stays_busy(load: float, h
     assert found["retries"] > 50
     assert found["held"] > (0.9 if error >= 1 else 0.8)
     assert found["busy"] > 0.9
-    assert found["most"] <= 1.5 * 30 / error + 0.3
+    assert found["most"] <= ROOM * 30 / error + 0.3
 
 
 def test_with_room_nobody_is_sent_away() -> None:
@@ -64,11 +64,11 @@ def test_who_comes_too_early_is_told_the_same_time_and_who_comes_late_has_no_pla
     admission = Admission(10.0)
     assert admission.wait("a", 1.0, 10.0, 0.0) is None
     after = admission.wait("b", 1.0, 14.0, 0.0)
-    assert after == pytest.approx(6.0)
-    assert admission.wait("b", 1.0, 12.0, 2.0) == pytest.approx(4.0)
+    assert after == pytest.approx(7.0)
+    assert admission.wait("b", 1.0, 12.0, 2.0) == pytest.approx(5.0)
     assert admission.wait("c", 1.0, 9.8, 4.0) is not None, "the room is promised"
     assert admission.wait("c", 1.0, 2.0, 4.0) is None, "a queue that runs empty takes anybody"
-    assert admission.wait("b", 1.0, 14.0, 6.0) is None
+    assert admission.wait("b", 1.0, 14.0, 7.0) is None
     assert admission.wait("d", 1.0, 14.0, 10.0) is not None
     assert admission.wait("d", 1.0, 14.0, 30.0 + GRACE) is not None
 
@@ -81,7 +81,7 @@ def test_answers_are_sane_whatever_comes(calls: list[tuple[int, float, float, fl
         after = admission.wait(key, seconds, waiting, now)
         if waiting <= LOW * 30:
             assert after is None
-        if waiting > 1.5 * 30:
+        if waiting > ROOM * 30:
             assert after is not None
         assert after is None or 0 < after <= LONGEST
         assert 0 <= admission.kept <= 1

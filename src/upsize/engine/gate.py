@@ -10,7 +10,7 @@ from upsize.engine.admission import Admission
 from upsize.engine.job import Job, characters
 from upsize.engine.nouns import EmbedRequest, Priority, Request
 from upsize.engine.schedule import deadline
-from upsize.engine.served import Served
+from upsize.engine.served import Batch, Served
 from upsize.errors import Overloaded
 
 SHORT_BOUND = 3
@@ -19,6 +19,9 @@ HALVING = 10.0
 """Seconds after which what a priority has had of the machine counts half."""
 LEAST = 0.45
 """Part of the machine that either kind of interactive requests has (`schedule.STANDS_BACK`), beside bulk work."""
+
+WORTH, WRONG, LEARN = 1.0, 4.0, 0.1
+"""Seconds from which on an expected wait tells something; factor that it is wrong by at most; weight of one request."""
 
 
 class Gate:
@@ -30,6 +33,8 @@ class Gate:
         self._admissions = {priority: Admission(bound) for priority, bound in bounds.items()}
         self._had = dict.fromkeys(Priority, 0.0)
         self._since = time.monotonic()
+        self._errors = dict.fromkeys(self._admissions, 1.0)
+        """Seconds that requests waited by those that they were expected to."""
 
     def enter(self, models: Iterable[Served], served: Served, priority: Priority, tokens: float, job: Job) -> None:
         """Let a request of so many tokens in, or raise Overloaded. One that would not wait may have any size."""
@@ -39,10 +44,21 @@ class Gate:
         seconds, now = tokens / served.rate(priority), time.monotonic()
         models = list(models)
         due = deadline(job.arrival, tokens, served.tokens_per_second)
-        waiting = sum(s.seconds_before(priority, due) for s in models) / self._share(priority, now)
+        expected = sum(s.seconds_before(priority, due) for s in models) / self._share(priority, now)
+        job.expected, waiting = expected, expected * self._errors[priority]
         after = admission.wait(_content(job.request), seconds, waiting, now)
         if after is not None:
             raise Overloaded(sum(s.tokens for s in models), waiting, after)
+
+    def began(self, batch: Batch, now: float) -> None:
+        """Learn from the requests that begin now how far waits are from what is expected: what is not computing takes
+        time too, and other programs share the machine."""
+        for sequence in batch.sequences:
+            job = sequence.job
+            if job.expected is not None and job.expected > WORTH and batch.priority in self._errors:
+                error = min(max((now - job.queued_at) / job.expected, 1 / WRONG), WRONG)
+                self._errors[batch.priority] = LEARN * error + (1 - LEARN) * self._errors[batch.priority]
+            job.expected = None
 
     def ran(self, priority: Priority, seconds: float, now: float) -> None:
         """A batch took so long."""

@@ -36,6 +36,8 @@ class Job:
     compute_seconds: float = 0.0
     queued_at: float = 0.0
     lint: tuple[str, ...] = ()
+    expected: float | None = None
+    """Seconds that it was expected to wait, until it begins."""
     let_in: tuple[Priority, float] | None = None
     """The priority and estimated tokens by which it was let in before it was tokenised."""
     _values: list[Vectors] = field(default_factory=list)

@@ -254,6 +254,8 @@ class Threads:
         served = batch.served
         steps = served.model.run([s.ids for s in batch.sequences])
         started, overtaken = time.monotonic(), 0.0
+        with self._changed:
+            self._gate.began(batch, started)
         bulk = batch.priority > Priority.LONG
         try:
             while True:
