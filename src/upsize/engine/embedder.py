@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.engine.given import each_text, instruction_of, texts_of
 from upsize.engine.local import CALL, LocalModel
 from upsize.engine.nouns import EmbedRequest, Lane, Result
-from upsize.errors import InvalidInput
 from upsize.model import EmbeddingPrompts
 
 InputType = Literal["query", "document"] | None
@@ -85,7 +85,7 @@ class Embedder(LocalModel):
         `texts` is read a few hundred ahead of what is given out. Arguments and errors as `encode_query`; an error's
         `index` counts all texts.
         """
-        rest = iter(texts)
+        rest, instruction = each_text(texts, "texts", may_be_empty=True), instruction_of(instruction)
         chunks = iter(lambda: list(islice(rest, CALL)), [])
         return self._run(
             EmbedRequest(chunk, input_type, instruction, dim, self._truncation, Lane.BULK) for chunk in chunks
@@ -95,7 +95,7 @@ class Embedder(LocalModel):
         self, texts: Sequence[str], input_type: InputType = None, *, instruction: str | None = None
     ) -> list[int]:
         """Tokens of each text as the network would see it uncut, instruction and end token included."""
-        return self._count(EmbedRequest(texts, input_type, instruction))
+        return self._count(EmbedRequest(texts_of(texts, "texts"), input_type, instruction_of(instruction)))
 
     def _encode(
         self,
@@ -107,13 +107,7 @@ class Embedder(LocalModel):
     ) -> NDArray[np.float32]:
         if isinstance(texts, str):
             return self._encode([texts], input_type, instruction, dim, progress)[0]  # type: ignore[no-any-return]
-        if not isinstance(texts, Iterable):
-            raise InvalidInput(f"texts is a {type(texts).__name__}; give a string, or several.", param="texts")
-        texts = list(texts)  # columns of numpy and pandas are sliced otherwise
-        for index, text in enumerate(texts):
-            if not isinstance(text, str) or not text:
-                what = "an empty string" if text == "" else f"a {type(text).__name__}, not a string"
-                raise InvalidInput(f"texts[{index}] is {what}.", param="texts", index=index)
+        texts, instruction = texts_of(texts, "texts"), instruction_of(instruction)
         requests = (
             EmbedRequest(texts[i : i + CALL], input_type, instruction, dim, self._truncation, Lane.BULK)
             for i in range(0, max(len(texts), 1), CALL)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.engine.given import instruction_of, text_of, texts_of
 from upsize.engine.local import CALL, LocalModel
 from upsize.engine.nouns import Lane, RerankRequest, Result
 from upsize.errors import InvalidInput
@@ -49,9 +50,8 @@ class Reranker(LocalModel):
         self, query: str, documents: Sequence[str], instruction: str | None = None, *, progress: bool = False
     ) -> NDArray[np.float32]:
         """logit(yes) − logit(no) of each document, float32 (n,): what `score` is the sigmoid of."""
-        if isinstance(documents, str):
-            raise InvalidInput("documents is one string; give a list of them.", param="documents")
-        documents = list(documents)
+        query, instruction = text_of(query, "query"), instruction_of(instruction)
+        documents = texts_of(documents, "documents", may_be_empty=True)
         requests = (
             RerankRequest(query, documents[i : i + CALL], instruction, self._truncation, lane=Lane.BULK)
             for i in range(0, max(len(documents), 1), CALL)
@@ -64,21 +64,30 @@ class Reranker(LocalModel):
         `rows` is read a few hundred documents ahead of what is given out. Errors as `score`; an error's `index`
         counts the documents of all rows.
         """
+        instruction = instruction_of(instruction)
         return self._run(
-            RerankRequest(query, documents, instruction, self._truncation, lane=Lane.BULK) for query, documents in rows
+            RerankRequest(
+                text_of(query, "query"),
+                texts_of(documents, "documents", may_be_empty=True),
+                instruction,
+                self._truncation,
+                lane=Lane.BULK,
+            )
+            for query, documents in rows
         )
 
     def count_tokens(self, query: str, documents: Sequence[str], instruction: str | None = None) -> list[int]:
         """Tokens of each pair as the network would see it uncut, template included; TextTooLong for the query's own."""
-        return self._count(RerankRequest(query, documents, instruction))
+        documents = texts_of(documents, "documents", may_be_empty=True)
+        return self._count(RerankRequest(text_of(query, "query"), documents, instruction_of(instruction)))
 
     def rank(
         self, query: str, documents: Sequence[str], instruction: str | None = None, top_n: int | None = None
     ) -> list[Ranked]:
         """The documents, best first, at most `top_n` of them; InvalidInput for fewer than 1."""
-        if top_n is not None and top_n < 1:
+        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise InvalidInput(f"top_n is {top_n}; give 1 or more, or leave it out for all.", param="top_n")
-        documents = list(documents)
+        documents = texts_of(documents, "documents", may_be_empty=True)
         scores = self.score(query, documents, instruction)
         order = np.argsort(-scores, kind="stable")[:top_n]
         return [Ranked(int(i), float(scores[i]), documents[i]) for i in order]
