@@ -14,6 +14,7 @@
     ├── NonFiniteVector          the network gave NaN or infinity
     ├── OutOfMemory              the device's memory did not suffice
     ├── Overloaded               the queue is full: come back after `retry_after` seconds
+    ├── ForkedProcess            a model was made in the process that this one was forked from
     ├── Unavailable              starting or draining
     ├── FingerprintMismatch      two vector spaces that cannot be compared
     ├── JournalDamaged           what an index rests on is not as it was written: file, position
@@ -37,11 +38,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CheckpointError",
     "DiskFull",
     "FingerprintMismatch",
+    "ForkedProcess",
     "HubError",
     "InvalidDimension",
     "InvalidInput",
@@ -72,6 +75,16 @@ __all__ = [
 
 class UpsizeError(Exception):
     """The root of the tree: catch this to catch everything that upsize raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it passes between processes: what an error was made of is in its fields, not in its message."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[UpsizeError], args: tuple[Any, ...], fields: dict[str, Any]) -> UpsizeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class CheckpointError(UpsizeError):
@@ -187,6 +200,17 @@ class Overloaded(UpsizeError):
         super().__init__(
             f"The queue holds {queued_tokens} tokens, of which this request would wait for about {seconds:.0f} "
             f"seconds, and takes no more. Try again in {math.ceil(retry_after)} seconds: then there is room for it."
+        )
+
+
+class ForkedProcess(UpsizeError):
+    """A model was made in the process that this one was forked from."""
+
+    def __init__(self, made: int, here: int) -> None:
+        super().__init__(
+            f"This model was loaded in process {made}, and process {here} was forked from it: threads do not live on "
+            "in a fork. Load it in the new process, or start processes without forking: "
+            "multiprocessing.get_context('spawn') or 'forkserver'."
         )
 
 

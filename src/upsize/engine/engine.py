@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from upsize.engine.job import Job
 from upsize.engine.nouns import EmbedRequest, Lane, Request, Result
 from upsize.engine.served import FIRST_TOKENS, Served
 from upsize.engine.threads import Observer, Threads
-from upsize.errors import CheckpointError, Overloaded, RequestTooLarge, Unavailable, UnknownModel
+from upsize.errors import CheckpointError, ForkedProcess, Overloaded, RequestTooLarge, Unavailable, UnknownModel
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Engine:
     def __init__(
         self, models: Mapping[str, LoadedModel], limits: Limits = Limits(), observer: Observer | None = None
     ) -> None:
-        self._limits = limits
+        self._limits, self._process = limits, os.getpid()
         self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
         self._threads = Threads(self._served, limits.queue_seconds, limits.request_tokens, observer)
         self._inside = 0
@@ -59,19 +60,22 @@ class Engine:
 
     def add(self, name: str, model: LoadedModel) -> None:
         """Serve one more model from now on. CheckpointError if it does not give finite values."""
+        self._require_process()
         served = Served(name, model, _first_rate(model))
         self._threads.add(served)  # which share the mapping
 
     def remove(self, name: str) -> None:
         """Serve this model no more; what waits for it is answered with Unavailable."""
+        self._require_process()
         self._threads.remove(name)
 
     def submit(self, name: str, request: Request) -> Future[Result]:
         """Start a request on the model served as `name`.
 
         The future gets the Result, or an UpsizeError; cancel it and the work is dropped. Raises UnknownModel,
-        Overloaded, Unavailable at once.
+        Overloaded, Unavailable, ForkedProcess at once.
         """
+        self._require_process()
         served = self._served.get(name)
         if served is None:
             raise UnknownModel(name, list(self._served))
@@ -100,6 +104,7 @@ class Engine:
 
         It waits a tenth of a second at most at each of its pauses, so it never stands still.
         """
+        self._require_process()
         return self._threads.quiet()
 
     def queue(self, name: str) -> tuple[int, int]:
@@ -113,15 +118,23 @@ class Engine:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take nothing new and wait until everything inside is answered; False if `timeout` seconds did not do."""
+        self._require_process()
         with self._idle:
             self._draining = True
             return self._idle.wait_for(lambda: self._inside == 0, timeout)
 
     def close(self) -> None:
-        """Stop. What still waits is answered with Unavailable."""
+        """Stop. What still waits is answered with Unavailable. In a forked process nothing is left to stop."""
+        if os.getpid() != self._process:
+            return
         with self._idle:
             self._draining = True
         self._threads.close()
+
+    def _require_process(self) -> None:
+        """ForkedProcess where the threads are in another process, and locks perhaps held for ever."""
+        if os.getpid() != self._process:
+            raise ForkedProcess(self._process, os.getpid())
 
     def _leave(self, _: Future[Result]) -> None:
         with self._idle:

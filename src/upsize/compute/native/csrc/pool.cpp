@@ -6,6 +6,10 @@
 #include <thread>
 #include <vector>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 namespace upsize {
 namespace {
 
@@ -113,9 +117,21 @@ struct Pool {
     }
 };
 
+Pool* one = nullptr;
+
+// A forked process has none of the threads, and its locks and counts may stand as they were in the middle of a run.
+void forked() { one = new Pool; }
+
 // Never destroyed: its threads may still wait when the process ends.
 Pool& pool() {
-    static Pool* one = new Pool;
+    static const bool made = [] {
+        one = new Pool;
+#if !defined(_WIN32)
+        pthread_atfork(nullptr, nullptr, forked);
+#endif
+        return true;
+    }();
+    (void)made;
     return *one;
 }
 
