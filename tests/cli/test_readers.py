@@ -105,7 +105,7 @@ def test_standard_input_may_be_a_table(reranked: Read) -> None:
 def test_a_separator_that_is_not_known(tmp_path: Path, reranked: Read) -> None:
     path = tmp_path / "d.csv"
     path.write_text("id^text\n1^Guten Tag\n")
-    assert "every line has 1 of '^'. If it separates fields, say --delimiter '^'" in reranked(path)
+    assert "2 fields each if '^' separates them. Then say --delimiter '^'" in reranked(path)
     assert reranked(path, "--delimiter", "^") == {"1": "Guten Tag"}
 
 

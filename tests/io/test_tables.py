@@ -109,10 +109,12 @@ def test_a_tsv_file_that_has_none(tmp_path: Path) -> None:
             "id;text,long;n\n1;a;0,5\n2;b;1,5\n",
             r"commas \(2 fields\) or semicolons \(3 fields\)\. Say which with --del",
         ),
-        ("id^text\n1^Guten Tag\n2^x\n", r"every line has 1 of '\^'.* say --delimiter '\^'"),
-        ("id::text\n1::Guten Tag\n2::x\n", "every line has 2 of ':'"),
-        ("id\x1ftext\n1\x1fGuten Tag\n", r"every line has 1 of '\\x1f'"),
-        ("sep=,\nid;text\n1;Guten Tag\n2;x\n", "every line has 1 of ';'"),
+        ("id^text\n1^Guten Tag\n2^x\n", r"2 fields each if '\^' separates them. Then say --delimiter '\^'"),
+        ("id::text\n1::Guten Tag\n2::x\n", "3 fields each if ':' sep"),
+        ('id:text\n1:"Guten: Tag"\n', "2 fields each if ':' sep"),
+        ('id text\n1 "Guten Tag"\n', "2 fields each if ' ' sep"),
+        ("id\x1ftext\n1\x1fGuten Tag\n", r"2 fields each if '\\x1f' sep"),
+        ("sep=,\nid;text\n1;Guten Tag\n2;x\n", "2 fields each if ';' sep"),
         ('{"text": "x"}\n{"text": "y"}\n', "looks like JSONL: say --format jsonl, or --format csv if it is csv"),
         ("My export\nid;text\n1;Guten Tag\n2;b\n", "first line has one field, the other lines 2, separated by semico"),
         ("My export\n1\tGuten Tag\n", "first line has one field, the other lines 2, separated by tabs"),
@@ -141,6 +143,10 @@ def test_the_user_may_say_the_separator(tmp_path: Path) -> None:
 def test_a_single_column_stays_one(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", 'text\nHello; world\nfoo\n"a, b"\nbar; foo; baz\n')
     assert read(path) == [{"text": t} for t in ("Hello; world", "foo", "a, b", "bar; foo; baz")]
+
+
+def test_a_tab_in_a_quoted_text_separates_nothing(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "d.csv", 'text\n"one\ttwo"\n')) == [{"text": "one\ttwo"}]
 
 
 def test_bad_rows_have_faults(tmp_path: Path) -> None:

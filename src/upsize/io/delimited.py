@@ -50,7 +50,8 @@ class Rows:
             return fault
         if len(values) == len(self.header):
             return None
-        return f"{len(values)} fields where the header has {len(self.header)}"
+        hint = "" if len(self.header) > 1 else " (a text with commas needs quotes; or say --format text)"
+        return f"{len(values)} fields where the header has {len(self.header)}{hint}"
 
     def _header(self, name: str) -> list[str]:
         header: list[str] = []

@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from upsize.errors import InvalidInput
@@ -20,14 +19,14 @@ NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 ASKED = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 SAMPLE, ROWS = 1 << 20, 200
 """Characters, and rows of them, that are looked at."""
-HEADER = 500
-"""Characters of a header of one field that are looked at for a separator."""
+HEADER, SIGNS = 500, 20
+"""Characters of a header of one field that are looked at for a separator, and how many are tried."""
 FITS = 0.9
 """The share of rows that have as many fields as the header, from which a separator fits."""
 SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[,;\t|]*', re.IGNORECASE)
 """The line by which Excel is told the separator."""
-DOUBLED = re.compile(r'(?:^|\t)"[^"\t\n]+""[^"\t\n]+""[^"\t\n]*"(?:\t|\r?$)', re.MULTILINE)
-"""A field of TSV in quotes, with a word in doubled quotes."""
+QUOTED = re.compile(r'(?:^|\t)"((?:[^"\t\n]|"")*)"(?=\t|\r?$)', re.MULTILINE)
+"""A field of TSV in quotes, with those within doubled."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str |
     if told:
         dialect = _dialect(asked_delimiter(told[1]), body, whole, tsv, skip)
         if len(split(body, whole, dialect).header) < 2:
-            _refuse_unsplit(body, name, tsv)
+            _refuse_unsplit(body, whole, name, tsv)
         return dialect
     return _dialect(_fitting(body, whole, name, tsv), body, whole, tsv, skip)
 
@@ -83,9 +82,18 @@ class Split:
 
     delimiter: str
     header: Sequence[str]
-    rows: int
-    fit: float
-    """The share of rows with as many fields as the header; 1 if there are no rows."""
+    counts: Sequence[int]
+    """Fields of the header, and of each row; -1 for one that is broken."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return max(len(self.counts) - 1, 0)
+
+    @property
+    def fit(self) -> float:
+        """The share of rows with as many fields as the header; 1 if there are no rows."""
+        return sum(count == len(self.header) for count in self.counts[1:]) / self.rows if self.rows else 1.0
 
 
 def split(sample: str, whole: bool, dialect: Dialect) -> Split:
@@ -108,9 +116,7 @@ def split(sample: str, whole: bool, dialect: Dialect) -> Split:
             continue
         header = header or row
         counts.append(len(row))
-    rows = counts[1:]
-    fit = sum(count == len(header) for count in rows) / len(rows) if rows else 1.0
-    return Split(dialect.delimiter, header, len(rows), fit)
+    return Split(dialect.delimiter, header, counts)
 
 
 def _dialect(delimiter: str, body: str, whole: bool, tsv: bool, skip: int) -> Dialect:
@@ -127,14 +133,16 @@ def _quoted_tsv(body: str, whole: bool) -> bool:
         return False
     quoted, plain = (split(body, whole, Dialect("\t", q)) for q in (True, False))
     named = all(len(column) > 1 and column[0] == column[-1] == '"' for column in plain.header)
-    return quoted.fit >= FITS and (named or quoted.fit > plain.fit or DOUBLED.search(body) is not None)
+    return quoted.fit >= FITS and (
+        named or quoted.fit > plain.fit or any('""' in field[1] for field in QUOTED.finditer(body))
+    )
 
 
 def _fitting(body: str, whole: bool, name: str, tsv: bool) -> str:
     splits = [split(body, whole, Dialect(d, not (tsv and d == "\t"))) for d in NAMES]
     several = [s for s in splits if len(s.header) > 1]
     if not several:
-        _refuse_unsplit(body, name, tsv)
+        _refuse_unsplit(body, whole, name, tsv)
         return "\t" if tsv else ","
     fitting = [s for s in several if s.fit >= FITS] or [s for s in several if s.fit == max(x.fit for x in several)]
     if tsv and any(s.delimiter == "\t" for s in fitting):
@@ -145,23 +153,26 @@ def _fitting(body: str, whole: bool, name: str, tsv: bool) -> str:
     return fitting[0].delimiter
 
 
-def _refuse_unsplit(body: str, name: str, tsv: bool) -> None:
-    """InvalidInput if the header is one field, but the lines look as if something separated fields in them."""
-    lines = [line for line in islice(io.StringIO(body), ROWS) if line.strip()]
-    header, rows = (lines[0] if lines else ""), lines[1:]
-    for sign in dict.fromkeys(header.strip()[:HEADER]):
-        if sign.isalnum() or sign in " _-.'\"()/&?!" or (sign == "\t" and tsv):
-            continue
-        if rows and all(line.count(sign) == header.count(sign) for line in rows):
+def _refuse_unsplit(body: str, whole: bool, name: str, tsv: bool) -> None:
+    """InvalidInput if the header is one field, but the rows look as if something else separated fields in them."""
+    plain = split(body, whole, Dialect(","))
+    header = plain.header[0][:HEADER] if plain.header else ""
+    signs = [c for c in dict.fromkeys(header) if not c.isalnum() and c not in "_-.'\"()/&?!" and (c != "\t" or not tsv)]
+    for sign in signs[:SIGNS]:
+        found = split(body, whole, Dialect(sign))
+        names = len({word.lower() for word in found.header} & FIELDS)
+        sure = sign != " " or names > 1 or ' "' in body or '\n"' in body  # names have spaces, and so have texts
+        if len(found.header) > 1 and found.rows and found.fit >= FITS and sure:
             raise InvalidInput(
-                f"{name}: every line has {header.count(sign)} of {sign!r}. If it separates fields, say --delimiter "
-                f"{sign!r}; if each line is one text, --format text."
+                f"{name}: the lines have {len(found.header)} fields each if {sign!r} separates them. Then say "
+                f"--delimiter {sign!r}; if each line is one text, --format text."
             )
     for delimiter, least in (("\t", 1), (";", 3), ("|", 3)):
-        count = rows[0].count(delimiter) if rows else 0
-        if count and len(rows) >= least and all(line.count(delimiter) == count for line in rows):
+        found = split(body, whole, Dialect(delimiter))
+        fields = found.counts[1] if found.rows else 1
+        if fields > 1 and found.rows >= least and all(count == fields for count in found.counts[1:]):
             raise InvalidInput(
-                f"{name}: the first line has one field, the other lines {count + 1}, separated by {NAMES[delimiter]}. "
+                f"{name}: the first line has one field, the other lines {fields}, separated by {NAMES[delimiter]}. "
                 "The first line has to name the fields. If each line is one field, say --delimiter ','."
             )
 
