@@ -36,7 +36,7 @@ def digest_of(dataset: Dataset) -> str:
     """16 hexadecimal digits of all that a dataset says: texts, ids, judgements."""
     hashed = hashlib.sha256()
     for field in dataclasses.fields(dataset):
-        if field.name not in ("name", "notes", "faults"):
+        if field.name not in ("name", "notes", "faults", "named"):
             for piece in _pieces(getattr(dataset, field.name)):
                 hashed.update(piece.encode("utf-8", "surrogatepass") + b"\0")
     return hashed.hexdigest()[:16]

@@ -37,6 +37,10 @@ class Metric(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads; of a mean, the one."""
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Its least and greatest value."""
+
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """The statistic over the units `chosen` (draws,)."""
 
@@ -48,6 +52,7 @@ class Mean:
     name: str
     column: str = "value"
     mean: bool = True
+    range: tuple[float, float] = (0.0, 1.0)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -69,6 +74,7 @@ class Spearman:
     name: str = "Spearman"
     mean: bool = False
     columns: tuple[str, ...] = ("cosine", "gold")
+    range: tuple[float, float] = (-1.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """Pearson's correlation of average ranks."""
@@ -88,6 +94,7 @@ class AveragePrecision:
     name: str = "average precision"
     mean: bool = False
     columns: tuple[str, ...] = ("cosine", "gold")
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """Σ (recall gained at a threshold) × (precision there), one threshold for each distinct cosine."""
@@ -125,6 +132,7 @@ class VMeasure:
     name: str = "V-measure"
     mean: bool = False
     columns: tuple[str, ...] = ("label", "cluster")
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """From the entropies of labels, of clusters, and of both together."""
@@ -149,6 +157,7 @@ class HungarianF1:
     name: str = "Hungarian macro F1"
     mean: bool = False
     columns: tuple[str, ...] = ("label", "cluster")
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """The mean over the labels drawn."""
@@ -167,6 +176,7 @@ class PairwiseF1:
     name: str = "pairwise F1"
     mean: bool = False
     columns: tuple[str, ...] = ("label", "cluster")
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """2 TP / (pairs of one cluster + pairs of one label); 0 if there is no such pair."""
@@ -186,6 +196,7 @@ class BitextF1:
     name: str = "F1"
     mean: bool = False
     columns: tuple[str, ...] = ("gold", "predicted")
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Chosen) -> float:
         """Σ support × F1 over the sentences drawn."""

@@ -5,6 +5,7 @@ Corpus and queries may be of any format that is known; a folder without judgemen
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from upsize.errors import InvalidInput
@@ -13,6 +14,7 @@ from upsize.measure.datasets import fields
 from upsize.measure.datasets.fields import BadRow, columns_of
 from upsize.measure.datasets.ledger import Ledger, Units
 from upsize.measure.datasets.nouns import Kind, RetrievalData
+from upsize.measure.datasets.own import note_of
 from upsize.measure.datasets.sort import sort_of_corpus
 from upsize.measure.datasets.tables import RETRIEVAL_KINDS
 from upsize.measure.datasets.texts import Texts
@@ -31,8 +33,10 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
     if ledger.kind not in (None, *RETRIEVAL_KINDS, Kind.UNJUDGED):
         could = ", ".join((*RETRIEVAL_KINDS, Kind.UNJUDGED))
         raise InvalidInput(f"{folder} holds a corpus and queries, which can be {could}, but not {ledger.kind}.")
-    ids, documents = _corpus(ledger.open(corpus, corpus.name), ledger)
-    units, queries = _queries(ledger.open(queries_file, queries_file.name), ledger)
+    corpus_table = ledger.open(corpus, corpus.name)
+    ids, documents = _corpus(corpus_table, ledger)
+    queries_table = ledger.open(queries_file, queries_file.name)
+    units, queries = _queries(queries_table, ledger)
     judged = _qrels(folder, ledger) if ledger.kind is not Kind.UNJUDGED else None
     unjudged: Judgements = {unit: {} for unit in queries}
     judgements = unjudged if judged is None else _judgements(judged, queries, ids, ledger)
@@ -51,7 +55,7 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
             ledger.notes.append(f"{hopeless:,} queries have no relevant document; they count 0 for every model.")
     texts = list(queries.values())
     traits = units.traits(keep)
-    return RetrievalData(
+    data = RetrievalData(
         name=folder.name,
         kind=kind,
         traits=traits,
@@ -61,7 +65,13 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
         document_ids=tuple(ids),
         documents=documents,
         judgements={unit: judgements[unit] for unit in traits.ids},
+        named=all(_has_ids(table, ledger) for table in (corpus_table, queries_table)),
     )
+    return replace(data, notes=(*data.notes, *note_of(data)))
+
+
+def _has_ids(table: Source, ledger: Ledger) -> bool:
+    return table.format is not Format.TEXT and "id" in columns_of(table, ledger.fields)
 
 
 def _corpus(table: Source, ledger: Ledger) -> tuple[dict[str, int], Texts]:

@@ -72,6 +72,8 @@ class RetrievalData(Dataset):
     """Title and text of each document, on disk."""
     judgements: Mapping[str, Mapping[str, int]]
     """Query's id → document's id → grade, for every query; empty where nothing is judged."""
+    named: bool = True
+    """Whether queries and documents have ids of the data's own; where these were made up, a document is its text."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from upsize.errors import InvalidInput
 from upsize.figures import short
@@ -21,6 +21,7 @@ from upsize.measure.datasets.nouns import (
     RerankingData,
     RetrievalData,
 )
+from upsize.measure.datasets.own import candidates_note, note_of
 from upsize.measure.datasets.sort import sort_of_corpus
 from upsize.measure.datasets.texts import Texts
 
@@ -109,7 +110,7 @@ def _judged(table: Source, ledger: Ledger) -> Dataset:
     note = (
         f"Read as {kind}: {len(queries):,} queries over the {len(corpus):,} documents of all rows, {pairs:,} positives."
     )
-    return RetrievalData(
+    data = RetrievalData(
         name=table.stem,
         kind=kind,
         traits=units.traits(),
@@ -119,7 +120,9 @@ def _judged(table: Source, ledger: Ledger) -> Dataset:
         document_ids=tuple(places.values()),
         documents=corpus,
         judgements=judgements,
+        named=False,
     )
+    return replace(data, notes=(*data.notes, *note_of(data)))
 
 
 def _candidates(table: Source, ledger: Ledger) -> RerankingData:
@@ -149,15 +152,16 @@ def _candidates(table: Source, ledger: Ledger) -> RerankingData:
     faults = ledger.close(table.name, len(rows), "queries")
     total = sum(len(documents) for _, documents, _ in rows)
     note = f"Read as reranking: {len(rows):,} queries with {total:,} documents of their own."
+    queries, documents, relevance = zip(*rows, strict=True)
     return RerankingData(
         name=table.stem,
         kind=Kind.RERANKING,
         traits=units.traits(),
-        notes=(note, *ledger.notes),
+        notes=(note, *ledger.notes, *candidates_note(queries, documents, relevance)),
         faults=faults,
-        queries=tuple(query for query, _, _ in rows),
-        documents=tuple(documents for _, documents, _ in rows),
-        relevance=tuple(relevance for _, _, relevance in rows),
+        queries=queries,
+        documents=documents,
+        relevance=relevance,
     )
 
 

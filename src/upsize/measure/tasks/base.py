@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.measure.metrics import Columns, Metric
+from upsize.measure.tasks.grouping import Grouping
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """Group → unit vectors (texts, dimension), in the group's order."""
@@ -63,7 +64,18 @@ class Task(Protocol):
 
     @property
     def clusters(self) -> tuple[str, ...] | None:
-        """Document or user of each unit, resampled as a whole; None where the data does not tell."""
+        """Document or user of each unit as the data tells it; None where it does not."""
+
+    @property
+    def grouping(self) -> Grouping:
+        """Which units are independent: repeats, and clusters that the data tells or that share documents or texts."""
+
+    @property
+    def lint(self) -> tuple[str, ...]:
+        """What makes the figures say less than they seem to, a sentence each."""
+
+    def chance(self, columns: Columns) -> float:
+        """The metric of a model that knows nothing; `columns` are one candidate's."""
 
     @property
     def seeded(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from upsize.measure.datasets import ParallelData
 from upsize.measure.metrics import BitextF1, Columns, Mean, Metric
 from upsize.measure.tasks.base import Group, Vectors
+from upsize.measure.tasks.grouping import Links, normalised
 from upsize.measure.tasks.ranking import top_k
 from upsize.measure.tasks.units import OfUnits
 
@@ -26,6 +27,18 @@ class BitextTask(OfUnits[ParallelData]):
     @property
     def _unit_texts(self) -> Sequence[str]:
         return self.data.left
+
+    @property
+    def _noun(self) -> str:
+        return "pairs"
+
+    @property
+    def _texts(self) -> Sequence[tuple[str, ...]]:
+        return list(zip(self.data.left, self.data.right, strict=True))
+
+    @property
+    def _links(self) -> Links:
+        return [{(side, normalised(text)) for side, text in enumerate(pair)} for pair in self._texts]
 
     def groups(self) -> Mapping[str, Group]:
         """Both sides, with the instruction."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from sklearn.model_selection import KFold
 from upsize.measure.datasets import LabelledData
 from upsize.measure.metrics import Columns, Mean, Metric
 from upsize.measure.tasks.base import Group, Vectors
+from upsize.measure.tasks.lint import lint_labelled
 from upsize.measure.tasks.units import OfUnits
 
 EXAMPLES, EXPERIMENTS, FOLDS, ITERATIONS = 8, 10, 5, 100
@@ -39,6 +40,17 @@ class ClassificationTask(OfUnits[LabelledData]):
     @property
     def _unit_texts(self) -> Sequence[str]:
         return self.data.texts
+
+    @property
+    def _judged(self) -> Sequence[Hashable]:
+        return self.data.labels
+
+    def _lint(self) -> Iterator[str]:
+        return lint_labelled(self.data)
+
+    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a guess needs none)
+        """Of guessing one of the labels."""
+        return 1 / len(set(self.data.labels))
 
     def groups(self) -> Mapping[str, Group]:
         """Judged texts, and those to train on if there are any, with the instruction."""

@@ -7,7 +7,7 @@ bootstrap samples instead; here the resampling is the caller's. The start is dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -37,6 +37,10 @@ class ClusteringTask(OfUnits[LabelledData]):
     @cached_property
     def _labels(self) -> NDArray[np.int64]:
         return np.unique(self.data.labels, return_inverse=True)[1]
+
+    @property
+    def _judged(self) -> Sequence[Hashable]:
+        return self.data.labels
 
     def groups(self) -> Mapping[str, Group]:
         """All texts, with the instruction."""

@@ -6,7 +6,7 @@ scores or average precision of the pairs that belong together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from sklearn.metrics.pairwise import paired_cosine_distances
 from upsize.measure.datasets import Kind, PairsData
 from upsize.measure.metrics import AveragePrecision, Columns, Metric, Spearman
 from upsize.measure.tasks.base import Group, Vectors
+from upsize.measure.tasks.grouping import Links, normalised
 from upsize.measure.tasks.units import OfUnits
 
 
@@ -31,6 +32,22 @@ class PairsTask(OfUnits[PairsData]):
     @property
     def _unit_texts(self) -> Sequence[str]:
         return self.data.left
+
+    @property
+    def _noun(self) -> str:
+        return "pairs"
+
+    @property
+    def _texts(self) -> Sequence[tuple[str, ...]]:
+        return list(zip(self.data.left, self.data.right, strict=True))
+
+    @property
+    def _judged(self) -> Sequence[Hashable]:
+        return self.data.scores
+
+    @property
+    def _links(self) -> Links:
+        return [{normalised(text) for text in pair} for pair in self._texts]
 
     def groups(self) -> Mapping[str, Group]:
         """Both sides, with the instruction."""

@@ -18,9 +18,16 @@ DEPTH = 100
 
 
 def top_k(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], depth: int, priority: NDArray[np.int64]
+    queries: NDArray[np.float32],
+    documents: NDArray[np.float32],
+    depth: int,
+    priority: NDArray[np.int64],
+    without: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> Ranking:
     """The `depth` documents nearest to each query by inner product, best first: (queries, min(depth, documents)).
+
+    `without` names pairs that are left out: places of queries in order, and of documents, both (pairs,). Where a query
+    has too few documents left, −1 ends its row.
 
     Documents of equal score are ordered by `priority` (documents,), the smaller first, also where the depth cuts
     between them. So the result does not depend on the blocks. The matrix of all scores never exists: 32 MB at a time.
@@ -33,6 +40,8 @@ def top_k(
         score = np.empty(0, np.float32)
         for start in range(0, len(documents), DOCUMENTS):
             scores = block @ documents[start : start + DOCUMENTS].T
+            if without is not None:
+                _leave_out(scores, first, start, without)
             width = scores.shape[1]
             least = (
                 np.partition(scores, width - depth, axis=1)[:, width - depth] if width > depth else scores.min(axis=1)
@@ -46,8 +55,19 @@ def top_k(
             row, place, score = row[order], place[order], score[order]
             kept = np.arange(len(row)) - np.searchsorted(row, row) < depth
             row, place, score = row[kept], place[kept], score[kept]
-        ranking[first : first + QUERIES] = place.reshape(-1, depth)
+        ranking[first : first + QUERIES] = np.where(np.isneginf(score), -1, place).reshape(-1, depth)
     return ranking
+
+
+def _leave_out(
+    scores: NDArray[np.float32], first: int, start: int, without: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> None:
+    """Put −∞ for the pairs within the block of scores that begins at query `first` and document `start`."""
+    rows, places = without
+    part = slice(*np.searchsorted(rows, (first, first + len(scores))))
+    row, place = rows[part] - first, places[part] - start
+    inside = (place >= 0) & (place < scores.shape[1])
+    scores[row[inside], place[inside]] = -np.inf
 
 
 def priorities(ids: Sequence[str]) -> NDArray[np.int64]:

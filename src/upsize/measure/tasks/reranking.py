@@ -5,15 +5,19 @@ Main: nDCG@10; MAP, which MTEB quotes for its older data sets, beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from upsize.measure.datasets import RerankingData
+from upsize.measure.datasets.own import own_candidates
 from upsize.measure.metrics import Columns, Mean, Metric
 from upsize.measure.tasks.base import Group, Ranking, Vectors
+from upsize.measure.tasks.chance import random_order
+from upsize.measure.tasks.grouping import Links
+from upsize.measure.tasks.lint import lint_reranking
 from upsize.measure.tasks.ranking import judge
 from upsize.measure.tasks.units import OfUnits
 
@@ -30,10 +34,32 @@ class RerankingTask(OfUnits[RerankingData]):
     def _unit_texts(self) -> Sequence[str]:
         return self.data.queries
 
+    @property
+    def _noun(self) -> str:
+        return "queries"
+
+    @property
+    def _links(self) -> Links:
+        rows = zip(self.data.documents, self.data.relevance, strict=True)
+        return [{text for text, grade in zip(*row, strict=True) if grade > 0} for row in rows]
+
+    def _lint(self) -> Iterator[str]:
+        return lint_reranking(self.data)
+
+    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a random order needs none)
+        """Of a random order of each query's documents."""
+        return float(np.mean([random_order(grades, len(grades), False) for grades in self.data.relevance]))
+
     @cached_property
     def _documents(self) -> dict[str, int]:
         """Each text → its place: one that several queries have is embedded once."""
         return {text: i for i, text in enumerate(dict.fromkeys(t for own in self.data.documents for t in own))}
+
+    @cached_property
+    def _own(self) -> list[list[int]]:
+        """Places of each query's own text among its documents."""
+        data = self.data
+        return [own_candidates(*row) for row in zip(data.queries, data.documents, data.relevance, strict=True)]
 
     def groups(self) -> Mapping[str, Group]:
         """Queries with the instruction, documents without."""
@@ -43,14 +69,18 @@ class RerankingTask(OfUnits[RerankingData]):
         }
 
     def rank(self, vectors: Vectors, depth: int) -> Ranking:
-        """Places in each query's own list of documents; −1 beyond its end. Of equal scores the later is first."""
+        """Places in each query's own list of documents; −1 beyond its end. Of equal scores the later is first.
+
+        A document that is the query itself, and not judged relevant, is left out.
+        """
         longest = max(len(own) for own in self.data.documents)
         ranking = np.full((len(self.units), min(depth, longest)), -1, np.int64)
         for row, own in enumerate(self.data.documents):
             # A text that is there twice is scored once, so that rounding cannot order it.
             places, back = np.unique([self._documents[text] for text in own], return_inverse=True)
             scores = (vectors["documents"][places] @ vectors["queries"][row])[back]
-            order = np.lexsort((-np.arange(len(own)), -scores))[:depth]
+            order = np.lexsort((-np.arange(len(own)), -scores))
+            order = order[~np.isin(order, self._own[row])][:depth]
             ranking[row, : len(order)] = order
         return ranking
 

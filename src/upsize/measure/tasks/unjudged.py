@@ -44,7 +44,8 @@ class UnjudgedTask(OfQueries):
     def agree(self, one: Ranking, other: Ranking) -> Columns:
         """How far two models agree about each query: `value` (overlap@10) and `rank-biased overlap`, both 0 to 1."""
         first = min(FIRST, one.shape[1])
-        overlap = shared(one[:, :first], other[:, :first])[:, -1] / first
+        there = np.maximum((one[:, :first] >= 0).sum(axis=1), 1)
+        overlap = shared(one[:, :first], other[:, :first])[:, -1] / there
         return {"value": overlap, "rank-biased overlap": rank_biased_overlap(one, other)}
 
     def label_first(self, rankings: Sequence[Ranking]) -> list[ToLabel]:
@@ -57,10 +58,15 @@ class UnjudgedTask(OfQueries):
         first = [ranking[:, :FIRST] for ranking in rankings]
         differs = np.any([(ranking != first[0]).any(axis=1) for ranking in first], axis=0)
         return [
-            ToLabel(int(unit), float(least[unit]), tuple(dict.fromkeys(np.stack(first)[:, unit].T.ravel().tolist())))
+            ToLabel(int(unit), float(least[unit]), _pooled(np.stack(first)[:, unit]))
             for unit in np.argsort(least, kind="stable")
             if differs[unit]
         ]
+
+
+def _pooled(rankings: Ranking) -> tuple[int, ...]:
+    """Documents of (models, depth), the first of all models first, each once."""
+    return tuple(dict.fromkeys(place for place in rankings.T.ravel().tolist() if place >= 0))
 
 
 def shared(one: Ranking, other: Ranking) -> NDArray[np.float64]:
@@ -69,7 +75,7 @@ def shared(one: Ranking, other: Ranking) -> NDArray[np.float64]:
     for row, (a, b) in enumerate(zip(one, other, strict=True)):
         where = {document: place for place, document in enumerate(b.tolist())}
         # A document is shared from the depth at which it has been seen in both.
-        depths = [max(place, where[d]) for place, d in enumerate(a.tolist()) if d in where]
+        depths = [max(place, where[d]) for place, d in enumerate(a.tolist()) if d in where and d >= 0]
         counts[row] = np.bincount(depths, minlength=len(a)).cumsum()
     return counts
 
@@ -77,6 +83,7 @@ def shared(one: Ranking, other: Ranking) -> NDArray[np.float64]:
 def rank_biased_overlap(one: Ranking, other: Ranking) -> NDArray[np.float64]:
     """(queries,): extrapolated rank-biased overlap (Webber, Moffat and Zobel 2010), p = 0.9."""
     depth = np.arange(1, one.shape[1] + 1)
-    agreement = shared(one, other) / depth
+    there = np.maximum((one >= 0).sum(axis=1, keepdims=True), 1)
+    agreement = shared(one, other) / np.minimum(depth, there)
     weights = (1 - PERSISTENCE) / PERSISTENCE * PERSISTENCE**depth
     return np.asarray(agreement @ weights + agreement[:, -1] * PERSISTENCE ** one.shape[1])
