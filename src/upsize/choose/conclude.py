@@ -8,8 +8,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from upsize.choose.judge import CONFIDENCE, JudgedSlice, judge, judge_slices
+from upsize.choose.judge import CONFIDENCE, FEWEST_EFFECTIVE, Judged, JudgedSlice, judge, judge_slices
 from upsize.choose.runs import Run
 from upsize.choose.statistics import RESAMPLES, Sample, sample_of
 from upsize.choose.verdict import (
@@ -21,7 +22,7 @@ from upsize.choose.verdict import (
     TaskFacts,
     Verdict,
 )
-from upsize.choose.words import reason, runner_up, what_would_change_it
+from upsize.choose.words import number, reason, runner_up, what_would_change_it
 from upsize.measure.tasks import Task
 
 SMALLEST_SLICE = 20
@@ -51,11 +52,13 @@ def conclude(
     """Judge candidates, smallest first, by their runs. `reports` come without quality, which is filled in here;
     `conditions` are the verdict's limits, machine, versions, date and command."""
     columns = [run.columns for run in runs]
-    sample = sample_of(columns, task.metric, task.clusters, seed=seed)
+    grouping = task.grouping
+    sample = _sample(task, columns, seed)
     names = [report.id for report in reports]
     feasible = [i for i, report in enumerate(reports) if report.feasible]
     units, unit = len(task.units), UNITS.get(task.name, "query")
-    judged = judge(sample, delta, seed=seed, feasible=feasible, units=units, resamples=resamples)
+    distinct = units if grouping.repeats is None else len(np.unique(grouping.repeats))
+    judged = judge(sample, delta, seed=seed, feasible=feasible, units=distinct, resamples=resamples)
     quality = _intervals(judged.quality.estimate, judged.quality.lower, judged.quality.upper)
     reports = [replace(report, quality=q) for report, q in zip(reports, quality, strict=True)]
     decided = judged.decided
@@ -82,10 +85,10 @@ def conclude(
         decision="cannot_tell" if decided is None else decided.decision,
         choice=None if decided is None else names[decided.choice],
         settled=decided is not None and decided.settled,
-        reason=reason(judged, names, task.metric.name, units, unit, delta, feasible) + _except(slices),
+        reason=reason(judged, names, task.metric.name, distinct, unit, delta, feasible) + _except(slices),
         runner_up=None if following is None else names[following],
         what_would_change_it=tuple(what_would_change_it(judged, reports, refused, delta, task.metric.name)),
-        queries_needed=judged.size.more if judged.size else None,
+        queries_needed=judged.more,
         sample_size=judged.size,
         delta=delta,
         confidence=CONFIDENCE,
@@ -97,9 +100,32 @@ def conclude(
         dataset=dataset,
         seed=seed,
         resamples=resamples,
-        notes=tuple(notes),
+        too_few=judged.too_few,
+        notes=(*notes, *task.lint, *_chance(task, columns, judged)),
         **conditions,
     )
+
+
+def _sample(
+    task: Task, columns: Sequence[Sequence[Mapping[str, Any]]], seed: int, chosen: NDArray[np.int64] | None = None
+) -> Sample:
+    g = task.grouping
+    return sample_of(columns, task.metric, g.clusters, chosen, seed, repeats=g.repeats, kept=g.kept)
+
+
+def _chance(task: Task, columns: Sequence[Sequence[Mapping[str, Any]]], judged: Judged) -> list[str]:
+    """A note where no candidate is shown to know more than a random answer does."""
+    if judged.too_few:
+        return []
+    best = int(np.argmax(judged.quality.estimate))
+    chance = task.chance(columns[best][0])
+    shown = judged.quality.lower if task.metric.mean else judged.quality.estimate
+    if (shown > chance).any():
+        return []
+    return [
+        f"No candidate is shown to be better than chance: {task.metric.name} of a random answer is {number(chance)}, "
+        f"of the best {number(float(judged.quality.estimate[best]))}. Are labels and ids right, and the texts readable?"
+    ]
 
 
 def _intervals(estimate: Any, lower: Any, upper: Any) -> list[Interval]:
@@ -127,8 +153,8 @@ def _slices(
     parts: dict[str, Sample] = {}
     for name, mask in task.slices.items():
         if sizes[name] >= SMALLEST_SLICE:
-            part = sample_of(columns, task.metric, task.clusters, np.flatnonzero(mask), seed)
-            if len(part.values) >= SMALLEST_SLICE:
+            part = _sample(task, columns, seed, np.flatnonzero(mask))
+            if len(part.values) >= SMALLEST_SLICE and part.effective >= FEWEST_EFFECTIVE:
                 parts[name] = part
     judged = {j.name: j for j in judge_slices(parts, choice, feasible, seed=seed, resamples=resamples)}
     return [
@@ -141,10 +167,11 @@ def _slices(
 
 def _slice(judged: JudgedSlice, units: int, names: Sequence[str], delta: float) -> SliceVerdict:
     found = judged.differences
-    surely = np.flatnonzero(found.lower > delta)
+    surely = bool((found.lower > delta).any())
     perhaps = np.flatnonzero(found.upper > delta)
-    shown = surely if len(surely) else perhaps
-    decision = "go_up" if len(surely) else "cannot_tell" if len(perhaps) else "as_all"
+    # As for all units: the smallest that gains for sure, and that no other is surely better than by more than delta.
+    shown = np.flatnonzero((found.lower > 0) & (found.lower.max() - found.upper <= delta)) if surely else perhaps
+    decision = "go_up" if surely else "cannot_tell" if len(perhaps) else "as_all"
     place = int(shown[0]) if len(shown) else int(np.argmax(found.estimate))
     (difference,) = _intervals(*([b[place]] for b in (found.estimate, found.lower, found.upper)))
     candidate = names[judged.others[place]] if len(shown) else None

@@ -1,15 +1,20 @@
 """The decision: from bounds of all differences to stay, go up, or cannot tell. Pure, of indices; smallest first.
 
     j is surely better than i      lower bound of (quality of j − quality of i) > delta
+    i is surely not enough         another is surely better than it
     i is surely good enough        upper bound of (quality of j − quality of i) ≤ delta for every other j
 
     stay         the smallest is surely good enough
-    go up        another is surely better than the smallest: to the smallest that is surely good enough; where none is,
-                 from the smallest on to the smallest that is surely better, and again from there
+    go up        the smallest is surely not enough: to the smallest other that is not surely not enough itself, and
+                 surely has a gain over the smallest, however little
     cannot tell  neither
 
 The bounds hold for all differences at once, so all that is called sure is true together, at the bounds' confidence:
 going up where no candidate is better by more than delta happens at most in half of what is left of it.
+
+A larger margin never chooses a larger candidate. The bounds do not depend on the margin. As it grows, fewer candidates
+are surely not enough, and a sure gain stays one; so the set that is chosen from only grows, and its smallest member can
+only become smaller.
 """
 
 from __future__ import annotations
@@ -40,25 +45,27 @@ class Decided:
 def decide(lower: Floats, upper: Floats, delta: float) -> Decided:
     """From bounds (m, m) of quality[j] − quality[i] at [i, j]; the diagonal is not looked at."""
     m = len(lower)
-    off = ~np.eye(m, dtype=bool)
-    better = (lower > delta) & off
-    enough = ((upper <= delta) | ~off).all(axis=1)
-    good = np.flatnonzero(enough)
-    if len(good) and good[0] == 0:
+    better = lower > delta
+    np.fill_diagonal(better, False)
+    beaten = np.asarray(better.any(axis=1))
+    if (upper[0, 1:] <= delta).all():
         return Decided("stay", 0, True, ())
-    if not better[0].any():
+    if not beaten[0]:
         return Decided("cannot_tell", 0, False, tuple(_open(0, better, upper, delta)))
-    choice = int(good[0]) if len(good) else _climb(better)
+    left = np.flatnonzero(~beaten & (_closed(lower)[0] > 0))
+    choice = int(left[0]) if len(left) else m - 1
     pairs = tuple(_open(choice, better, upper, delta))
     return Decided("go_up", choice, not pairs, pairs)
 
 
-def _climb(better: NDArray[np.bool_]) -> int:
-    """From the smallest to the smallest that is surely better, and again from there."""
-    at = 0
-    while better[at].any():
-        at = int(np.flatnonzero(better[at])[0])
-    return at
+def _closed(lower: Floats) -> Floats:
+    """Lower bounds with those that follow by addition: if k is better than j and j than i, k is better than i by both.
+    Where all bounds hold, these do. The best by estimate is surely beaten by none, so a way of sure gains ends."""
+    closed = lower.copy()
+    np.fill_diagonal(closed, 0.0)
+    for k in range(len(closed)):
+        closed = np.maximum(closed, closed[:, k, None] + closed[None, k])
+    return closed
 
 
 def _open(choice: int, better: NDArray[np.bool_], upper: Floats, delta: float) -> Iterator[tuple[int, int]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,13 @@ from upsize.choose.statistics.influence import Floats
 from upsize.choose.verdict import SampleSize
 
 CONFIDENCE = 0.95
+FEWEST = 10
+"""Independent units below which nothing is judged (docs/choose.md says what fewer would show)."""
+FEWEST_EFFECTIVE = 8.0
+"""The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
+observation, however many others there are."""
+
+Why = Literal["margin", "seeds", "far"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,16 @@ class Judged:
     decided: Decided | None
     """Among the feasible, in places of all candidates; None where none is feasible."""
     size: SampleSize | None
+    too_few: bool = False
+    """Whether there are too few independent units to judge by."""
+    independent: int = 0
+    effective: float = 0.0
+    """Clusters of equal size that would tell as much as those there are."""
+    more: int | None = None
+    """Units to label beyond those there are: to settle it, or where there are too few, to be judged at all. None where
+    settled, and where no number would do."""
+    why_no_number: Why | None = None
+    """Why `more` is None although it is not settled."""
 
 
 def judge(
@@ -65,20 +83,29 @@ def judge(
     p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
     lower, upper = matrices(m, found.lower, found.upper)
     decided = size = None
-    if able:
+    too_few = independent < FEWEST or sample.effective < FEWEST_EFFECTIVE
+    all_units, more, why = units or independent, None, None
+    if able and too_few and len(able) > 1:
+        decided = Decided("cannot_tell", able[0], False, ())
+        if independent < FEWEST:
+            more = math.ceil((FEWEST - independent) * all_units / independent)
+    elif able:
         inner = decide(lower[np.ix_(able, able)], upper[np.ix_(able, able)], delta)
         pairs = tuple((able[i], able[j]) for i, j in inner.open)
         decided = Decided(inner.decision, able[inner.choice], inner.settled, pairs)
-        if pairs:
-            size = size_that_settles(found, pairs, m, delta, independent, units or independent)
-    return Judged(quality, found, p, adjusted, lower, upper, decided, size)
+        size = size_that_settles(found, pairs, m, delta, independent, all_units) if pairs else None
+        more = size.more if size else None
+        why = _why_no_number(found, pairs, m, delta, independent, all_units) if pairs and size is None else None
+    return Judged(
+        quality, found, p, adjusted, lower, upper, decided, size, too_few, independent, sample.effective, more, why
+    )
 
 
 def size_that_settles(
     found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
 ) -> SampleSize | None:
     """Units at which all `pairs` (i, j) are told to be better by more than delta or not. `found` is of all pairs of `m`
-    candidates. None where no number does, for the seeds alone vary too much."""
+    candidates. Without a margin it is planned for the differences observed. None where no number does."""
     place = {pair: k for k, pair in enumerate(combinations(range(m), 2))}
     totals: list[int | None] = []
     observed: list[int | None] = []
@@ -95,22 +122,41 @@ def size_that_settles(
             critical=float(found.critical[k]),
             comparisons=len(pairs),
             error_seeds=float(found.error_seeds[k]),
+            allowance=float(found.allowance[k]),
         )
-        totals.append(plan((-delta, delta)))
+        totals.append(plan((-delta, delta) if delta else (beyond,)))
         observed.append(plan((beyond,)))
         sds.append(sd)
-    total = _most(totals, units / independent)
+    # Without a margin, candidates that gave the same on every unit are never told apart; the others may be.
+    total = _most(totals if delta else [n for n in totals if n is not None] or totals, units / independent)
     if total is None:
         return None
-    return SampleSize(total, total - units, _most(observed, units / independent), POWER, max(sds))
+    more = _rounded(total - units)
+    if_as_observed = _most(observed, units / independent)
+    return SampleSize(units + more, more, None if if_as_observed is None else _rounded(if_as_observed), POWER, max(sds))
+
+
+def _why_no_number(
+    found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
+) -> Why:
+    """Why `size_that_settles` knows none: what the seeds alone bring, a margin of 0 between equal candidates, or more
+    units than anybody labels."""
+    without_seeds = replace(found, error_seeds=np.zeros_like(found.error_seeds))
+    if found.error_seeds.any() and size_that_settles(without_seeds, pairs, m, delta, independent, units):
+        return "seeds"
+    return "far" if delta else "margin"
 
 
 def _most(numbers: Sequence[int | None], each: float) -> int | None:
-    """The greatest, in units, rounded up to two figures: it is a plan. None where one is."""
+    """The greatest, in units. None where one is."""
     known = [n for n in numbers if n is not None]
     if len(known) < len(numbers):
         return None
-    units = math.ceil(max(known) * each)
+    return math.ceil(max(known) * each)
+
+
+def _rounded(units: int) -> int:
+    """Up to two figures: it is a plan."""
     step = int(10 ** max(len(str(units)) - 2, 0))
     return -(-units // step) * step
 

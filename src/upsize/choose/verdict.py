@@ -170,7 +170,8 @@ class SliceVerdict:
     quality: float | None
     """Of the choice."""
     candidate: str | None
-    """The smallest that is surely better here (`go_up`), or that may be (`cannot_tell`)."""
+    """With `go_up` the smallest that is surely better here and not surely worse than another by more than delta; with
+    `cannot_tell` the smallest that may be better."""
     difference: Interval | None
     """`candidate` minus the choice."""
 
@@ -198,7 +199,7 @@ class TaskFacts:
     """`query`, `pair` or `text`."""
     units: int
     independent: int
-    """Units, or the clusters that they come in where these were told."""
+    """Units without repeats, or the clusters that they come in."""
     seeds: int
     """Of the algorithm (k-means, logistic regression); 1 where there is none."""
 
@@ -218,7 +219,7 @@ class Verdict:
     runner_up: str | None
     what_would_change_it: tuple[str, ...]
     queries_needed: int | None
-    """Units more to label; None where settled."""
+    """Units more to label; None where settled, or where no number would do (`reason` says why)."""
     sample_size: SampleSize | None
     delta: float
     confidence: float
@@ -231,6 +232,8 @@ class Verdict:
     """Path, kind, digest and counts, as `measure` read it."""
     seed: int
     resamples: int
+    too_few: bool = False
+    """Whether there are too few independent units to judge by: the decision is then `cannot_tell`."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Quantile (`p50`, `p95`, `p99`) → milliseconds that the user allows it."""
     notes: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def choose(settings: Settings, *, progress: bool = False, say: Callable[[str], N
             "observation. Leave that field out, or give units of several."
         )
     say(f"{dataset.name}: {task.name}, {len(task.units):,} units, by {task.metric.name}.")
-    for note in dataset.notes:
+    for note in (*dataset.notes, *task.lint):
         say(note)
     settings.out.mkdir(parents=True, exist_ok=True)
     try:

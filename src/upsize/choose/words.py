@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from upsize.choose.judge import Judged
+from upsize.choose.judge import FEWEST, FEWEST_EFFECTIVE, Judged
+from upsize.choose.statistics import FARTHEST
 from upsize.choose.verdict import CandidateReport, Refusal
 from upsize.figures import short
 
@@ -35,27 +36,53 @@ def reason(
             f"Stay with {names[choice]}: {on} no other candidate is better by more than {margin}; the one that comes "
             f"nearest to it, {names[best]}, differs by {_gain(judged, choice, best)}."
         )
+    if judged.too_few:
+        return f"{too_few(judged, units, unit)} Meanwhile use {names[choice]}, the smallest."
     smallest = feasible[0]
     if decided.decision == "go_up":
         more = "" if decided.settled else "; whether another pays still more, or a smaller one does, is open"
         judge = choice
         if judged.lower[smallest, choice] <= delta:  # good enough to be chosen, its own gain not yet sure
             judge = max(feasible, key=lambda j: judged.lower[smallest, j])
-            more = f", and {names[choice]} is at most {margin} below it{more}"
+            sure = judged.upper[choice, judge] <= delta
+            below = f"at most {margin} below it" if sure else f"not shown to be more than {margin} below it"
+            more = f", and {names[choice]} is {below}{more}"
         return (
             f"Go up to {names[choice]}: {names[judge]} gains {_gain(judged, smallest, judge)} over {names[smallest]} "
             f"{on}, surely more than {margin}{more}."
         )
     best = max((j for j in feasible if j != choice), key=lambda j: judged.quality.estimate[j])
-    needed = (
-        f"label about {judged.size.more:,} more {PLURAL[unit]}"
-        if judged.size
-        else "more of them would not tell, for the algorithm's own seeds vary too much"
-    )
     return (
         f"Cannot tell whether more than {names[choice]} pays: {names[best]} differs from it by "
-        f"{_gain(judged, choice, best)}, which neither reaches beyond {margin} for sure nor stays below it; {needed}."
+        f"{_gain(judged, choice, best)}, which neither reaches beyond {margin} for sure nor stays below it; "
+        f"{_needed(judged, unit, delta)}."
     )
+
+
+def _needed(judged: Judged, unit: str, delta: float) -> str:
+    """How many more units would tell, or why no number would."""
+    if judged.more is not None:
+        needed = f"label about {judged.more:,} more {PLURAL[unit]}"
+        return needed if delta else f"with no margin, and differences as observed, {needed}"
+    return {
+        "seeds": "more of them would not tell, for the algorithm's own seeds vary too much",
+        "margin": "with a margin of 0, candidates that are alike cannot be told apart by any number; set --delta 0.01",
+        "far": f"more than {FARTHEST:,} more would be needed for so small a margin",
+    }[judged.why_no_number or "far"]
+
+
+def too_few(judged: Judged, units: int, unit: str) -> str:
+    """That nothing is judged by so few units, and how many are."""
+    told = f"Too few to judge: {units:,} {unit if units == 1 else PLURAL[unit]}"
+    if judged.independent < units:
+        told += f" that come in {judged.independent:,} independent groups"
+    if judged.independent >= FEWEST:
+        return (
+            f"{told}, most of them in a few large ones, which tell as much as {judged.effective:.1f} equal ones; "
+            f"{FEWEST_EFFECTIVE:g} are the fewest that are judged."
+        )
+    groups = " groups" if judged.independent < units else ""
+    return f"{told}, and {FEWEST}{groups} are the fewest that are judged; label about {judged.more:,} more."
 
 
 def _gain(judged: Judged, i: int, j: int) -> str:
@@ -83,7 +110,9 @@ def what_would_change_it(
     """Another margin, another limit, more labels, more memory."""
     decided = judged.decided
     able = [i for i, r in enumerate(reports) if r.feasible]
-    if decided is not None and len(able) > 1:
+    if decided is not None and len(able) > 1 and judged.too_few:
+        yield "More labels: nothing is judged by so few."
+    elif decided is not None and len(able) > 1:
         smallest = able[0]
         others = [j for j in able if j != smallest]
         most, least = (max(float(m[smallest, j]) for j in others) for m in (judged.upper, judged.lower))
@@ -97,11 +126,10 @@ def what_would_change_it(
                 f"A margin of {number(most)} {metric} or more would make it a stay"
                 + (f", one below {number(least)} a go-up." if least > 0 else ".")
             )
-        if judged.size is not None and judged.size.if_as_observed is not None:
-            yield (
-                f"{judged.size.total:,} labelled in all settle it with a chance of {judged.size.power:.0%}, unless the "
-                f"truth is nearer to the margin; {judged.size.if_as_observed:,} if the differences are as observed."
-            )
+        if judged.size is not None:
+            unless = "unless the truth is nearer to the margin" if delta else "if the differences are as observed"
+            size = judged.size
+            yield f"About {size.more:,} more labels: they settle it with a chance of {size.power:.0%}, {unless}."
     best = max(able, key=lambda i: reports[i].quality.estimate, default=None)
     for place, report in enumerate(reports):
         if not report.feasible and (best is None or judged.lower[best, place] > delta):

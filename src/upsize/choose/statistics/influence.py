@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.errors import InvalidInput
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.integer]
 Columns = Mapping[str, NDArray[Any]]
@@ -33,6 +35,10 @@ class Statistic(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads; of a mean, the one."""
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Its least and greatest value."""
+
     def __call__(self, columns: Columns, chosen: Indices) -> float:
         """Its value."""
 
@@ -45,12 +51,25 @@ class Sample:
     """(independent units, candidates). The mean of a column is the candidate's estimate."""
     seeds: Floats | None = None
     """(seeds, candidates): the statistic of each of the algorithm's seeds, where there are several."""
+    range: tuple[float, float] | None = None
+    """Least and greatest value of the metric; None: 0 and 1, and differences as great as any that is there."""
+    units: Floats | None = None
+    """(units, candidates): of a mean, the values of the single units where `values` are those of clusters."""
+    sizes: Floats | None = None
+    """(independent units,): how many units each cluster has; None: one each."""
 
     @property
     def estimates(self) -> Floats:
         """(candidates,)."""
         means: Floats = self.values.mean(axis=0)
         return means
+
+    @property
+    def effective(self) -> float:
+        """Clusters of equal size that tell as much (Kish 1965); the independent units where there are no clusters."""
+        if self.sizes is None:
+            return float(len(self.values))
+        return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
 
 
 def sample_of(
@@ -59,20 +78,67 @@ def sample_of(
     clusters: Sequence[str] | None = None,
     chosen: Indices | None = None,
     seed: int = 0,
+    *,
+    repeats: Indices | None = None,
+    kept: Indices | None = None,
 ) -> Sample:
     """The sample of candidates (for each, its columns of each seed), over the `chosen` units (None: all).
 
-    Units of one cluster count as one independent unit: a document's questions, a user's queries.
+    Units of one cluster count as one independent unit: a document's questions, a user's queries. Units with the same
+    number in `repeats` (units,) are one unit: of a mean their average, of any other statistic those among `kept`, the
+    places of the units that repeat no other. Raises InvalidInput where a value is not finite.
     """
     length = len(next(iter(candidates[0][0].values())))
     units = np.arange(length) if chosen is None else chosen
-    group = _groups(units, clusters, statistic.mean, seed)
+    _require_finite(candidates, statistic)
+    if kept is not None and not statistic.mean:
+        units = np.intersect1d(units, kept)
+    same = None
+    if repeats is not None and statistic.mean:
+        _, first, same = np.unique(repeats[units], return_index=True, return_inverse=True)
+    places = units if same is None else units[first]
+    group = _groups(places, clusters, statistic.mean, seed)
+    single = [[_single(columns, statistic, units, same) for columns in seeds] for seeds in candidates]
     columns = [
-        np.mean([_values(columns, statistic, units, group) for columns in seeds], axis=0) for seeds in candidates
+        np.mean([_values(c, statistic, places, group, own) for c, own in zip(seeds, ones, strict=True)], axis=0)
+        for seeds, ones in zip(candidates, single, strict=True)
     ]
-    several = len(candidates[0]) > 1
-    scores = np.array([[statistic(c, units) for c in seeds] for seeds in candidates]).T if several else None
-    return Sample(np.stack(columns, axis=1), scores)
+    scores = None
+    if len(candidates[0]) > 1:
+        scores = np.array(
+            [
+                [statistic(c, places) if own is None else own.mean() for c, own in zip(seeds, ones, strict=True)]
+                for seeds, ones in zip(candidates, single, strict=True)
+            ]
+        ).T
+    clustered = int(group.max()) + 1 < len(places)
+    of_units = None
+    if clustered and statistic.mean:
+        of_units = np.stack([np.mean([own for own in ones if own is not None], axis=0) for ones in single], axis=1)
+    sizes = np.bincount(group).astype(np.float64) if clustered else None
+    return Sample(np.stack(columns, axis=1), scores, statistic.range, of_units, sizes)
+
+
+def _require_finite(candidates: Sequence[Sequence[Columns]], statistic: Statistic) -> None:
+    for place, seeds in enumerate(candidates):
+        for columns in seeds:
+            for name in statistic.columns:
+                if wrong := int((~np.isfinite(np.asarray(columns[name], np.float64))).sum()):
+                    raise InvalidInput(
+                        f"Candidate {place + 1} of {len(candidates)}: {wrong:,} of {len(columns[name]):,} values of "
+                        f"{name!r} are not finite numbers, so its quality is not known. Does the model give NaN?"
+                    )
+
+
+def _single(columns: Columns, statistic: Statistic, units: Indices, same: Indices | None) -> Floats | None:
+    """Of a mean, the values of the distinct units; None of any other statistic."""
+    if not statistic.mean:
+        return None
+    value = np.asarray(columns[statistic.columns[0]], np.float64)[units]
+    if same is None:
+        return value
+    average: Floats = np.bincount(same, value) / np.bincount(same)
+    return average
 
 
 def _groups(units: Indices, clusters: Sequence[str] | None, mean: bool, seed: int) -> Indices:
@@ -89,11 +155,10 @@ def _groups(units: Indices, clusters: Sequence[str] | None, mean: bool, seed: in
     return joined
 
 
-def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indices) -> Floats:
-    """(groups,) values with the statistic over `units` as their mean."""
+def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indices, value: Floats | None) -> Floats:
+    """(groups,) values with the statistic over `units` as their mean; of a mean, from the units' own `value`."""
     count = int(group.max()) + 1
-    if statistic.mean:
-        value = np.asarray(columns[statistic.columns[0]], np.float64)[units]
+    if value is not None:
         if count == len(units):
             return value
         # Of a ratio of sums over clusters, linearised: sizes differ.
@@ -101,6 +166,8 @@ def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indic
         linear: Floats = value.mean() + around * count / len(units)
         return linear
     whole = statistic(columns, units)
+    if count == 1:
+        return np.array([whole])
     order = np.argsort(group, kind="stable")
     edges = np.searchsorted(group[order], np.arange(count + 1))
     without = np.empty(count)

@@ -4,6 +4,9 @@ Units are drawn with replacement, the same ones for all candidates, so what two 
 deviation is divided by the standard error of that very draw. For a family the greatest of these over all contrasts is
 taken (max-t; Westfall and Young 1993; Romano and Wolf 2005), so all bounds hold at once at the stated confidence.
 docs/choose.md says how well they cover; plain percentile intervals of few, skewed values cover far less.
+
+A bootstrap knows only what was seen. Where little was, the bounds are widened to those of `bounded`, which hold for
+every distribution on the metric's range. All bounds lie within that range.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import combinations
 import numpy as np
 from scipy import special
 
+from upsize.choose.statistics.bounded import lower_bounds, upper_bounds
 from upsize.choose.statistics.influence import Floats, Sample
 
 RESAMPLES = 4000
@@ -22,6 +26,12 @@ RESAMPLES = 4000
 EXTRA = 4.0
 """Units of the typical difference that are imagined where all units tie, as in "plus four" (Agresti and Caffo 2000):
 with 20 units and 2 that differ, a draw of none that differ would say there is no variance at all."""
+CARRIERS = (10, 20)
+"""Units that carry a difference (more than 0.1 of the greatest away from the median): up to the first number the bounds
+that hold for every distribution are used in full, from the second on not at all."""
+SPREAD = (0.5, 2.0)
+"""The same of the sum of squared distances from the median, in squares of half the range: below 1, a single event as
+great as the range allows would outweigh all that was seen. Both pairs come from simulation (docs/choose.md)."""
 _BLOCK = 1 << 22
 """Weights drawn at once: 32 MB."""
 
@@ -40,7 +50,9 @@ class Bounds:
     sd: Floats
     """Of the independent units' values."""
     critical: Floats
-    """Standard errors from the estimate to a bound."""
+    """Standard errors from the estimate to a bound of the bootstrap."""
+    allowance: Floats
+    """How much farther the farther bound lies, for what was not seen."""
 
 
 def contrasts(candidates: int) -> Floats:
@@ -61,14 +73,16 @@ def bounds(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Bounds:
-    """Two-sided bounds of `matrix` @ estimates. Two units at least.
+    """Two-sided bounds of `matrix` @ estimates; of a single unit, the range of the metric.
 
     `matrix` is (contrasts, candidates). Its rows are so many `families`, one after the other and of one length: bounds
     hold for all contrasts of a family at once. 1: for all; as many as rows: for each alone.
     """
     moments = Moments(sample, matrix)
+    if moments.n < 2:
+        return moments.unknown()
     far = moments.draw(seed, resamples)
-    return moments.bounds(critical(far, families, confidence))
+    return moments.bounds(critical(far, families, confidence), tail(confidence, len(matrix) // families))
 
 
 def bounds_of_parts(
@@ -79,7 +93,12 @@ def bounds_of_parts(
     moments = [Moments(part, matrix) for part in parts]
     far = np.concatenate([m.draw(seed, resamples, part) for part, m in enumerate(moments)], axis=1)
     common = critical(far, 1, confidence)[: len(matrix)]
-    return [m.bounds(common) for m in moments]
+    return [m.bounds(common, tail(confidence, len(parts) * len(matrix))) for m in moments]
+
+
+def tail(confidence: float, family: int) -> float:
+    """Error of one bound such that all of a family hold at `confidence` (Bonferroni)."""
+    return (1 - confidence) / 2 / max(family, 1)
 
 
 def critical(far: Floats, families: int, confidence: float) -> Floats:
@@ -102,7 +121,15 @@ class Moments:
     def __init__(self, sample: Sample, matrix: Floats) -> None:
         values = sample.values @ matrix.T
         self.n = len(values)
-        self.estimate, self.sd = values.mean(axis=0), values.std(axis=0, ddof=1)
+        self.estimate = values.mean(axis=0)
+        self.sd = values.std(axis=0, ddof=1) if self.n > 1 else np.zeros_like(self.estimate)
+        self.units = values if sample.units is None else sample.units @ matrix.T
+        low, high = sample.range or (0.0, 1.0)
+        self.low = np.where(matrix > 0, matrix * low, matrix * high).sum(axis=1)
+        self.high = np.where(matrix > 0, matrix * high, matrix * low).sum(axis=1)
+        if sample.range is None:
+            self.low = np.minimum(self.low, self.units.min(axis=0))
+            self.high = np.maximum(self.high, self.units.max(axis=0))
         self.around, self.extra = values - self.estimate, _extra(values)
         self.seeds: Floats | None = None
         error_seeds = np.zeros_like(self.estimate)
@@ -118,10 +145,37 @@ class Moments:
         rng = np.random.default_rng([seed, self.n, stream])
         return np.concatenate([self._far(rng, draws) for draws in _blocks(resamples, self.n)])
 
-    def bounds(self, critical: Floats) -> Bounds:
-        """At so many errors from the estimate."""
-        low, high = self.estimate - critical * self.error, self.estimate + critical * self.error
-        return Bounds(self.estimate, low, high, self.error, self.error_seeds, self.sd, critical)
+    def bounds(self, critical: Floats, alpha: float) -> Bounds:
+        """At so many errors from the estimate, or where little was seen, where the bounds of error `alpha` are that
+        hold for every distribution."""
+        half = critical * self.error
+        below, above = half.copy(), half.copy()
+        count = self._count()
+        share = _unseen(self.units, count / len(self.units), (self.high - self.low) / 2)
+        if (few := share > 0).any():
+            values, seeds = self.units.T[few], (critical * self.error_seeds)[few]
+            centre, count = self.units.mean(axis=0)[few], count[few]
+            up = np.hypot(upper_bounds(values, self.high[few], alpha, count) - centre, seeds)
+            down = np.hypot(centre - lower_bounds(values, self.low[few], alpha, count), seeds)
+            above[few] += share[few] * np.maximum(up - half[few], 0.0)
+            below[few] += share[few] * np.maximum(down - half[few], 0.0)
+        lower, upper = np.maximum(self.estimate - below, self.low), np.minimum(self.estimate + above, self.high)
+        allowance = np.maximum(below, above) - half
+        return Bounds(self.estimate, lower, upper, self.error, self.error_seeds, self.sd, critical, allowance)
+
+    def unknown(self) -> Bounds:
+        """Of a single unit, which says nothing: the whole range."""
+        nothing = np.zeros_like(self.estimate)
+        return Bounds(self.estimate, self.low, self.high, self.error, self.error_seeds, self.sd, nothing, nothing)
+
+    def _count(self) -> Floats:
+        """(contrasts,) independent units that the units stand for: as many as have the clusters' standard error."""
+        units = len(self.units)
+        if units == self.n:
+            return np.full_like(self.estimate, units)
+        variance, error = self.units.var(axis=0, ddof=1), self.sd**2 / self.n
+        count: Floats = np.clip(variance / np.maximum(error, 1e-24), self.n, units)
+        return count
 
     def _far(self, rng: np.random.Generator, draws: int) -> Floats:
         """(draws, contrasts): how many of its own standard errors each draw lies from the estimate."""
@@ -157,6 +211,18 @@ def _extra(values: Floats) -> Floats:
     tied = len(values) - count
     extra: Floats = np.where(tied > 1, EXTRA * tied / len(values) * typical, 0.0)
     return extra
+
+
+def _unseen(values: Floats, each: Floats, scale: Floats) -> Floats:
+    """(contrasts,) from 0 to 1: how far the bounds have to allow for what was not seen. `each` is how many independent
+    units one stands for, `scale` half the range."""
+    away = np.abs(values - np.median(values, axis=0))
+    greatest = away.max(axis=0)
+    carriers = ((away > 0.1 * greatest) & (away > 1e-12)).sum(axis=0) * each
+    spread = (away**2).sum(axis=0) / scale**2 * each
+    shares = [(last - seen) / (last - first) for seen, (first, last) in ((carriers, CARRIERS), (spread, SPREAD))]
+    share: Floats = np.clip(np.maximum(*shares), 0.0, 1.0)
+    return share
 
 
 def _blocks(resamples: int, n: int) -> Iterator[int]:

@@ -17,7 +17,9 @@ import numpy as np
 from scipy import special
 
 POWER = 0.8
-_MORE = np.unique(np.geomspace(1, 1e9, 2000).astype(np.int64))
+FARTHEST = 10**9
+"""Units more that are looked for."""
+_MORE = np.unique(np.geomspace(1, FARTHEST, 2000).astype(np.int64))
 """Units more that are looked at, 1 % apart: it is a plan."""
 
 
@@ -38,12 +40,14 @@ def units_needed(
     comparisons: int = 1,
     power: float = POWER,
     error_seeds: float = 0.0,
+    allowance: float = 0.0,
 ) -> int | None:
     """Independent units in all, at which each of `comparisons` clears its margin so often that all do with `power`.
 
     Observed so far: `units` with a mean `beyond` the margin (negative: short of it). `truths` are the true means beyond
     the margin to plan for; for each, its own side is the right one. `error_seeds` is the standard error that more units
-    do not lessen. None where no number of units does.
+    do not lessen, `allowance` how much farther the bound lies for what was not seen, which lessens with each unit. None
+    where no number of units does.
     """
     if sd == 0 or 0 in truths:
         return None
@@ -52,7 +56,7 @@ def units_needed(
     weights = special.softmax(likely)
 
     total = units + _MORE
-    half = critical * np.hypot(sd / np.sqrt(total), error_seeds)
+    half = critical * np.hypot(sd / np.sqrt(total), error_seeds) + allowance * units / total
     spread = np.hypot(sd * np.sqrt(_MORE) / total, error_seeds)
     chance = sum(
         weight * special.ndtr((abs(truth) / truth * (units * beyond + _MORE * truth) / total - half) / spread)
