@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.choose.judge import CONFIDENCE, Judged, judge
-from upsize.choose.statistics import Sample
-from upsize.choose.words import number
+from upsize.choose.statistics import sample_of
+from upsize.choose.words import number, too_few
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, Refused
 from upsize.evolve.coverage import coverage, ready
@@ -28,6 +28,10 @@ from upsize.evolve.state import Move, Rerank, Rescore
 from upsize.figures import short
 from upsize.io import FOUND_OUT, Reading
 from upsize.measure.datasets import RetrievalData, load_dataset
+from upsize.measure.datasets.own import own_of
+from upsize.measure.metrics import Mean
+from upsize.measure.tasks.grouping import Grouping, grouping_of
+from upsize.measure.tasks.lint import lint_grades
 from upsize.measure.tasks.ranking import judge as judge_ranking
 
 DEPTH = 10
@@ -57,6 +61,21 @@ class Labelled:
     judgements: Mapping[str, Mapping[str, int]]
     """Place of the query, as a string → document's id → grade."""
     notes: tuple[str, ...]
+    own: tuple[str | None, ...] = ()
+    """Of each query, the document that is the query itself; empty: of none."""
+
+    @property
+    def grouping(self) -> Grouping:
+        """Which queries are independent."""
+        relevant = [{d for d, grade in grades.items() if grade > 0} for grades in self.judgements.values()]
+        texts = [(query,) for query in self.queries]
+        return grouping_of(texts, [None] * len(texts), relevant, None, "queries")
+
+    def only(self, places: Sequence[int]) -> Labelled:
+        """The queries at these places, numbered anew."""
+        judgements = {str(new): self.judgements[str(old)] for new, old in enumerate(places)}
+        own = tuple(self.own[place] for place in places) if self.own else ()
+        return Labelled(tuple(self.queries[place] for place in places), judgements, self.notes, own)
 
 
 def read_labelled(path: Path | str, reading: Reading = FOUND_OUT) -> tuple[list[LabelledQuery], tuple[str, ...]]:
@@ -64,11 +83,20 @@ def read_labelled(path: Path | str, reading: Reading = FOUND_OUT) -> tuple[list[
     data = load_dataset(path, encoding=reading.encoding, delimiter=reading.delimiter)
     if not isinstance(data, RetrievalData) or not any(data.judgements.values()):
         raise InvalidInput(f"{path} is {data.kind}; comparing answers needs queries with judgements (docs/data.md).")
-    judged = {d for grades in data.judgements.values() for d in grades}
-    texts = {id: text for id, text in zip(data.document_ids, data.documents, strict=True) if id in judged}
+    own = own_of(data)
+    named = {d for grades in data.judgements.values() for d in grades} | {data.document_ids[d] for d in own.values()}
+    texts = {id: text for id, text in zip(data.document_ids, data.documents, strict=True) if id in named}
+
+    def document(id: str, grade: int = 1) -> Relevant:
+        return Relevant(id, texts.get(id), grade)
+
     queries = [
-        LabelledQuery(query, tuple(Relevant(d, texts.get(d), grade) for d, grade in data.judgements[unit].items()))
-        for query, unit in zip(data.queries, data.traits.ids, strict=True)
+        LabelledQuery(
+            query,
+            tuple(document(d, grade) for d, grade in data.judgements[unit].items()),
+            document(data.document_ids[own[place]]) if place in own else None,
+        )
+        for place, (query, unit) in enumerate(zip(data.queries, data.traits.ids, strict=True))
     ]
     return queries, data.notes
 
@@ -79,7 +107,7 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
     What is judged relevant and not there, or `hidden`, is said; a query with nothing left of it is not asked.
     InvalidInput where fewer than two are left.
     """
-    every = [r for q in queries for r in q.relevant]
+    every = [r for q in queries for r in (*q.relevant, *([q.own] if q.own else []))]
     here = index.documents.get([r.id for r in every if r.id is not None])
     unlike = [r.text for r in every if r.text is not None and (r.id not in here or here[r.id].text != r.text)]
     by_text = index.documents.with_texts(unlike)
@@ -90,6 +118,7 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
 
     asked: list[str] = []
     judgements: dict[str, dict[str, int]] = {}
+    own: list[str | None] = []
     lost = 0
     for query in queries:
         found = [(find(r), r.grade) for r in query.relevant]
@@ -98,6 +127,8 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
         kept = {place: grade for place, grade in places if place is not None}
         if any(grade > 0 for grade in kept.values()):
             judgements[str(len(asked))] = kept
+            itself = find(query.own) if query.own else None
+            own.append(None if itself is None or kept.get(itself, 0) > 0 else itself)
             asked.append(query.query)
     if len(asked) < 2:
         raise InvalidInput(
@@ -112,7 +143,11 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
         notes.append(f"{len(hidden):,} documents are not in both generations yet; they are left out of both answers.")
     if len(asked) < len(queries):
         notes.append(f"{len(queries) - len(asked):,} queries have no relevant document in the index: not asked.")
-    return Labelled(tuple(asked), judgements, tuple(notes))
+    notes += lint_grades(grade for grades in judgements.values() for grade in grades.values())
+    if count := sum(id is not None for id in own):
+        notes.append(f"{count:,} queries are documents of the index; a query's own document is left out.")
+    data = Labelled(tuple(asked), judgements, (), tuple(own))
+    return replace(data, notes=(*notes, *data.grouping.notes))
 
 
 @dataclass(frozen=True)
@@ -125,6 +160,8 @@ class Compared:
     seconds: NDArray[np.float64]
     """(queries, ways): of each answer, asked alone."""
     judged: Judged
+    distinct: int
+    """Queries that repeat no other."""
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -135,6 +172,8 @@ class Compared:
         return {
             "metric": "nDCG@10",
             "queries": len(self.values),
+            "independent": self.judged.independent,
+            "too_few": self.judged.too_few,
             "confidence": CONFIDENCE,
             "ways": [
                 {
@@ -184,8 +223,9 @@ def compare_ways(
         asked = replace(way.question, k=DEPTH + min(len(hidden), MOST_HIDDEN), counted=False)
         for q, query in enumerate(data.queries):
             begun = time.perf_counter()
+            alone = replace(asked, query=query, without=_without(data, q))
             try:
-                ids = [] if q in failed else index.search(replace(asked, query=query)).ids
+                ids = [] if q in failed else index.search(alone).ids
             except CANNOT as error:
                 ids, failed[q] = [], f"{way.name}: {error}"
             answers[w].append([id for id in ids if id not in hidden][:DEPTH])
@@ -200,10 +240,20 @@ def compare_ways(
         if len(kept) < 2:
             raise InvalidInput(f"{told} At least two others are needed.", param="queries")
         notes = (f"{told} They are left out.",)
-    judgements = {str(place): data.judgements[str(q)] for place, q in enumerate(kept)}
-    values = np.stack([_quality(judgements, [given[q] for q in kept]) for given in answers], axis=1)
-    judged = judge(Sample(values), delta, seed=seed)
-    return Compared(tuple(w.name for w in ways), values, seconds[kept], judged, notes)
+    left = data.only(kept)
+    values = np.stack([_quality(left.judgements, [given[q] for q in kept]) for given in answers], axis=1)
+    columns = [[{"value": column}] for column in values.T]
+    grouping = left.grouping
+    sample = sample_of(columns, Mean(f"nDCG@{DEPTH}"), grouping.clusters, repeats=grouping.repeats)
+    distinct = len(values) if grouping.repeats is None else len(np.unique(grouping.repeats))
+    judged = judge(sample, delta, seed=seed, units=distinct)
+    return Compared(tuple(w.name for w in ways), values, seconds[kept], judged, distinct, notes)
+
+
+def _without(data: Labelled, place: int) -> frozenset[str]:
+    """What is no answer to a query: itself."""
+    own = data.own[place] if data.own else None
+    return frozenset() if own is None else frozenset([own])
 
 
 def _quality(judgements: Mapping[str, Mapping[str, int]], answers: Sequence[Sequence[str]]) -> NDArray[np.float64]:
@@ -239,15 +289,20 @@ def compare_move(
     found = compared.judged.differences
     lower, upper = float(found.lower[0]), float(found.upper[0])
     estimate = number(float(found.estimate[0]))
-    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {len(compared.values):,} queries"
-    decision, reason = _words(ways[1].name, told, lower, upper, delta)
-    size = compared.judged.size
+    judged = compared.judged
+    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {compared.distinct:,} queries"
+    if judged.too_few:
+        few = too_few(judged, compared.distinct, "query")
+        decision, reason = "cannot_tell", f"{few} Whether {ways[1].name} is better or worse cannot be told: {told}."
+    else:
+        decision, reason = _words(ways[1].name, told, lower, upper, delta)
+    more = judged.more if decision == "cannot_tell" else None
     verdict = compared.to_json() | {
         "decision": decision,
-        "worse": upper < 0,
+        "worse": decision == "worse",
         "reason": reason,
         "delta": delta,
-        "queries_needed": size.total if size and decision == "cannot_tell" else None,
+        "queries_needed": None if more is None else compared.distinct + more,
         "notes": [*data.notes, *compared.notes, *_refused_notes(index, move)],
     }
     with index.moving:
@@ -326,8 +381,8 @@ def _recall(index: Index, data: Labelled, plain: Question) -> float | None:
     if not index.store.indexed(index.state.table(index.state.serving)):
         return None
     shares = []
-    for query in data.queries:
-        asked = replace(plain, query=query, k=DEPTH, counted=False)
+    for place, query in enumerate(data.queries):
+        asked = replace(plain, query=query, k=DEPTH, counted=False, without=_without(data, place))
         exact = index.search(replace(asked, exact=True)).ids
         shares.append(len({*exact} & {*index.search(asked).ids}) / max(len(exact), 1))
     return float(np.mean(shares))

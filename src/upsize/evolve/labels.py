@@ -18,8 +18,11 @@ class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     grade: Grade = 1
 
 
-class LabelledQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class LabelledQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     """A query and what was judged for it."""
 
     query: str
     relevant: tuple[Relevant, ...]
+    own: Relevant | None = None
+    """The document that is the query itself, where it is one: no answer to it, unless it is judged relevant. Its grade
+    is not looked at."""

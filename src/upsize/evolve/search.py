@@ -59,6 +59,8 @@ class Question:
     exact: bool = False
     generation: str | None = None
     """For comparisons: another than that which answers."""
+    without: frozenset[str] = frozenset()
+    """Ids of documents that are no answer, SLACK at most."""
     lane: Lane = Lane.INTERACTIVE
     counted: bool = True
     """Whether it is a live search: it counts for popularity, and may be compared in the shadow."""
@@ -152,7 +154,7 @@ class Searcher:
         )
         clock("search")
         documents = index.documents.get([hit.id for hit in hits])
-        standing = _standing(hits, documents, question.where)
+        standing = _standing(hits, documents, question)
         found = [Found(documents[h.id], h.score, {"cosine": h.score}) for h in standing][:depth]
         clock("texts")
         rungs = ["L0"]
@@ -289,10 +291,11 @@ def _setting(asked: Any, own: Any) -> Any:
     return asked or None
 
 
-def _standing(hits: Sequence[Hit], documents: Mapping[str, Document], where: Filter) -> list[Hit]:
-    """Without those whose document was deleted, or does not meet the filter as it stands: the store may hold the
-    metadata of an older text."""
-    return [hit for hit in hits if hit.id in documents and meets(documents[hit.id].metadata, where)]
+def _standing(hits: Sequence[Hit], documents: Mapping[str, Document], question: Question) -> list[Hit]:
+    """Without those whose document was deleted, is left out, or does not meet the filter as it stands: the store may
+    hold the metadata of an older text."""
+    there = (hit for hit in hits if hit.id in documents and hit.id not in question.without)
+    return [hit for hit in there if meets(documents[hit.id].metadata, question.where)]
 
 
 def _by(found: Sequence[Found], scores: Sequence[float | None], stage: str) -> list[Found]:
