@@ -3,6 +3,7 @@
 Three candidates on the same queries. Values are normal, skewed, tied on two thirds of the queries or on nine tenths, or
 0 and 1. Coverage: how often all three differences lie in their intervals at once. Verdicts: how often "go up" comes
 without a difference; and how often the right verdict comes at the number of queries that an undecided pilot asked for.
+Harder cells are in `hard_cells`.
 
 usage: python -m benchmarks.calibration [--experiments 2000]      # a few minutes on one core
 """
@@ -21,22 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks import hard_cells
 from benchmarks.common import RESULTS, between, write
+from benchmarks.hard_cells import DRAWS, bounds_of
 from upsize.choose.decide import Decided, decide, matrices
 from upsize.choose.judge import size_that_settles
-from upsize.choose.statistics import Bounds, Sample, contrasts
-from upsize.choose.statistics.intervals import Moments, critical
 from upsize.choose.verdict import Decision
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int, Floats], Floats]
 
 M = 3
-PAIRS = M * (M - 1) // 2
 BLOCK = 250
 """Experiments that share the draws of the bootstrap; the next block has its own."""
-DRAWS = 1000
-"""Of each bootstrap. `choose` takes four times as many: its critical values vary half as much."""
 SIZES = (20, 50, 100, 300, 1000, 2000)
 MARGIN = 0.05
 """Of the verdicts: so wide that the samples asked for stay within a few thousand."""
@@ -98,16 +96,6 @@ GAINS = {
     "the second is better by twice the margin": np.array([0.0, 2.0, 2.0]) * MARGIN,
     "the third is better by twice the margin": np.array([0.0, 0.0, 2.0]) * MARGIN,
 }
-
-
-def bounds_of(values: Floats, seed: int) -> list[Bounds]:
-    """Bounds of each of (experiments, n, M) by the functions of `choose`, the draws shared."""
-    r, n, _ = values.shape
-    differences = (values @ contrasts(M).T).transpose(1, 0, 2).reshape(n, r * PAIRS)
-    moments = Moments(Sample(differences), np.eye(r * PAIRS))
-    whole = moments.bounds(critical(moments.draw(seed, DRAWS), r, 0.95))
-    parts = {name: getattr(whole, name).reshape(r, PAIRS) for name in whole.__dataclass_fields__}
-    return [Bounds(**{name: part[i] for name, part in parts.items()}) for i in range(r)]
 
 
 def coverage(draw: Draw, n: int, experiments: int, seed: int) -> dict[str, float]:
@@ -188,6 +176,7 @@ def measure(experiments: int, sizes: tuple[int, ...] = SIZES, pilots: tuple[int,
         "margin": MARGIN,
         "coverage": covered,
         "verdicts": told,
+        **hard_cells.measure(experiments),
         "cpu_seconds": round(time.process_time() - started),
     }
 
@@ -226,7 +215,7 @@ def table(result: dict[str, Any]) -> str:
             + " | ".join(later)
             + " |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", hard_cells.table(result, result["experiments"])])
 
 
 def filled(text: str) -> str:

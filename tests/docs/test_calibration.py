@@ -22,6 +22,10 @@ def test_the_result_keeps_what_is_promised() -> None:
     assert result["experiments"] >= 2000
     assert all(cell["false_go_up"] <= 0.05 for cell in result["coverage"].values())
     assert all(cell["covered"] >= 0.93 for cell in result["coverage"].values())
+    for cell in (*result["rare"].values(), *result["shared"].values()):
+        assert cell["covered"] >= 0.93
+        assert cell["false_go_up"] <= 0.05
+        assert cell["false_stay"] <= 0.05
     for cell in result["verdicts"].values():
         assert set(cell["pilots"]) == set(KINDS)
         assert cell["pilots"]["wrong"] <= 0.05
