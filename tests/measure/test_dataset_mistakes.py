@@ -172,6 +172,7 @@ def test_bad_positives(tmp_path: Path, row: dict[str, object], reason: str) -> N
         ([0, 0], "no document is relevant"),
         ([1, 1], "all documents are equally relevant"),
         ([1, 0.5], r"relevance\[1\] is 0.5, not a whole number"),
+        ([1, 2**31], r"relevance\[1\] is 2147483648; grades of relevance go to 100,000"),
         ("yes", "'relevance' is 'yes', not a list"),
     ],
 )

@@ -32,6 +32,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 """What a field can be → the names under which it is looked for, the first that is there being taken."""
 
+GREATEST_GRADE = 100_000
+"""trec_eval counts the documents of each grade up to the greatest, so that one of 2**31 takes it minutes and gigabytes."""
+
 
 class BadRow(Exception):
     """Why a row cannot be used."""
@@ -127,4 +130,6 @@ def _grade(what: str, value: Any) -> int:
     result = _number(what, value)
     if not result.is_integer():
         raise BadRow(f"{what} is {value!r:.40}, not a whole number")
+    if abs(result) > GREATEST_GRADE:
+        raise BadRow(f"{what} is {value!r:.40}; grades of relevance go to {GREATEST_GRADE:,} at most, better to 3")
     return int(result)
