@@ -33,7 +33,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a field can be → the names under which it is looked for, the first that is there being taken."""
 
 GREATEST_GRADE = 100_000
-"""trec_eval counts the documents of each grade up to the greatest, so that one of 2**31 takes it minutes and gigabytes."""
+"""trec_eval counts the documents of each grade up to the greatest: one of 2**31 takes it minutes and gigabytes."""
 
 
 class BadRow(Exception):
