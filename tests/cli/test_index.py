@@ -232,3 +232,24 @@ def test_a_text_that_the_model_cannot_take_is_left_out_where_that_is_asked(run: 
     with pytest.raises(UpsizeError, match="Its id is 'b'"):
         run("index", "add", "docs", str(path))
     assert run("index", "add", "docs", str(path), "--skip-bad") == "2 added, 0 updated, 0 unchanged\n"
+
+
+def test_a_backup_and_a_restore_from_the_command_line(run: Run, corpus: Path, tmp_path: Path) -> None:
+    run("index", "create", "docs", "-m", "demo-xs")
+    run("index", "add", "docs", str(corpus))
+    assert "6 journal entries, 6 vectors of g1" in run(
+        "index", "backup", "docs", str(tmp_path / "whole"), "--with-vectors"
+    )
+    assert "no vectors" in run("index", "backup", "docs", str(tmp_path / "texts"))
+    run("index", "drop", "docs", "--yes")
+    run("index", "restore", str(tmp_path / "whole"))
+    reply = json.loads(run("index", "search", "docs", "recipe for onion soup", "--json"))
+    assert reply["results"][0]["id"] == "soup"
+    assert "incomplete" not in reply
+    run("index", "restore", str(tmp_path / "texts"), "--name", "bare")
+    result = CliRunner().invoke(app, ["index", "search", "bare", "recipe for onion soup"])
+    assert "Searches do not find 6 documents that are still to be embedded" in result.stderr
+    reply = json.loads(run("index", "search", "bare", "recipe for onion soup", "--json"))
+    assert (reply["results"], reply["incomplete"]["missing"]) == ([], 6)
+    assert "g1 is made anew" in run("index", "rebuild", "bare")
+    assert "incomplete" not in json.loads(run("index", "search", "bare", "soup", "--json"))

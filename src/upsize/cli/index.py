@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from upsize.cli import options as shared
+from upsize.cli.backup import backup, restore
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
 from upsize.cli.console import print_table, results
 from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 
 app.command()(ladder)
+app.command()(backup)
+app.command()(restore)
 
 CALL, CALL_CHARACTERS = 256, 1 << 20
 """Documents, and characters, of one request."""
@@ -274,6 +277,8 @@ def search(
         print_table(results(markup=False), table)
     else:
         typer.echo("Nothing found.")
+    if "incomplete" in reply:
+        typer.echo(reply["incomplete"]["note"], err=True)
     if explain:
         told = reply["explain"]
         parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in told["milliseconds"].items())

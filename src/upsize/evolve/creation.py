@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from upsize.store import ANY_STORE, Credentials, Store, open_store
 
 VECTORS = "vectors"
 """Folder of the tables, where the store is one."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 LEAST_COARSE = 32
 EMPTY = 1 << 20
 """Bytes that an index without documents takes, and its databases' logs."""
@@ -42,6 +44,16 @@ class Setup:
     store: str = "lancedb"
     truncate: bool = False
     instruction: str | None = None
+
+
+def check_name(name: str) -> None:
+    """InvalidInput unless an index may be called so."""
+    if not NAME.fullmatch(name) or name.startswith("upsize_"):  # as the tables' names do
+        raise InvalidInput(
+            f"{name!r:.80} cannot name an index: a letter, then letters, digits, - and _, 40 at most, and not upsize_ "
+            "in front.",
+            param="name",
+        )
 
 
 def check_coarse(coarse: int | None, size: int) -> None:

@@ -261,10 +261,10 @@ class Documents:
                 found |= {row[0] for row in self._reader.execute(ask, (generation, *part))}
         return found
 
-    def missing_count(self, generation: str) -> int:
-        """How many it lacks."""
-        ask = "SELECT count(*) FROM missing WHERE generation = ?"
-        return int(self._reader.execute(ask, (generation,)).fetchone()[0])
+    def missing_count(self, generation: str, most: int = -1) -> int:
+        """How many it lacks, counted up to `most`."""
+        ask = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? LIMIT ?)"
+        return int(self._reader.execute(ask, (generation, most)).fetchone()[0])
 
     def placed(self, generation: str, numbers: Mapping[str, int]) -> None:
         """The vectors of these texts (id → number) are in it now. A document that has changed since stays missing."""

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +44,8 @@ from upsize.store import ANY_STORE, Credentials, open_store
 log = logging.getLogger("upsize.evolve")
 
 JOURNAL = "journal"
+COUNTED = 10_000
+"""Documents without a vector, up to which every search counts them."""
 ROW = 1024
 """Bytes of a document beside its text, for the look whether there is room."""
 LOOK_AGAIN = 5.0
@@ -63,6 +65,7 @@ class Index:
         self._state = read_state(folder)
         self._writing, self._changing, self.moving = threading.RLock(), threading.RLock(), threading.RLock()
         self._closed = False
+        self._counting, self._placing = threading.Lock(), 0
         self.read_only: str | None = None
         """Why nothing can be written, where the disk has no room for it; searches work all the same."""
         self._look_again = 0.0
@@ -243,7 +246,16 @@ class Index:
             log.error("%s, generation %s: %s", self.name, generation.id, error)
             return False
         if lacking or spare:
-            log.info("%s, generation %s: %d vectors to make, %d to remove", self.name, generation.id, lacking, spare)
+            unfound = lacking and generation.id == self._state.active
+            log.log(
+                logging.WARNING if unfound else logging.INFO,
+                "%s, generation %s: %d vectors to make%s, %d to remove",
+                self.name,
+                generation.id,
+                lacking,
+                ", whose documents no search finds until then" if unfound else "",
+                spare,
+            )
         return True
 
     # writing
@@ -273,16 +285,35 @@ class Index:
             vectors = future.result().values
         except CANNOT as error:
             raise _named(error, documents, changed) from None
-        with self._writing:
-            first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
-        standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
-        placed = self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
-        if (now := self._state.serving).id != serving.id:  # the pointer has moved while the texts were embedded
-            placed &= self.beside_the_answer(lambda: self.generations.put(now, standing, lane))
+        with self._under_way(len(changed)):
+            with self._writing:
+                first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
+            standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
+            placed = self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
+            if (now := self._state.serving).id != serving.id:  # the pointer has moved while the texts were embedded
+                placed &= self.beside_the_answer(lambda: self.generations.put(now, standing, lane))
         self.caretaker.wake()
         updated = sum(d.id in known for d in changed)
         pending = 0 if placed else len(changed)
         return Written(len(changed) - updated, updated, len(documents) - len(changed), pending)
+
+    @contextlib.contextmanager
+    def _under_way(self, number: int) -> Iterator[None]:
+        with self._counting:
+            self._placing += number
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._placing -= number
+
+    def lacks(self, generation: Generation) -> tuple[int, int]:
+        """Documents that searches of a generation do not find: still to be embedded (COUNTED at most; without those of
+        writes that have not been acknowledged yet), and refused by its model."""
+        before = self._placing
+        missing = self.documents.missing_count(generation.id, COUNTED + before)
+        placing = max(before, self._placing)  # a write may begin or end meanwhile
+        return max(missing - placing, 0), self.documents.refused(generation.id, 0)[0]
 
     def _append(self, entries: Sequence[Entry]) -> int:
         """To the journal and to the documents, or to neither. Needs the writing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
 import threading
@@ -13,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from upsize.errors import InvalidInput, JournalLocked, Refused, StoreUnavailable, Unavailable, UnknownIndex, UpsizeError
-from upsize.evolve.creation import VECTORS, Setup, create_index
+from upsize.errors import JournalLocked, Refused, StoreUnavailable, Unavailable, UnknownIndex, UpsizeError
+from upsize.evolve.creation import NAME, VECTORS, Setup, check_name, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE, State, read_state
@@ -27,7 +26,6 @@ VARIABLE = "UPSIZE_INDEXES"
 """Names another folder for indexes."""
 WAITING = 4
 """Threads that may wait for one index to be opened."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
 def home() -> Path:
@@ -94,12 +92,7 @@ class Indexes:
     def create(self, setup: Setup) -> Index:
         """A new index; Refused where there is one of that name, InvalidInput for a name that cannot be one."""
         name = setup.name
-        if not _NAME.fullmatch(name) or name.startswith("upsize_"):  # as the tables' names do
-            raise InvalidInput(
-                f"{name!r} cannot name an index: a letter, then letters, digits, - and _, 40 at most, and not upsize_ "
-                "in front.",
-                param="name",
-            )
+        check_name(name)
         with self._turns[name]:
             if self._there(name):
                 raise Refused(
@@ -177,7 +170,7 @@ class Indexes:
                     log.exception("%s was not closed in order", name)
 
     def _there(self, name: str) -> bool:
-        return bool(_NAME.fullmatch(name)) and (self.folder / name / FILE).is_file()
+        return bool(NAME.fullmatch(name)) and (self.folder / name / FILE).is_file()
 
 
 def _remove(store: Store, state: State) -> None:

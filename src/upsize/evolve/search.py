@@ -86,6 +86,10 @@ class Answer:
     rungs: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     """Of each part."""
+    missing: int = 0
+    """Documents that have no vector in the generation yet, and that no search finds."""
+    refused: int = 0
+    """Documents that its model cannot embed, and that no search finds."""
 
     @property
     def ids(self) -> list[str]:
@@ -166,7 +170,7 @@ class Searcher:
             found = self._reranked(question, found, rerank)
             rungs.append("L1")
             clock("rerank")
-        answer = Answer(found[: question.k], generation, tuple(rungs), clock.seconds)
+        answer = Answer(found[: question.k], generation, tuple(rungs), clock.seconds, *index.lacks(generation))
         if question.counted and not question.generation:
             index.caretaker.saw(question, answer)
         return answer

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from upsize.errors import InvalidInput, UnknownDocument
 from upsize.evolve import Answer, Index, Question, Rerank, Rescore, Setup, Wanted, ladder
+from upsize.evolve.index import COUNTED
 from upsize.server.codec import dumps
 from upsize.server.handling import Operation, read
 from upsize.server.service import Lane, Service
@@ -148,6 +149,14 @@ def _answer(answer: Answer, explain: bool) -> dict[str, Any]:
         for f in answer.found
     ]
     value: dict[str, Any] = {"results": results}
+    if answer.missing or answer.refused:
+        many = f"{COUNTED:,} or more" if answer.missing >= COUNTED else f"{answer.missing:,}"
+        value["incomplete"] = {
+            "missing": answer.missing,
+            "refused": answer.refused,
+            "note": f"Searches do not find {many} documents that are still to be embedded and {answer.refused:,} that "
+            "the model refused: upsize index status.",
+        }
     if explain:
         for result, found in zip(results, answer.found, strict=True):
             result["scores"] = found.scores
