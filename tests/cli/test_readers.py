@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from tests.cli.conftest import Ran
+from upsize.errors import InvalidInput
 from upsize.measure.datasets import LabelledData, load_dataset
 
 Command = Callable[..., Ran]
@@ -118,6 +121,16 @@ def test_another_encoding_is_refused_and_read_when_told(tmp_path: Path, embedded
         assert "--encoding; cp949 would be Korean" in said
     assert reranked(path, "--encoding", "euc-kr") == {"1": "배송이 너무 늦었어요", "2": "환불을 받고 싶은데요"}
     assert set(embedded(path, "--encoding", "euc-kr")) == {"1", "2"}
+
+
+def test_what_does_not_apply_is_refused(tmp_path: Path, reranked: Read) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": "1", "text": "x"}\n')
+    assert "is read as jsonl, which has no delimiter" in reranked(tmp_path / "d.jsonl", "--delimiter", ";")
+    assert "has no delimiter" in reranked("-", "--format", "text", "--delimiter", ";", stdin=b"x\n")
+    parquet.write_table(pyarrow.table({"text": ["x"], "label": ["a"]}), tmp_path / "d.parquet")
+    assert "whose texts are UTF-8" in reranked(tmp_path / "d.parquet", "--encoding", "cp949")
+    with pytest.raises(InvalidInput, match="leave --encoding out"):
+        load_dataset(tmp_path / "d.parquet", encoding="cp949")
 
 
 def test_labelled_data_is_read_alike(tmp_path: Path) -> None:

@@ -117,6 +117,13 @@ class Source:
                 place.line = record.line
                 yield record
 
+    def require_use_of_reading(self) -> None:
+        """InvalidInput where the user says how a file is written that is not written so."""
+        if self.reading.delimiter is not None and self.format not in TABLES:
+            raise InvalidInput(f"{self.name} is read as {self.format}, which has no delimiter: leave --delimiter out.")
+        if self.reading.encoding is not None and self.format is Format.PARQUET:
+            raise InvalidInput(f"{self.name} is Parquet, whose texts are UTF-8: leave --encoding out.")
+
     def digest(self) -> str:
         """SHA-256 of the file's bytes, 64 hexadecimal digits."""
         with self.path.open("rb") as file:
@@ -197,12 +204,15 @@ def open_input(
     Standard input is copied to `spool()` first, since it is read more than once. Raises InvalidInput as `open_source`.
     """
     if name != "-":
-        return open_source(Path(name), name, format, reading)
+        source = open_source(Path(name), name, format, reading)
+        source.require_use_of_reading()
+        return source
     source = Source("standard input", spool(), format or Format.TEXT, reading)
     if source.format is not Format.PARQUET:
         refuse_others(source.path, source.name)
     if format is None:
         _refuse_records(source)
+    source.require_use_of_reading()
     return source
 
 

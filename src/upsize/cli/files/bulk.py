@@ -114,7 +114,7 @@ def compute(
 
     try:
         due = started + checkpoint
-        with ProgressBar(noun, total=found.rows, initial=earlier.rows + earlier.failed) as bar:
+        with ProgressBar("computing", total=found.rows, initial=earlier.rows + earlier.failed, unit=noun) as bar:
             for results in Pairing(source, work, left_out if skip_bad else None).run(good):
                 lost = [(r["line"], r["lost_tokens"]) for r in results if r["lost_tokens"]]
                 tokens = sum(r["tokens"] for r in results)

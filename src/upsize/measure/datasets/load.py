@@ -40,7 +40,9 @@ def load_dataset(
         Kind(kind) if kind else None, split, fields or {}, tuple(slices), Reading(encoding, delimiter), skip_bad
     )
     if path.is_file():
-        return read_table(ledger.open(path, path.name), ledger)
+        table = ledger.open(path, path.name)
+        table.require_use_of_reading()
+        return read_table(table, ledger)
     if not path.is_dir():
         raise InvalidInput(f"{path}: no such file or folder.")
     if (corpus := find(path, "corpus")) and (queries := find(path, "queries")):
