@@ -51,7 +51,9 @@ def test_an_own_document_that_is_judged_relevant_stays(make: Make) -> None:
     write(index, TEXTS)
     queries = [LabelledQuery(TEXTS[id], (Relevant(id),), Relevant(id)) for id in TEXTS]
     assert place_labels(index, queries).own == (None,) * 6
-    assert compare_ladder(index, queries)["ways"][0]["estimate"] == 1
+    told = compare_ladder(index, queries, rerank=[Rerank("demo-rerank", 3)])
+    assert told["ways"][0]["estimate"] == 1
+    assert told["notes"][-1].startswith("Too few to judge: 6 queries")
 
 
 def test_a_move_is_compared_without_them(make: Make, labelled: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytrec_eval
 
+from upsize.choose.quality import digest_of
 from upsize.measure.datasets import Kind, RerankingData, RetrievalData, Texts, Traits, load_dataset
+from upsize.measure.datasets.own import leaves_out
 from upsize.measure.tasks import RankingTask, UnjudgedTask, task_of
 from upsize.measure.tasks.ranking import top_k
 
@@ -155,3 +158,16 @@ def test_equal_ids_by_chance_are_said(tmp_path: Path) -> None:
     numbers = [json.dumps({"_id": f"a{i}", "text": f"something else {i}"}) + "\n" for i in range(COUNT)]
     (path / "queries.jsonl").write_text("".join(numbers))
     assert any("30 of these have another text" in note for note in load_dataset(path).notes)
+
+
+def test_runs_of_before_are_not_taken_for_those_without_it(tmp_path: Path) -> None:
+    """The digest that names vectors and runs on disk tells whether documents are left out; other data keep theirs."""
+    with_own, without = folder(tmp_path / "a"), folder(tmp_path / "b", own_relevant=tuple(range(COUNT)))
+    assert leaves_out(load_dataset(with_own))
+    assert not leaves_out(load_dataset(without))
+    data = load_dataset(with_own)
+    assert isinstance(data, RetrievalData)
+    apart = replace(data, named=False, queries=tuple(f"{query}?" for query in data.queries))
+    asked = replace(data, queries=apart.queries)
+    assert not leaves_out(apart)
+    assert digest_of(asked) != digest_of(apart), "the same data but for that"

@@ -54,7 +54,7 @@ class Judged:
     """Among the feasible, in places of all candidates; None where none is feasible."""
     size: SampleSize | None
     too_few: bool = False
-    """Whether there are too few independent units to judge by."""
+    """Whether there are too few independent units to tell candidates apart by."""
     independent: int = 0
     effective: float = 0.0
     """Clusters of equal size that would tell as much as those there are."""
@@ -83,9 +83,9 @@ def judge(
     p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
     lower, upper = matrices(m, found.lower, found.upper)
     decided = size = None
-    too_few = independent < FEWEST or sample.effective < FEWEST_EFFECTIVE
+    too_few = len(able) > 1 and (independent < FEWEST or sample.effective < FEWEST_EFFECTIVE)
     all_units, more, why = units or independent, None, None
-    if able and too_few and len(able) > 1:
+    if too_few:
         decided = Decided("cannot_tell", able[0], False, ())
         if independent < FEWEST:
             more = math.ceil((FEWEST - independent) * all_units / independent)

@@ -19,6 +19,7 @@ from upsize.choose.work import RowStore
 from upsize.compute.loaded import QUANTIZATIONS
 from upsize.errors import InvalidInput
 from upsize.measure.datasets import Dataset
+from upsize.measure.datasets.own import leaves_out
 from upsize.measure.metrics import whole
 from upsize.measure.tasks import Ranking, RankingTask, Task, reorder
 from upsize.space import Fingerprint
@@ -33,12 +34,14 @@ Vectors = Mapping[str, NDArray[np.float32]]
 
 
 def digest_of(dataset: Dataset) -> str:
-    """16 hexadecimal digits of all that a dataset says: texts, ids, judgements."""
+    """16 hexadecimal digits of all that a dataset says: texts, ids, judgements, and which documents are left out."""
     hashed = hashlib.sha256()
     for field in dataclasses.fields(dataset):
         if field.name not in ("name", "notes", "faults", "named"):
             for piece in _pieces(getattr(dataset, field.name)):
                 hashed.update(piece.encode("utf-8", "surrogatepass") + b"\0")
+    if leaves_out(dataset):  # earlier versions did not, and their runs have other values
+        hashed.update(b"without own documents")
     return hashed.hexdigest()[:16]
 
 

@@ -231,7 +231,7 @@ def compare(
         return
     show_ways(told)
     typer.echo(told["reason"])
-    if told["queries_needed"]:
+    if told["queries_needed"] and not told["too_few"]:
         typer.echo(f"About {told['queries_needed']:,} labelled queries would tell.")
 
 

@@ -371,6 +371,8 @@ def compare_ladder(
     if move and (note := coverage(index.documents, move.target).note(move.target)):
         notes.append(note)
     compared = compare_ways(index, data, ways, hear=hear)
+    if compared.judged.too_few:
+        notes.append(too_few(compared.judged, compared.distinct, "query"))
     told = compared.to_json() | {"notes": [*notes, *compared.notes]}
     return told | {"approximate_recall": _recall(index, data, plain)}
 

@@ -30,6 +30,8 @@ def headline(v: Verdict) -> str:
         "go_up": f"Go up to {name}",
         "cannot_tell": f"Cannot tell yet; meanwhile {name}" if v.choice else "Cannot tell yet",
     }[v.decision]
+    if v.too_few:
+        title = f"Too few to judge; meanwhile {name}"
     if v.choice is None:
         title = "Nothing here is feasible"
     return (

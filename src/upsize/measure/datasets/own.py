@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.errors import InvalidInput
-from upsize.measure.datasets.nouns import RetrievalData
+from upsize.measure.datasets.nouns import Dataset, RerankingData, RetrievalData
 
 MOST_PAIRS = 5_000_000
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -44,6 +44,15 @@ def own_candidates(query: str, documents: Sequence[str], relevance: Sequence[int
         for place, (text, grade) in enumerate(zip(documents, relevance, strict=True))
         if grade <= 0 and text.strip() == query.strip()
     ]
+
+
+def leaves_out(data: Dataset) -> bool:
+    """Whether any query has a document of its own that is left out."""
+    if isinstance(data, RetrievalData):
+        return len(own_documents(data)[0]) > 0
+    if isinstance(data, RerankingData):
+        return any(own_candidates(*row) for row in zip(data.queries, data.documents, data.relevance, strict=True))
+    return False
 
 
 def note_of(data: RetrievalData) -> list[str]:
