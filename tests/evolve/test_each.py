@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.errors import InvalidInput, NonFiniteVector, Overloaded
+from upsize.errors import InvalidInput, NonFiniteVector, Unavailable
 from upsize.evolve.each import each
 
 
@@ -32,7 +32,7 @@ def test_every_good_item_gets_its_value_and_every_bad_one_its_error(bad: list[bo
 
 def test_what_is_no_items_fault_is_raised() -> None:
     def compute(_: Sequence[int]) -> list[int]:
-        raise Overloaded(10, 1.0)
+        raise Unavailable("draining")
 
-    with pytest.raises(Overloaded):
+    with pytest.raises(Unavailable):
         each(compute, [1, 2])

@@ -38,7 +38,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(max_size=300), JSON, max_size=5))
 def test_what_is_let_in_can_be_written_by_every_part(metadata: dict[str, Any]) -> None:
     if metadata_fault(metadata) is None:

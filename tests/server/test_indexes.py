@@ -176,6 +176,7 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
         ("/documents", add(metadata={"a": nested(260)}), 400, "invalid_value", "deep"),
         ("/documents", add(metadata={"a": 2**64}), 400, "invalid_value", "more than 64 bits"),
         ("/documents", add(metadata={"embedding": [0.5] * 8}), 400, "invalid_value", "holds a vector"),
+        ("/documents", add(embedding=[0.5] * 8), 400, "invalid_value", "takes no vectors of another"),
         ("/documents", add(metadata={"a": "x" * 10**6}), 400, "invalid_value", "65,536"),
         ("/documents", add(id="a\nb"), 400, "invalid_value", "control character"),
         ("/delete", {"ids": ["a"] * 10_001}, 400, "invalid_value", "ids"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from upsize.errors import InvalidInput, UnknownDocument
 from upsize.evolve import Answer, Index, Question, Rerank, Rescore, Setup, Wanted, ladder
 from upsize.evolve.index import COUNTED
+from upsize.evolve.vectors import is_vector_name
 from upsize.server.codec import dumps
 from upsize.server.handling import Operation, read
 from upsize.server.service import Lane, Service
@@ -30,6 +32,7 @@ from upsize.store import parse_filter
 T = TypeVar("T")
 
 ONE = "/v1/indexes/{name}"
+_UNKNOWN = re.compile(r"unknown field `(\w+)`")
 MOST_DOCUMENTS = 2048
 """Of one call."""
 
@@ -80,7 +83,14 @@ async def drop(service: Service, request: Request) -> Response:
 
 async def add(service: Service, request: Request) -> Response:
     """Write documents: all of them or none. When this answers they are on disk, and searches find them."""
-    body = await read(request, AddBody)
+    try:
+        body = await read(request, AddBody)
+    except InvalidInput as error:
+        field = _UNKNOWN.search(str(error))
+        if field is None or not is_vector_name(field[1]):
+            raise
+        told = "An index embeds each text with its own model and takes no vectors of another: leave the field out."
+        raise InvalidInput(f"{error} {told}", param=error.param) from None
     if len(body.documents) > MOST_DOCUMENTS:
         raise InvalidInput(f"{len(body.documents)} documents; send {MOST_DOCUMENTS} a call at most.", param="documents")
     written = await do(
