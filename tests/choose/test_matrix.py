@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.choose.verdicts import a_matrix
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.choose.matrix.cells import Cell, Settings, cells_of, expected_seconds, measure_cell, scaled, sum_shown
 from upsize.choose.matrix.rows import figures, members, precisions, recommend
 from upsize.choose.matrix.shapes import layer_parameters, parameters, write_random
+from upsize.choose.matrix.text import disturbed_cells
+from upsize.choose.report.matrix import matrix_section
 from upsize.compute import Gpu, Machine
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.measure import Rates
@@ -99,6 +102,20 @@ def test_figures_are_measured_or_scaled_and_say_which() -> None:
     assert "long" not in found
 
 
+def test_a_figure_that_was_disturbed_says_so() -> None:
+    quiet, busy = (cell_told("sentence", n, 0.05) | {"busy": share} for n, share in ((2, 0.0), (4, 0.4)))
+    figure = figures([quiet, busy], FAMILY[1], "bfloat16")["sentence"]
+    assert figure["busy"] == 0.4
+    old = figures([cell_told("sentence", 36, 0.05)], FAMILY[1], "bfloat16")["sentence"]
+    assert old["busy"] == 0.0, "cells of an earlier version do not tell"
+    matrix = a_matrix()
+    assert disturbed_cells(matrix) == []
+    matrix["sizes"][0]["precisions"][0]["sentence"]["busy"] = 0.4
+    (line,) = disturbed_cells(matrix)
+    assert "40% of the processor" in line
+    assert "40</data> %" in matrix_section(matrix)
+
+
 def test_scaling_is_held_against_the_whole() -> None:
     told = [cell_told("sentence", n, 0.01 + 0.01 * n) for n in (2, 4, 36)]
     figure = figures(told, FAMILY[1], "bfloat16")["sentence"]
@@ -160,10 +177,10 @@ def test_the_precisions_that_serve_best_here(changed: dict[str, Any], names: lis
 
 
 def test_a_cell_in_a_process_of_its_own(tmp_path: Path) -> None:
-    cell = Cell("0.6B", "float32", "long", 1, (64,), "random", Settings(device="cpu"))
+    cell = Cell("0.6B", "bfloat16", "long", 1, (64,), "random", Settings(device="cpu"))
     told = measure_cell(cell, config_of(TINY), tmp_path)
     assert len(told["times"]) == 1
     assert told["peak"] > told["resident_before"] > 10**7
     assert json.loads((tmp_path / cell.file).read_text()) == told
-    with pytest.raises(UpsizeError, match=r"0\.6B float32, long on 1 layers: the measuring process ended"):
+    with pytest.raises(UpsizeError, match=r"0\.6B bfloat16, long on 1 layers: the measuring process ended"):
         measure_cell(replace(cell, weights=str(tmp_path / "none")), config_of(TINY), tmp_path)

@@ -39,7 +39,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 
 def test_the_command(upsize: Callable[..., Ran], tmp_path: Path, tiny: list[Cell]) -> None:
-    asked = ("matrix", "--sizes", "0.6B", "4B", "--dtype", "float32", "--device", "cpu", "--long-tokens", 48)
+    asked = ("matrix", "--sizes", "0.6B", "4B", "--dtype", "bfloat16", "--device", "cpu", "--long-tokens", 48)
     ran = upsize(*asked, "--out", tmp_path, "--json", tmp_path / "copy.json")
     assert ran.code == 0, ran
     for said in ("On this machine", "Recommended use", "article", "64.33", "6 / 12 / 20", "scaled from a few layers"):
@@ -62,7 +62,7 @@ def test_the_command(upsize: Callable[..., Ran], tmp_path: Path, tiny: list[Cell
 
 
 def test_a_dry_run_measures_nothing(upsize: Callable[..., Ran], tmp_path: Path, tiny: list[Cell]) -> None:
-    ran = upsize("matrix", "--sizes", "4B", "--dtype", "float32", "--out", tmp_path, "--dry-run")
+    ran = upsize("matrix", "--sizes", "4B", "--dtype", "bfloat16", "--out", tmp_path, "--dry-run")
     assert ran.code == 0, ran
     assert "long, 1 of 6 layers" in ran.out
     assert "6 of 6 cells to measure" in ran.err

@@ -144,6 +144,22 @@ def test_the_rungs_are_measured_on_labelled_queries(make: Make) -> None:
     assert len(told["differences"]) == 3
 
 
+def test_what_disturbed_the_latencies_of_the_rungs_is_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none of them is of a first question, which may load a model."""
+    index = make()
+    write(index, TEXTS)
+    labelled = [LabelledQuery(query, (Relevant(id),)) for query, id in QUERIES.items()]
+    monkeypatch.setattr("upsize.compute.contention.Contention.share", lambda _: 0.4)
+    asked: list[str] = []
+    search = index.search
+    monkeypatch.setattr(index, "search", lambda q: asked.append(str(q.query)) or search(q))  # type: ignore[func-returns-value]
+    told = compare_ladder(index, labelled)
+    assert any("Other processes took 40% of the processor" in note for note in told["notes"])
+    assert asked == [labelled[0].query, *(q.query for q in labelled)]
+    monkeypatch.setattr("upsize.compute.contention.Contention.share", lambda _: 0.0)
+    assert not any("processor" in note for note in compare_ladder(index, labelled)["notes"])
+
+
 def test_what_an_approximate_index_loses_is_told_apart(make: Make) -> None:
     index = make()
     write(index, TEXTS | {f"x{i}": f"Something else, number {i}." for i in range(300)})

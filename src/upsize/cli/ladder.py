@@ -12,6 +12,7 @@ from upsize.cli import options as shared
 from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, labelled_queries, print_json
 from upsize.cli.console import print_table, results
 from upsize.errors import InvalidInput
+from upsize.figures import fixed
 from upsize.io import Reading
 
 
@@ -91,10 +92,10 @@ def show_ways(told: dict[str, Any]) -> None:
     for way in told["ways"]:
         table.add_row(
             way["name"],
-            f"{way['estimate']:.3f}",
-            f"{way['lower']:.3f} to {way['upper']:.3f}",
-            f"{way['p50_ms']:.1f} ms",
-            f"{way['p95_ms']:.1f} ms",
+            fixed(way["estimate"], 3),
+            f"{fixed(way['lower'], 3)} to {fixed(way['upper'], 3)}",
+            f"{fixed(way['p50_ms'], 1)} ms",
+            f"{fixed(way['p95_ms'], 1)} ms",
         )
     print_table(results(markup=False), table)
     if told.get("approximate_recall") is not None:

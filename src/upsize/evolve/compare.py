@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from upsize.choose.judge import CONFIDENCE, Judged, judge
 from upsize.choose.statistics import sample_of
 from upsize.choose.words import number, too_few
+from upsize.compute.contention import BUSY, Contention
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, Refused
 from upsize.evolve.coverage import coverage, ready
@@ -210,17 +212,21 @@ def compare_ways(
     hear: Hear | None = None,
     hidden: Set[str] = frozenset(),
 ) -> Compared:
-    """Ask every query in every way, one at a time. `hear` is told how many are done, of how many.
+    """Ask every query in every way, one at a time, after one that is not timed: it may load a model. `hear` is told how
+    many are done, of how many.
 
     A query that one of the models cannot embed is left out of all ways; documents of `hidden` are left out of every
     answer. InvalidInput where fewer than two queries are left.
     """
+    contention = Contention()
     seconds = np.empty((len(data.queries), len(ways)))
     answers: list[list[list[str]]] = []
     failed: dict[int, str] = {}
     for w, way in enumerate(ways):
         answers.append([])
         asked = replace(way.question, k=DEPTH + min(len(hidden), MOST_HIDDEN), counted=False)
+        with suppress(*CANNOT):
+            index.search(replace(asked, query=data.queries[0]))
         for q, query in enumerate(data.queries):
             begun = time.perf_counter()
             alone = replace(asked, query=query, without=_without(data, q))
@@ -240,6 +246,8 @@ def compare_ways(
         if len(kept) < 2:
             raise InvalidInput(f"{told} At least two others are needed.", param="queries")
         notes = (f"{told} They are left out.",)
+    if (busy := contention.share()) >= BUSY:
+        notes += (f"Other processes took {busy:.0%} of the processor meanwhile: the latencies may be lower.",)
     left = data.only(kept)
     values = np.stack([_quality(left.judgements, [given[q] for q in kept]) for given in answers], axis=1)
     columns = [[{"value": column}] for column in values.T]

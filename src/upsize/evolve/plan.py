@@ -13,6 +13,7 @@ import numpy as np
 
 from upsize.compute import plan as compute_plan
 from upsize.compute import this_machine
+from upsize.compute.contention import BUSY, Contention
 from upsize.engine import Lane
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.evolve.creation import Wanted, check_coarse
@@ -132,7 +133,10 @@ def plan_move(
         name = index.models.embedder(to, index.name, dtype, max_length)
         fingerprint = index.models.loaded(name).fingerprint.at(size)
         if sample:
+            contention = Contention()
             rate, unfit = _rate(index, name, sample, seconds)
+            if (busy := contention.share()) >= BUSY:
+                notes.append(f"Other processes took {busy:.0%} of the processor meanwhile: the move may take less.")
             refused |= unfit
     if refused:
         first, reason = next(iter(refused.items()))

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from upsize.figures import plain
 from upsize.measure import replies, scores
 from upsize.measure.client import Client, StopError
 from upsize.measure.findings import Finding, note, ok, wrong
@@ -158,7 +159,8 @@ def _repeat(client: Client, found: Diagnosis, call: Callable[[], httpx.Response]
             raise StopError(replies.refusal(reply.status_code, reply.text, model=found.model, key=client.key))
         answers.append(reply)
     found.latency_ms = 1e3 * statistics.median(seconds)
-    said = f"A short request takes {found.latency_ms:.0f} ms (median of {REPEATS}, one at a time)."
+    least, median, most = (plain(1e3 * s) for s in (min(seconds), statistics.median(seconds), max(seconds)))
+    said = f"A short request takes {median} ms (median of {REPEATS}, one at a time; {least} to {most} ms)."
     found.findings.append(note("latency", said))
     return answers
 

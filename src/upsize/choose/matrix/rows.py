@@ -105,6 +105,7 @@ def _figure(name: Name, cells: Sequence[Json], member: FamilyMember, precision: 
         "of_layers": member.layers,
         "tokens": sum(cells[0]["lengths"]),
         "n": len((whole or few)[-1]["times"]),
+        "busy": max(c.get("busy", 0.0) for c in (whole or few)),
         "arithmetic": [],
     }
     values: dict[str, Callable[[Json], float]] = {

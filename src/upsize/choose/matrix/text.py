@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from upsize.compute.contention import BUSY
+
 Json = dict[str, Any]
 FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]too full[/]", "no": "[red]too large[/]"}
 
@@ -92,6 +94,18 @@ def _article(matrix: Json) -> Table:
     return table
 
 
+def disturbed_cells(matrix: Json) -> list[str]:
+    """A line for each figure that was measured while other processes took much of the processor."""
+    return [
+        f"{row['size']} {p['precision']}, {name}: other processes took {p[name]['busy']:.0%} of the processor: "
+        "it may be faster. Remove its cells from the folder's cells/ to measure them again."
+        for row in matrix["sizes"]
+        for p in row["precisions"]
+        for name in ("sentence", "passages", "long")
+        if p.get(name, {}).get("busy", 0.0) >= BUSY
+    ]
+
+
 def here(matrix: Json, what: str | None) -> str:
     """What this matrix found of a claim, size by size in the recommended precision."""
     if what is None:
@@ -112,7 +126,7 @@ def here(matrix: Json, what: str | None) -> str:
 
 
 def _sums(matrix: Json) -> list[str]:
-    lines = []
+    lines = disturbed_cells(matrix)
     for row in matrix["sizes"]:
         for p in row["precisions"]:
             for name in ("sentence", "passages", "long"):

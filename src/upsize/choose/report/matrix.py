@@ -8,6 +8,7 @@ from typing import Any
 
 from upsize.choose.matrix.text import here
 from upsize.choose.report.words import NOTHING, duration, folded, gigabytes, number, table
+from upsize.compute.contention import BUSY
 
 _ABOUT = {"measured": "", "estimated": "scaled from {layers} of {whole} layers"}
 
@@ -78,7 +79,9 @@ def _of(figure: Mapping[str, Any] | None, shown: str | None) -> str:
     layers = " and ".join(map(number, figure["layers"]))
     about = _ABOUT[figure["basis"]].format(layers=layers, whole=number(figure["of_layers"]))
     weights = "random weights" if figure["weights"] == "random" else "real weights"
-    return f"{shown}<small>{', '.join(filter(None, (about, weights)))}</small>"
+    busy = figure.get("busy", 0.0)
+    noise = f"others took {number(busy, '.0f', ' %', 0.01)} of the processor" if busy >= BUSY else ""
+    return f"{shown}<small>{', '.join(filter(None, (about, weights, noise)))}</small>"
 
 
 def _published(matrix: Mapping[str, Any]) -> str:
