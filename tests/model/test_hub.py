@@ -44,7 +44,20 @@ def test_a_path_is_as_good_as_its_text_and_a_file_is_no_model(embedder_folder: P
         locate(embedder_folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "./no/such/folder", "a/b/c", "/no/such/folder", "https://x.y/z", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no-such-model",
+        "./no/such/folder",
+        "a/b/c",
+        "/no/such/folder",
+        "https://x.y/z",
+        "",
+        "~nobody-here/x",
+        "a" * 5000,
+        "a\0b",
+    ],
+)
 def test_what_is_neither_folder_nor_hub_id(name: str) -> None:
     with pytest.raises(CheckpointError, match=r"expected a model folder, a hub id such as .*; found none of these"):
         locate(name)

@@ -46,9 +46,9 @@ def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) ->
     if model in demo.NAMES:
         return demo.folder(model)
     folder = expanded(model)
-    if model and folder.is_dir():
+    if model and os.path.isdir(folder):  # noqa: PTH112 (Path's raise for a name that is too long, or may not be seen)
         return folder
-    if model and folder.exists():
+    if model and os.path.exists(folder):  # noqa: PTH110
         raise CheckpointError(
             folder, "a model folder", "a file", "Give the folder that holds config.json; GGUF files are not read."
         )

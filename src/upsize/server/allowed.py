@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from upsize import demo
 from upsize.errors import InvalidInput
+from upsize.folders import expanded
 from upsize.store import ANY_STORE, Credentials, credentials_of
 
 LOCAL_STORES = ("lancedb", "qdrant")
@@ -70,7 +71,8 @@ class Allowed:
 
 def folder_of(path: str) -> str:
     """The whole path of a folder, which is what commands on this machine send; anything else as it is."""
-    return str(Path(path).expanduser().resolve()) if Path(path).expanduser().is_dir() else path
+    folder = expanded(path)
+    return str(folder.resolve()) if os.path.isdir(folder) else path  # noqa: PTH112 (Path.is_dir may raise)
 
 
 def _shown(asked: str) -> str:
