@@ -229,6 +229,17 @@ def test_a_smaller_dimension_that_is_declared_is_said(embedder: Path, caplog: py
     assert "truncate_dim 32" in caplog.text
 
 
+def test_a_pooling_that_no_file_tells_is_said(
+    checkpoint_folder: Folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copy_of(checkpoint_folder(Layout(sentence_transformers=False)), tmp_path / "own")
+    open_checkpoint(folder)
+    assert not caplog.records  # of a causal language model sentence-transformers takes the last token, too
+    edit_json(folder / "config.json", architectures=["Qwen3Model"])
+    assert open_checkpoint(folder).kind == "embedding"
+    assert "would take the mean for Qwen3Model" in caplog.text
+
+
 # rerankers
 
 LOGIT = ("1_LogitScore", "sentence_transformers.cross_encoder.modules.logit_score.LogitScore")

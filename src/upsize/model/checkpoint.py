@@ -107,7 +107,7 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
     declared.check(kind)
     check_transformer(inner, kind)
     if kind == "embedding":
-        check_embedder(folder, modules, config.hidden_size, declared.similarity)
+        check_embedder(folder, modules, config, declared.similarity)
         prompts = declared.embedding_prompts()
     else:
         tokens = check_reranker(folder, modules, tokenizer.size, "score.weight" in weights.tensors)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.errors import CheckpointError, UnsupportedModel
-from upsize.model.config import read_json, read_value
+from upsize.model.config import ModelConfig, read_json, read_value
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def transformer_folder(folder: Path, modules: Sequence[Module]) -> Path:
     return modules[0].folder or folder if modules else folder
 
 
-def check_embedder(folder: Path, modules: Sequence[Module], hidden_size: int, similarity: object) -> None:
+def check_embedder(folder: Path, modules: Sequence[Module], config: ModelConfig, similarity: object) -> None:
     """Refuse an embedder that is not its last state, made a unit vector. `similarity` is what the files say it is."""
     path = folder / FILE
     _require_known(path, modules, MODULES)
@@ -90,9 +90,18 @@ def check_embedder(folder: Path, modules: Sequence[Module], hidden_size: int, si
     if modules and len(poolings) != 1:
         raise UnsupportedModel(path, "one Pooling module", f"{len(poolings) or 'none'}")
     for pooling in poolings:
-        _check_pooling_at(pooling.folder, folder, hidden_size)
-    if not modules and (folder / "1_Pooling" / "config.json").exists():
-        check_pooling(folder / "1_Pooling" / "config.json", hidden_size)
+        _check_pooling_at(pooling.folder, folder, config.hidden_size)
+    usual = folder / "1_Pooling" / "config.json"
+    if not modules and usual.exists():
+        check_pooling(usual, config.hidden_size)
+    elif not modules and not config.architecture.endswith("ForCausalLM"):
+        log.warning(
+            "%s has no %s: vectors are of the last token, as the whole family's; sentence-transformers would take the "
+            "mean for %s",
+            folder,
+            FILE,
+            config.architecture,
+        )
     for module in modules[: modules.index(poolings[0])] if poolings else ():
         if module.type == "Normalize":
             raise UnsupportedModel(path, "Normalize after the Pooling", "Normalize before it")
