@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from upsize.errors import JournalLocked, Refused, StoreUnavailable, Unavailable, UnknownIndex, UpsizeError
+from upsize.errors import (
+    JournalLocked,
+    Refused,
+    StoreDamaged,
+    StoreUnavailable,
+    Unavailable,
+    UnknownIndex,
+    UpsizeError,
+)
 from upsize.evolve.creation import NAME, VECTORS, Setup, check_name, create_index
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
@@ -105,20 +113,24 @@ class Indexes:
     def drop(self, name: str, *, force: bool = False) -> None:
         """Remove an index, its texts included; one that cannot be opened too, unless another process has it.
 
-        Refused, with nothing removed, where its store does not answer, unless `force`, which leaves its tables where
-        they are; and where others' objects depend on them.
+        Refused, with nothing removed, where its store does not answer, or others' objects depend on its tables; with
+        `force` these are left where they are.
         """
         if not self._there(name):
             raise UnknownIndex(name, self.names(), self.folder)
         with self._turns[name]:
             try:
                 self._drop_tables(name)
-            except StoreUnavailable as error:
-                if not force:
+            except JournalLocked:
+                raise
+            except UpsizeError as error:
+                if not force and isinstance(error, StoreUnavailable | StoreDamaged):
                     raise Refused(
                         f"{error} The index {name!r} was not dropped. To drop it and leave its tables there: upsize "
                         f"index drop {name} --force."
                     ) from None
+                if not force:
+                    raise
                 log.warning("%s: its tables were left where they are: %s", name, error)
             gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
         shutil.rmtree(gone)
@@ -133,9 +145,9 @@ class Indexes:
             log.warning("%s is dropped without being opened: %s", name, error)
             try:
                 _remove_unopened(self.folder / name, self._credentials)
-            except (Refused, StoreUnavailable):
+            except (Refused, StoreUnavailable, StoreDamaged):
                 raise
-            except UpsizeError as reason:
+            except UpsizeError as reason:  # not even its state can be read
                 log.warning("%s: its tables, if there are any, were left where they are: %s", name, reason)
             return
         index.caretaker.stop()

@@ -121,8 +121,8 @@ class Store(Protocol):
         """Remove the table, if it is there. Refused where others' objects depend on it."""
 
     def point(self, name: str, table: Table | None, owner: str) -> None:
-        """Let `name` mean this table to others who read the store; None: let it mean nothing. InvalidInput where it
-        means something that is not of `owner`, the beginning of an index's tables' names."""
+        """Let `name` mean this table to others who read the store. InvalidInput where it means something that is not of
+        `owner`, the beginning of an index's tables' names. None: let it mean nothing, if it is of `owner`."""
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:
         """Remove an index's tables and what `name` means. Refused, with nothing removed, where others' objects depend

@@ -120,6 +120,11 @@ class LanceStore:
     ) -> list[Hit]:
         if not where and (exact or not self.indexed(table)) and (resident := self._in_memory(table)):
             return resident.search(query, k, coarse)
+        column = column_of(table, query)
+        if where and column == "vector" and self.indexed(table):
+            few = min(FEW_MATCHES, FEW_BYTES // (4 * table.dimension))
+            if self._guarded(table, lambda: self._table(table).count_rows(_all(where))) <= few:
+                return self._ranked(table, query, k, where, few)
         if coarse is not None and table.coarse:
             found = self._nearest(table, "coarse", cut(query, table.coarse), max(coarse, k), where, exact, ["vector"])
             vectors = _matrix(found["vector"], table.dimension)
@@ -127,11 +132,6 @@ class LanceStore:
             order = np.argsort(-scores, kind="stable")[:k].tolist()
             ids, numbers = found["id"].to_pylist(), found["number"].to_pylist()
             return [Hit(ids[i], numbers[i], float(scores[i])) for i in order]
-        column = column_of(table, query)
-        if where and not exact and column == "vector" and self.indexed(table):
-            few = min(FEW_MATCHES, FEW_BYTES // (4 * table.dimension))
-            if self._guarded(table, lambda: self._table(table).count_rows(_all(where))) <= few:
-                return self._ranked(table, query, k, where, few)
         found = self._nearest(table, column, query, k, where, exact, [])
         columns = (found[name].to_pylist() for name in ("id", "number", "_distance"))
         return [Hit(i, n, 1 - d) for i, n, d in zip(*columns, strict=True)]

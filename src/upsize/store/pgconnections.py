@@ -161,6 +161,8 @@ class Connections:
         return StoreUnavailable(self.where, why)
 
     def _once(self, work: Callable[[Connection], T], seconds: float | None) -> T:
+        if self._closed:
+            raise StoreUnavailable(self.where, "the index has let go of it")
         connection = self._take()
         failures = self.gate.failures
         given_up: list[Silent] = []

@@ -139,19 +139,24 @@ class PgvectorStore:
             ).format(_name(table), conditions)
             arguments = [query, *values, cut(query, table.coarse), max(coarse, k), k]
             return self._read(lambda c: [Hit(*row) for row in c.execute(ask, arguments)], EXACT if exact else SEARCH)
-        approximate = not exact and column == "vector" and self.indexed(table)
+        # A sum is in no index of vectors, whatever the planner's settings are.
+        every = sql.SQL("({} <#> {}) + 0").format(sql.Identifier(column), sql.Placeholder())
+
+        def scan(c: Connection) -> list[Hit]:
+            return self._nearest(c, table, column, every, query, k, conditions, values)
+
+        if exact or column == "coarse" or not self.indexed(table):
+            return self._read(scan, EXACT if exact else SEARCH)
 
         def find(c: Connection) -> list[Hit]:
             with c.transaction():
-                if approximate and (scanned := self._scanned(c, table, k, where, conditions, values)):
+                if scanned := self._scanned(c, table, k, where, conditions, values):
                     hits = self._by_index(c, table, query, k, conditions, values, scanned)
                     if len(hits) == k or not where:
                         return hits
-                # A sum is in no index of vectors, whatever the planner's settings are.
-                nearness = sql.SQL("({} <#> {}) + 0").format(sql.Identifier(column), sql.Placeholder())
-                return self._nearest(c, table, column, nearness, query, k, conditions, values)
+                return scan(c)
 
-        return self._read(find, EXACT if exact else SEARCH)
+        return self._read(find, SEARCH)
 
     def _scanned(
         self, c: Connection, table: Table, k: int, where: Filter, conditions: sql.Composed, values: list[Any]

@@ -24,7 +24,8 @@ Connection = psycopg.Connection[Any]
 
 
 def replace_view(c: Connection, name: str, table: Table | None, owner: str, where: str) -> None:
-    """Let the view show this table; None: remove it. In one transaction, as a whole or not at all.
+    """Let the view show this table; None: remove it, if it is this owner's. In one transaction, as a whole or not at
+    all.
 
     InvalidInput where something of that name is not this owner's; Refused where others' objects depend on it and it
     would have to go.
@@ -35,6 +36,8 @@ def replace_view(c: Connection, name: str, table: Table | None, owner: str, wher
         c.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK)))
         there = c.execute(ask, [f'"{name}"']).fetchone()
         if there and there[1] != ours:
+            if table is None:
+                return
             raise InvalidInput(
                 f"{where} has a table or view {name!r} that is not this index's. Choose another name.", param="name"
             )

@@ -211,6 +211,8 @@ class QdrantStore:
         actions: list[Any] = []
         if name in there:
             if not there[name].startswith(owner):
+                if table is None:
+                    return
                 raise InvalidInput(
                     f"Qdrant has an alias {name!r} that is not this index's: choose another name.", param="name"
                 )
