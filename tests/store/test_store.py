@@ -93,6 +93,17 @@ def test_ids_and_metadata_may_hold_anything(store: Store, table: Table) -> None:
     assert [id for id, _ in store.placed(table)] == ["🙂"]
 
 
+NAMES = ["", " ", "a.b", "a[0]", "a[]", "a\\b", "🙂", "a'b", "%s", "{}", "a\nb", "a/b", "$", "-1", "x" * 1000, "NULL"]
+
+
+def test_fields_may_be_called_anything(store: Store, table: Table) -> None:
+    values = ["va'lue\\ %s {} \" ;--", 1.5, True]
+    metadata = [{name: value} for name in NAMES for value in values]
+    store.upsert(table, rows(vectors(len(metadata)), metadata=metadata))
+    for place, one in enumerate(metadata):
+        assert [h.id for h in store.search(table, vectors(1)[0], 5, where=parse_filter(one))] == [f"d{place}"], one
+
+
 METADATA = [
     {"lang": "en", "year": 2019, "draft": True, "mixed": "7"},
     {"lang": "zh", "year": 2020, "draft": False, "mixed": 7},

@@ -80,6 +80,7 @@ def parse_filter(asked: Mapping[str, Any] | None) -> Filter:
             raise InvalidInput(
                 f"filter has a field name of {len(name):,} characters; {LONGEST_FIELD:,} at most.", param="filter"
             )
+        _require_text(name, "a field's name")
         pairs = wanted.items() if isinstance(wanted, Mapping) else [("eq", wanted)]
         if not pairs:
             raise InvalidInput(f"filter.{name}: no condition in it.", param="filter")
@@ -112,7 +113,10 @@ def _condition(name: str, operator: str, value: Any) -> Condition:
 
 
 def _scalar(name: str, value: Any) -> Scalar:
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        _require_text(value, f"filter.{name}")
         return value
     if isinstance(value, int):
         if LEAST <= value <= MOST:
@@ -125,6 +129,14 @@ def _scalar(name: str, value: Any) -> Scalar:
             return value
         raise InvalidInput(f"filter.{name} is {value}; give a finite number.", param="filter")
     raise InvalidInput(f"filter.{name} is {_told(value)}; give a string, a number, true or false.", param="filter")
+
+
+def _require_text(text: str, where: str) -> None:
+    """What no document can hold, and stores have no place for."""
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise InvalidInput(
+            f"filter: {where} holds a NUL, or half of a surrogate pair, which is not text.", param="filter"
+        )
 
 
 def _told(value: Any) -> str:
