@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Ran, upsize  # noqa: F401 (a fixture)
-from tests.little_server import serving
+from tests.little_server import Answer, Call, serving
 from tests.measure.misbehaving import Service
 from upsize.errors import HubError, StoreUnavailable, UnusableProxy
 from upsize.model.hub import HubOptions, locate
@@ -214,3 +214,26 @@ def test_the_hub(environment: Environment, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(HubError, match=r"cannot be reached from here through the proxy of ALL_PROXY \(http://127"):
         locate("someone/other", options)
     close_session()
+
+
+def test_a_mirror_of_the_hub_on_this_machine(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import close_session, constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    environment(HTTP_PROXY=DEAD, NO_PROXY="[::1]")
+    close_session()
+    asked: list[str] = []
+
+    def nothing(call: Call) -> Answer:
+        asked.append(call.path)
+        return Answer(404, {"error": "none"})
+
+    with serving(nothing) as root:
+        monkeypatch.setattr(constants, "ENDPOINT", root)
+        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", root)
+        with pytest.raises(HubError):
+            locate("someone/model", HubOptions(download_dir=str(tmp_path)))
+    close_session()
+    assert any("someone/model" in path for path in asked)

@@ -58,8 +58,12 @@ def choose(
     split: Annotated[
         str | None, typer.Option(help="Which judgements or rows. Default: test.", rich_help_panel=DATA)
     ] = None,
-    encoding: shared.EncodingOption = None,
-    delimiter: shared.DelimiterOption = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help=shared.ENCODING_HELP, rich_help_panel=DATA)
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(metavar="CHARACTER", help=shared.DELIMITER_HELP, rich_help_panel=DATA)
+    ] = None,
     skip_bad: Annotated[
         bool,
         typer.Option("--skip-bad", help="Leave out rows that cannot be used; list them.", rich_help_panel=DATA),

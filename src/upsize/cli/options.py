@@ -40,17 +40,13 @@ FormatOption = Annotated[
     Format | None,
     typer.Option("--format", rich_help_panel=ROWS, help="How to read INPUT. Default: by its suffix; `-` is text."),
 ]
+ENCODING_HELP = "Of files that are not UTF-8, such as cp949, big5. Default: found out, where it can be."
+DELIMITER_HELP = "Between the fields of CSV. Default: found out."
 EncodingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--encoding", metavar="NAME", rich_help_panel=ROWS, help="Of files that are not UTF-8, such as cp949, big5."
-    ),
+    str | None, typer.Option("--encoding", metavar="NAME", rich_help_panel=ROWS, help=ENCODING_HELP)
 ]
 DelimiterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--delimiter", metavar="CHARACTER", rich_help_panel=ROWS, help="Between the fields of CSV. Default: found out."
-    ),
+    str | None, typer.Option("--delimiter", metavar="CHARACTER", rich_help_panel=ROWS, help=DELIMITER_HELP)
 ]
 IdField = Annotated[
     str | None, typer.Option(rich_help_panel=ROWS, help="Field that names a row; kept in JSONL and Parquet output.")
