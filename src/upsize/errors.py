@@ -243,12 +243,9 @@ class JournalFailed(UpsizeError):
 class DiskFull(UpsizeError):
     """The disk does not take what an index has to keep."""
 
-    def __init__(self, where: str, why: str) -> None:
+    def __init__(self, where: str, why: str, advice: str = "Free some space on that disk, and try again.") -> None:
         self.where, self.why = where, why
-        super().__init__(
-            f"{where} cannot be written: {why}. Nothing of this call was kept; searches go on. Free some space on that "
-            "disk, and try again."
-        )
+        super().__init__(f"{where} cannot be written: {why}. Nothing of this call was kept; searches go on. {advice}")
 
 
 class JournalLocked(UpsizeError):

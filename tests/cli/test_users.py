@@ -67,6 +67,14 @@ def test_an_unknown_user_without_a_home(folder: Path) -> None:
 
 def test_what_cannot_be_written_is_one_line(folder: Path) -> None:
     refused = start(folder, "embed", "docs.txt", "-o", "/proc/out.npy", "-m", "demo-xs")
+    others = folder / "others"
+    others.mkdir()  # of root
+    create = start(folder, "index", "create", "docs", "-m", "demo-xs", UPSIZE_INDEXES=str(others))
+    _, err = create.communicate(timeout=100)
+    assert create.returncode == 1
+    assert f"error: {others / 'docs'} cannot be written: Permission denied" in err
+    assert "set UPSIZE_INDEXES to a folder of this user" in err
+    assert "Traceback" not in err
     _, err = refused.communicate(timeout=100)
     assert refused.returncode == 1
     assert "error: /proc/out.npy.partial: " in err

@@ -22,10 +22,13 @@ closed."""
 
 @contextmanager
 def on_disk(where: Path) -> Iterator[None]:
-    """What a disk that takes no more makes of the calls within, as DiskFull; other errors stay as they are."""
+    """What a disk that takes no more, or nothing of this user, makes of the calls within, as DiskFull."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, PermissionError):
+            advice = "Write as the folder's owner, or set UPSIZE_INDEXES to a folder of this user."
+            raise DiskFull(str(where), error.strerror or str(error), advice) from error
         if error.errno not in ERRNOS:
             raise
         raise DiskFull(str(where), error.strerror or str(error)) from error

@@ -22,6 +22,7 @@ from upsize.errors import (
     UpsizeError,
 )
 from upsize.evolve.creation import NAME, VECTORS, Setup, check_name, create_index
+from upsize.evolve.disk import on_disk
 from upsize.evolve.index import Index
 from upsize.evolve.models import Models
 from upsize.evolve.state import FILE, State, read_state
@@ -132,7 +133,8 @@ class Indexes:
                 if not force:
                     raise
                 log.warning("%s: its tables were left where they are: %s", name, error)
-            gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
+            with on_disk(self.folder):
+                gone = (self.folder / name).rename(self.folder / f".{name}.dropped-{secrets.token_hex(4)}")
         shutil.rmtree(gone)
 
     def _drop_tables(self, name: str) -> None:
