@@ -25,6 +25,7 @@ from benchmarks import (
     long_text,
     mixed_load,
     overload,
+    request_costs,
     server,
 )
 from benchmarks.datasets import write_beir
@@ -95,6 +96,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(cpu, "SHAPES", ((64, 64, 64),))
     monkeypatch.setattr(cpu, "RESTARTS", 1)
     return {"documents": 2, "dtypes": ["auto"], "threads": 1, "rounds": 2, "seconds": 0.001}
+
+
+def test_request_costs(tmp_path: Path) -> None:
+    kinds = ("unknown fields", "one text, refused", "a query before 2,000 documents of one character")
+    found = json.loads(request_costs.measure(kinds, 1, tmp_path).read_text())
+    assert found["server_exit_code"] == 0
+    for kind in kinds:
+        (cost,) = found["kinds"][kind]
+        assert cost["status"] == 400
+        assert cost["memory_mb"] < 100
+        assert cost["health_max_ms"] > 0
 
 
 def test_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

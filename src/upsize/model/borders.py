@@ -59,11 +59,11 @@ def last_border(text: str, end: int, reach: int) -> int | None:
     return None
 
 
-def pieces(text: str, reach: int, *, backward: bool = False) -> Iterator[tuple[str, bool]]:
+def pieces(text: str, reach: int, *, backward: bool = False, on: bool = False) -> Iterator[tuple[str, bool]]:
     """The text in parts of PIECE characters and a little more, first to last, or last to first.
 
     With each part: whether it ends at borders. One that does not is `reach` characters long, cut where no border is
-    near, and the last of its text.
+    near, and the last that is given of its text, unless it goes `on`.
     """
     if backward:
         end = len(text)
@@ -78,12 +78,15 @@ def pieces(text: str, reach: int, *, backward: bool = False) -> Iterator[tuple[s
             yield text[low:end], low == 0
         return
     start = 0
-    while len(text) - start > PIECE:
-        place = next_border(text, start + PIECE, reach)
-        if place is None:
-            break
-        yield text[start:place], True
-        start = place
-    stop = min(start + PIECE + reach, len(text))
-    if start < len(text):
-        yield text[start:stop], stop == len(text)
+    while start < len(text):
+        stop = len(text)
+        if stop - start > PIECE:
+            place = next_border(text, start + PIECE, reach)
+            stop = min(start + PIECE + reach, len(text)) if place is None else place
+            clean = place is not None or stop == len(text)
+        else:
+            clean = True
+        yield text[start:stop], clean
+        if not clean and not on:
+            return
+        start = stop

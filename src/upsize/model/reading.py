@@ -89,8 +89,8 @@ class Reading:
         index: int | None = None,
     ) -> None:
         """`cut`: it may have more ids, which are counted, those of a long text in part; otherwise reading ends as soon
-        as it is known to have more. `whole`: all are counted. `hold_all`: `ids` are all of those. `limit` is the
-        model's."""
+        as it is known to have more. `whole`: all are counted, where no border is near within a few. `hold_all`: `ids`
+        are all of those. `limit` is the model's."""
         self.keep, self.index, self.count, self.complete, self.last = keep, index, 0, False, -1
         self._hold = 1 << 62 if hold_all else keep
         self._text, self._backward, self._whole, self._reach = text, backward, whole, _reach(limit)
@@ -109,8 +109,8 @@ class Reading:
     def pieces(self, splits: bool) -> Iterator[tuple[str, bool]]:
         """Parts still to encode, and whether each ends where its ids do not depend on what follows."""
         text = self._text
-        if splits:
-            parts = pieces(text, self._reach, backward=self._backward)
+        if splits or self._whole:
+            parts = pieces(text, self._reach, backward=self._backward, on=self._whole)
         elif self._backward:
             parts = iter([(text[-self._reach :], len(text) <= self._reach)])
         else:
@@ -127,14 +127,14 @@ class Reading:
     def add(self, ids: Ids, clean: bool, param: str) -> int:
         """Ids of the next part; how many of them the text may have. InvalidInput where it cannot be taken apart."""
         before = min(self.count, self.keep)
-        if not clean:
+        if not clean and not self._whole:
             # Cut where no border is near: far from the cut the ids are those of the whole, and only these count.
             half = len(ids) // 2
             ids = ids[half:] if self._backward else ids[:half]
         self.count += len(ids)
         if len(ids) and (not self._backward or self.last < 0):
             self.last = int(ids[-1])
-        if not clean and (self.count <= self.keep or self._whole):
+        if not clean and not self._whole and self.count <= self.keep:
             where = param if self.index is None else f"{param}[{self.index}]"
             raise InvalidInput(
                 f"{where} has {self._reach:,} characters in a row without a place to take it apart: a space, a digit, "
