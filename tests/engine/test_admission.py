@@ -60,17 +60,25 @@ def test_with_room_nobody_is_sent_away() -> None:
     assert simulated(0.9, 1.0, 400.0)["refused"] == 0
 
 
-def test_who_comes_too_early_is_told_the_same_time_and_who_comes_late_has_no_place() -> None:
+def test_who_comes_in_time_has_a_place_and_who_comes_late_has_none() -> None:
     admission = Admission(10.0)
     assert admission.wait("a", 1.0, 10.0, 0.0) is None
-    after = admission.wait("b", 1.0, 14.0, 0.0)
-    assert after == pytest.approx(7.0)
-    assert admission.wait("b", 1.0, 12.0, 2.0) == pytest.approx(5.0)
+    assert admission.wait("b", 1.0, 14.0, 0.0) == pytest.approx(7.0)
     assert admission.wait("c", 1.0, 9.8, 4.0) is not None, "the room is promised"
     assert admission.wait("c", 1.0, 2.0, 4.0) is None, "a queue that runs empty takes anybody"
-    assert admission.wait("b", 1.0, 14.0, 7.0) is None
+    assert admission.wait("b", 1.0, 14.0, 6.9) is None
     assert admission.wait("d", 1.0, 14.0, 10.0) is not None
     assert admission.wait("d", 1.0, 14.0, 30.0 + GRACE) is not None
+
+
+def test_several_of_equal_content_have_a_place_each() -> None:
+    admission = Admission(10.0)
+    told = [admission.wait("same", 1.0, 14.0, 0.0) for _ in range(4)]
+    assert told == sorted(told, key=float)  # type: ignore[arg-type]
+    for after in told:
+        assert after is not None
+        assert admission.wait("same", 1.0, 14.0, after) is None
+    assert admission.wait("same", 1.0, 14.0, 9.0) is not None
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 50), st.floats(0, 200), st.floats(0, 5)), max_size=60))

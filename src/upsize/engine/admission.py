@@ -8,7 +8,7 @@ same content that comes then is let in. Not everybody comes back, so promises co
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
@@ -29,10 +29,12 @@ LONGEST = 600.0
 """Seconds: a longer time is not promised. Clients give up earlier."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class _Promise:
     due: float
-    seconds: float
+    order: int
+    key: Hashable = field(compare=False)
+    seconds: float = field(compare=False)
 
 
 class Admission:
@@ -42,10 +44,11 @@ class Admission:
         self.bound = bound
         self.kept = 0.5
         """Share of promised requests that came."""
-        self._promises: dict[Hashable, _Promise] = {}
-        self._by_due: list[tuple[float, int, Hashable]] = []
+        self._promises: dict[Hashable, list[_Promise]] = {}
+        """Of equal content several: nobody knows one client from another."""
+        self._by_due: list[_Promise] = []
         self._order = count()
-        self._seconds = 0.0
+        self._seconds, self._open = 0.0, 0
 
     @property
     def promised(self) -> float:
@@ -58,31 +61,33 @@ class Admission:
         It takes `seconds` itself, and starts in about `waiting` seconds.
         """
         self._forget(now)
-        promise = self._promises.get(key)
-        if promise is not None and now < promise.due - EARLY and waiting > LOW * self.bound:
-            return promise.due - now
-        if promise is not None:
-            self._resolve(key, kept=True)
+        promise = min(self._promises.get(key, ()), default=None)
+        if promise is not None and promise.due - EARLY <= now:
+            self._resolve(promise, kept=True)
             if waiting <= ROOM * self.bound:
                 return None
         elif waiting <= LOW * self.bound or waiting + self.promised <= self.bound:
             return None
         after = max(waiting + self.promised - DRAINED * self.bound, 1.0)
-        if after <= LONGEST and len(self._promises) < MOST_PROMISES:
-            made = self._promises[key] = _Promise(now + after, min(seconds, self.bound))
-            self._seconds += made.seconds
-            heappush(self._by_due, (made.due, next(self._order), key))
+        if after <= LONGEST and self._open < MOST_PROMISES:
+            made = _Promise(now + after, next(self._order), key, min(seconds, self.bound))
+            self._promises.setdefault(key, []).append(made)
+            heappush(self._by_due, made)
+            self._seconds, self._open = self._seconds + made.seconds, self._open + 1
         return min(after, LONGEST)
 
     def _forget(self, now: float) -> None:
         """Drop promises whose time is over."""
-        while self._by_due and self._by_due[0][0] + GRACE < now:
-            due, _, key = heappop(self._by_due)
-            promise = self._promises.get(key)
-            if promise is not None and promise.due == due:
-                self._resolve(key, kept=False)
+        while self._by_due and self._by_due[0].due + GRACE < now:
+            promise = heappop(self._by_due)
+            if promise in self._promises.get(promise.key, ()):
+                self._resolve(promise, kept=False)
 
-    def _resolve(self, key: Hashable, *, kept: bool) -> None:
-        self._seconds = max(self._seconds - self._promises.pop(key).seconds, 0.0) if len(self._promises) > 1 else 0.0
-        self._promises.pop(key, None)
+    def _resolve(self, promise: _Promise, *, kept: bool) -> None:
+        there = self._promises[promise.key]
+        there.remove(promise)
+        if not there:
+            del self._promises[promise.key]
+        self._open -= 1
+        self._seconds = self._seconds - promise.seconds if self._open else 0.0
         self.kept = MEMORY * self.kept + (1 - MEMORY) * kept

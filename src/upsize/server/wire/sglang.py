@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 import upsize
 from upsize.engine import EmbedRequest, RerankRequest, Result
-from upsize.errors import InvalidInput, UpsizeError
+from upsize.errors import InvalidInput, Overloaded, UpsizeError
 from upsize.server.codec import dumps
 from upsize.server.fields import EMBEDDING, Foreign
 from upsize.server.handling import Operation, Whole, read, reply, run, truncation
@@ -81,6 +81,8 @@ async def health_generate(service: Service, _: Request) -> Response:
     if service.state == "ok":
         try:
             await asyncio.gather(*(asyncio.wrap_future(service.submit(m, _probe(m))) for m in service.models))
+        except Overloaded:
+            return _status(service.state)  # it computes, for others
         except UpsizeError as error:
             return _json({"status": "failing", "error": str(error)}, 503)
     return _status(service.state)
