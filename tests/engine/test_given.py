@@ -89,7 +89,7 @@ def test_a_generator_is_read_once(embedder: Embedder, reranker: Reranker) -> Non
 WRONG: list[tuple[Any, str]] = [
     ({"text": "a"}, "is a dict"),
     (OrderedDict(a="b"), "is a OrderedDict"),
-    ({"a", "b"}, "no order"),
+    ({"a"}, "no order"),
     (frozenset("a"), "no order"),
     (b"bytes", "is a bytes"),
     (bytearray(b"x"), "is a bytearray"),
