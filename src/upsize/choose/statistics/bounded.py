@@ -17,8 +17,10 @@ from scipy import special
 
 from upsize.choose.statistics.influence import Floats
 
-_STEPS = 48
-"""Halvings of log λ, from 1e-4 to 1e12 relative: to a millionth of its logarithm."""
+_STEPS = 30
+"""Halvings of log λ, from 1e-4 to 1e12 relative: to 4e-8."""
+_BLOCK = 1 << 20
+"""Values that are worked on at once: some arrays of 8 MB."""
 _MOST, _GRID = 4096, 2049
 """Beyond so many values they are counted on a grid of so many points, rounded away from the estimate."""
 
@@ -32,12 +34,20 @@ def upper_bounds(values: Floats, top: Floats, alpha: float, count: Floats | None
     samples, n = values.shape
     if not values.size:
         return np.array(top, np.float64, copy=True)
+    counts = np.full(samples, float(n)) if count is None else count
+    size = max(_BLOCK // min(n, _MOST), 1)
+    parts = (slice(first, first + size) for first in range(0, samples, size))
+    return np.concatenate([_upper(values[part], top[part], alpha, counts[part]) for part in parts])
+
+
+def _upper(values: Floats, top: Floats, alpha: float, count: Floats) -> Floats:
+    """The same of few enough samples at once."""
+    samples, n = values.shape
     mean = values.mean(axis=1)
-    times = np.ones_like(values)
-    around = values - mean[:, None]
-    if n > _MOST:
-        around, times = _on_grid(around)
-    times = times * ((np.full(samples, float(n)) if count is None else count) / n)[:, None]
+    around, times = _distinct(values - mean[:, None])
+    if around.shape[1] > _MOST:
+        around, times = _on_grid(values - mean[:, None])
+    times = times * (count / n)[:, None]
     room = np.maximum(top - mean, around.max(axis=1))[:, None]
     around, times = np.concatenate([around, room], axis=1), np.concatenate([times, np.ones((samples, 1))], axis=1)
     greatest = np.maximum(room[:, 0], 1e-300)
@@ -68,6 +78,21 @@ def _tail(saddle: Floats, x: Floats, times: Floats) -> tuple[Floats, Floats]:
     r, u = np.sqrt(np.maximum(-2 * cumulant, 1e-12)), np.maximum(s * np.sqrt(spread), 1e-12)
     tail: Floats = special.ndtr(-r) + np.exp(-(r**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / r)
     return bound, tail
+
+
+def _distinct(values: Floats) -> tuple[Floats, Floats]:
+    """(values, counts), both (samples, most distinct values of one): ties are counted; the rest has a count of 0."""
+    samples, n = values.shape
+    ordered = np.sort(values, axis=1)
+    places = np.zeros((samples, n), np.int64)
+    np.cumsum(np.diff(ordered, axis=1) > 1e-12, axis=1, out=places[:, 1:])
+    width = int(places.max()) + 1
+    rows = np.arange(samples)[:, None]
+    flat = (places + rows * width).ravel()
+    counts = np.bincount(flat, minlength=samples * width).reshape(samples, width).astype(np.float64)
+    found = np.zeros((samples, width))
+    found[rows, places] = ordered
+    return found, counts
 
 
 def _on_grid(values: Floats) -> tuple[Floats, Floats]:
