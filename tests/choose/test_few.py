@@ -231,7 +231,7 @@ def test_labels_that_say_nothing_are_said(small: str, large: str, tmp_path: Path
 
 
 @given(st.integers(2, 4), st.integers(12, 30), st.integers(0, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_repeats_change_nothing(copies: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     once = [[{"value": rng.random(n)}] for _ in range(2)]
@@ -284,7 +284,7 @@ def test_identical_candidates_are_stayed_with_once_there_are_enough() -> None:
     st.sampled_from([0.02, 0.1, 0.3]),
     st.lists(st.floats(0, 0.3), min_size=2, max_size=8),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_larger_margin_never_chooses_a_dearer_candidate(
     seed: int, m: int, n: int, spread: float, margins: list[float]
 ) -> None:
