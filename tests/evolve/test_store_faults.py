@@ -16,6 +16,7 @@ from tests.evolve.tools import ids, settle, stored, write
 from tests.postgres import database
 from upsize.errors import Refused, RowsRefused, StoreUnavailable, Unavailable
 from upsize.evolve import Index, Indexes, Models, Setup, Wanted, move
+from upsize.evolve.indexes import WAITING
 from upsize.evolve.plan import plan_move
 from upsize.store import Rows, Store, Table
 
@@ -187,10 +188,10 @@ def test_few_threads_wait_for_one_index_to_be_opened(
     assert opening.wait(30)
     for thread in threads[:]:
         thread.join(0.05)
-    assert sum(thread.is_alive() for thread in threads) == 4
+    assert sum(thread.is_alive() for thread in threads) == WAITING
     assert len(ids(indexes.get("other"), "soup")) == len(TEXTS)
     go_on.set()
     for thread in threads:
         thread.join(30)
-    assert sorted(type(error).__name__ for error in said) == ["StoreUnavailable"] * 4 + ["Unavailable"] * 8
+    assert sorted(type(error).__name__ for error in said) == ["StoreUnavailable"] * WAITING + ["Unavailable"] * (12 - WAITING)
     indexes.close()

@@ -33,7 +33,7 @@ log = logging.getLogger("upsize.evolve")
 
 VARIABLE = "UPSIZE_INDEXES"
 """Names another folder for indexes."""
-WAITING = 4
+WAITING = 6
 """Threads that may wait for one index to be opened."""
 
 
