@@ -101,7 +101,8 @@ def test_a_body_that_goes_on_after_its_reply_is_closed(hasty: httpx.Client, path
 
 def test_slow_drops_do_not_keep_a_connection(hasty: httpx.Client) -> None:
     """A byte at a time, each before any time-out: the whole has to arrive in time."""
-    for first in (request(length=100_000), b"POST /v1/embeddings HTTP/1.1\r\nX-Long: "):
+    quick = request(body=b"x" * 500_000, length=30 << 20)  # which earns it no time for the rest
+    for first in (request(length=100_000), quick, b"POST /v1/embeddings HTTP/1.1\r\nX-Long: "):
         with connect(hasty) as connection:
             connection.settimeout(0.02)
             connection.sendall(first)

@@ -125,6 +125,10 @@ def test_names_that_reach_a_server_of_this_machine(open_server: httpx.Client, ho
         assert code(reply) == ((200, None) if allowed else FORBIDDEN)
 
 
+def test_health_is_told_to_whoever_asks(open_server: httpx.Client) -> None:
+    assert open_server.get("/health", headers={"Host": "balancer.example"}).status_code == 200
+
+
 def test_one_host_among_two_that_is_wrong_is_enough(open_server: httpx.Client) -> None:
     for hosts in (("localhost", "evil.example"), ("evil.example", "localhost")):
         with connect(open_server) as connection:

@@ -151,7 +151,7 @@ async def _serve(
         address.keys,
         address.protect_metrics,
         address.origins,
-        hosts=address.hosts,
+        hosts=(*address.hosts, address.host),
         loopback=address.loopback,
         bodies=bodies,
     )

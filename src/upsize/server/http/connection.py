@@ -65,6 +65,8 @@ class Connection(HttpToolsProtocol):
         self._upgrading = False
         self._head = self._fields = self._wire = self._payload = 0
         self._unread, self._unread_since = 0, 0.0
+        self._before = 0
+        """Of the payload, what was there at `_since`."""
 
     # What the pool asks
 
@@ -97,8 +99,12 @@ class Connection(HttpToolsProtocol):
         elif phase is Waits.HEAD:
             if now - self._since > limits.head_seconds:
                 self._end(f"the headers did not arrive within {limits.head_seconds:g} s", 408)
-        elif now - self._since > limits.body_seconds + self._payload / limits.body_rate:
-            self._end(f"the body came more slowly than {limits.body_rate >> 10} KiB/s", 408)
+        elif now - self.heard > limits.body_seconds:
+            self._end(f"the body stopped for {limits.body_seconds:g} s", 408)
+        elif now - self._since > limits.body_seconds:
+            if self._payload - self._before < limits.body_rate * limits.body_seconds:
+                self._end(f"the body came more slowly than {limits.body_rate >> 10} KiB/s", 408)
+            self._since, self._before = now, self._payload
 
     # What the transport and the parser call
 
@@ -222,7 +228,7 @@ class Connection(HttpToolsProtocol):
         return running is not None and not running.response_complete and not arriving
 
     def _enter(self, phase: Waits) -> None:
-        self._phase, self._since = phase, self.loop.time()
+        self._phase, self._since, self._before = phase, self.loop.time(), 0
 
     def _reject(self, status: int, message: str) -> None:
         """Stop the parser from within one of its callbacks."""

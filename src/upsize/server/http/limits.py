@@ -28,7 +28,7 @@ class ConnectionLimits:
     head_seconds: float = 20.0
     """From a connection's, or a head's, first byte to the end of the head."""
     body_seconds: float = 20.0
-    """Of grace for a body, which has to arrive at `body_rate` on average beside it."""
+    """In which a body has to bring `body_rate` times as many bytes, or its end."""
     body_rate: int = 16 << 10
     """Bytes a second."""
     write_seconds: float = 30.0
