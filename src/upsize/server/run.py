@@ -22,7 +22,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from upsize.errors import Unavailable, UpsizeError
+from upsize.errors import UpsizeError
 from upsize.server.app import create_app
 from upsize.server.http.body import Bodies
 from upsize.server.http.connection import Connection
@@ -234,7 +234,7 @@ class _Stop:
         if not self.asked.is_set():
             log.info("Draining: requests under way are answered, new ones get 503. At most %g s.", self._limit)
             self._service.begin_drain()
-            self._bodies.close(Unavailable("The service is draining and takes no new requests."))
+            self._bodies.close("The service is draining and takes no new requests.")
             self.asked.set()
             self._since = loop.time()
             loop.call_later(self._limit, self._leave, f"The drain took more than {self._limit:g} s", 0)

@@ -18,6 +18,8 @@ BUDGET = 256 << 20
 """Bytes of all bodies that are being read or parsed."""
 FREE = 64 << 10
 """Bytes of each body that do not count, so that large bodies keep no small one out."""
+PIECE = 256 << 10
+"""Bytes of which a body is put together."""
 STALLED = 1.0
 """Seconds after which a body that does not go on may lose its place to one that does."""
 
@@ -41,7 +43,7 @@ class Bodies:
 
     def __init__(self, budget: int = BUDGET, largest: int = MAX_BODY, stalled: float = STALLED) -> None:
         self._budget, self._largest, self._stalled = budget, largest, stalled
-        self._closed: Exception | None = None
+        self._closed: str | None = None
         self._waiting: set[_Reading] = set()
         """Those whose end has not come."""
         self.held = 0
@@ -65,22 +67,26 @@ class Bodies:
         finally:
             self.held -= reading.counted
 
-    def close(self, failure: Exception) -> None:
+    def close(self, message: str) -> None:
         """Wait for no client any more: every body that is not there as a whole fails, now and from now on."""
-        self._closed = failure
+        self._closed = message
         for reading in list(self._waiting):
-            reading.stop(failure)
+            reading.stop(Unavailable(message))
 
     async def _read(self, request: Request, reading: _Reading) -> bytes:
-        body = bytearray()
-        stream = request.stream()
+        # Pieces, not one growing array: to grow several large ones beside each other leaves holes of their size.
+        pieces, last, size = [], bytearray(), 0
         self._waiting.add(reading)
         try:
-            async for chunk in stream:
-                body += chunk
-                self._count(reading, len(body))
+            async for chunk in request.stream():
+                last += chunk
+                size += len(chunk)
+                if len(last) >= PIECE:
+                    pieces.append(bytes(last))
+                    last.clear()
+                self._count(reading, size)
                 if self._closed is not None:
-                    raise self._closed
+                    raise Unavailable(self._closed)
         except asyncio.CancelledError:
             if reading.failure is None:
                 raise
@@ -88,7 +94,7 @@ class Bodies:
             raise reading.failure from None
         finally:
             self._waiting.discard(reading)
-        return bytes(body)
+        return b"".join([*pieces, last])
 
     def _count(self, reading: _Reading, size: int) -> None:
         if size > self._largest:
