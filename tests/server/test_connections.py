@@ -197,6 +197,26 @@ def test_a_fault_after_a_request_does_not_answer_for_it(server: httpx.Client) ->
         assert ended(connection)
 
 
+def test_requests_that_wait_for_an_earlier_one_are_bounded(server: httpx.Client) -> None:
+    """A few bytes of each would be kilobytes here."""
+    one = request("/v1/models", method="GET")
+    with connect(server) as connection:
+        connection.sendall(one * 20)
+        assert [read_reply(connection)[0] for _ in range(20)] == [200] * 20
+        connection.sendall(one * 500)
+        replies = 0
+        while not _answered_last(connection):
+            replies += 1
+        assert replies < 100
+
+
+def _answered_last(connection: socket.socket) -> bool:
+    try:
+        return read_reply(connection)[0] != 200
+    except ConnectionError:
+        return True
+
+
 def test_an_absolute_target_is_served(server: httpx.Client) -> None:
     with connect(server) as connection:
         connection.sendall(request("http://localhost/v1/models", method="GET"))

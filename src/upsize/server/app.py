@@ -37,7 +37,7 @@ def create_app(
     origins: Sequence[str] = (),
     *,
     hosts: Sequence[str] = (),
-    loopback: bool = True,
+    loopback: bool = False,
     bodies: Bodies | None = None,
 ) -> Starlette:
     """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them.

@@ -186,6 +186,8 @@ class Connection(HttpToolsProtocol):
         target = httptools.parse_url(self.url) if self.url[:1] != b"*" else None
         if target is None or target.path is None:
             self._reject(400, "The request's target has no path.")
+        if len(self.pipeline) >= self._limits.pipelined:
+            self._reject(400, "Too many requests were sent on one connection before the first had its reply.")
         self._enter(Waits.BODY)
         super().on_headers_complete()
 

@@ -33,7 +33,7 @@ class Guard:
         app: ASGIApp,
         *,
         keyless: bool,
-        loopback: bool = True,
+        loopback: bool = False,
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
     ) -> None:

@@ -41,6 +41,8 @@ class ConnectionLimits:
     head_bytes: int = 64 << 10
     """Of a request's line and headers together."""
     headers: int = 200
+    pipelined: int = 32
+    """Requests that may wait on one connection for the reply of an earlier one."""
     discard_bytes: int = 64 << 20
     """Of a body that nobody wants any more: it is read to its end, so that the client sees the reply."""
 
