@@ -37,6 +37,12 @@ class _Reading:
             self.failure = failure
             self.task.cancel()
 
+    def take_failure(self) -> Exception:
+        """The failure, which is not kept: its traceback holds what was read, and a cycle would hold that for long."""
+        failure, self.failure = self.failure, None
+        assert failure is not None  # asked for where there is one
+        return failure
+
 
 class Bodies:
     """The bodies that are being read. For one event loop."""
@@ -91,7 +97,7 @@ class Bodies:
             if reading.failure is None:
                 raise
             reading.task.uncancel()
-            raise reading.failure from None
+            raise reading.take_failure() from None
         finally:
             self._waiting.discard(reading)
         return b"".join([*pieces, last])

@@ -215,7 +215,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        if self._pool.full and cycle.scope["path"].rstrip("/") not in OPEN:
+        if cycle.scope["path"].rstrip("/") not in OPEN and not self._pool.serves(self):
             self._pool.count(TOO_MANY)
             app = _busy
         super()._start_asgi_task(cycle, app)

@@ -56,6 +56,17 @@ class Pool:
         self.count(TOO_MANY)
         return False
 
+    def serves(self, connection: Connection) -> bool:
+        """Whether a request that has arrived on it is answered. Those that have sent nothing make room for it."""
+        if not self.full:
+            return True
+        now, excess = connection.loop.time(), self._excess()
+        fresh = (c for c in self.open if c.fresh and c.waits and now - c.heard >= IN_VAIN)
+        for other in sorted(fresh, key=lambda c: c.heard)[:excess]:
+            other.give_way()
+            excess -= 1
+        return excess <= 0
+
     def forget(self, connection: Connection) -> None:
         """It is gone."""
         self.open.discard(connection)
