@@ -25,7 +25,16 @@ from typing import Any, Self
 import msgspec
 
 from upsize.engine import Lane
-from upsize.errors import DiskFull, InvalidInput, NonFiniteVector, Refused, StoreFull, TextTooLong, UpsizeError
+from upsize.errors import (
+    DiskFull,
+    InvalidInput,
+    NonFiniteVector,
+    Refused,
+    RequestTooLarge,
+    StoreFull,
+    TextTooLong,
+    UpsizeError,
+)
 from upsize.evolve.caretaker import Caretaker
 from upsize.evolve.creation import VECTORS, Wanted, new_generation
 from upsize.evolve.disk import has_room, on_disk, require_room, shortage
@@ -454,13 +463,16 @@ class Index:
 def _named(error: UpsizeError, documents: Sequence[Incoming], changed: Sequence[Incoming]) -> UpsizeError:
     """What embedding `changed` raised, with the place among `documents` and the id of the one whose fault it is."""
     index = getattr(error, "index", None)
+    if isinstance(error, RequestTooLarge):
+        return RequestTooLarge(str(error).replace("input", "documents", 1), param="documents")
     if index is None:
         return error
     document = changed[index]
     place = next(i for i, d in enumerate(documents) if d is document)
     if isinstance(error, TextTooLong):
         hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
-        return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint)
+        least = error.at_least
+        return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint, at_least=least)
     if isinstance(error, NonFiniteVector):
         told = f"the index's model gives NaN or infinite values for it in {error.precision}. Leave it out."
         return InvalidInput(f"documents[{place}] (id {document.id!r}): {told}", param="documents", index=place)
