@@ -117,6 +117,14 @@ def test_a_row_that_the_model_cannot_take_is_left_out_alone(
     assert work.calls <= 5 + 14 * len(bad)
 
 
+def test_an_error_that_spares_no_row_ends_the_run() -> None:
+    work, out = Fussy(lambda bad: OutOfMemory(9, "cpu")), {}
+    given = (Row(i, None, "bad") for i in range(100_000))
+    with pytest.raises(OutOfMemory):
+        list(Pairing(SOURCE, work, out.__setitem__).run(given))
+    assert work.calls <= 200
+
+
 def test_an_error_that_no_row_causes_is_raised() -> None:
     work = Lengths(lambda: Unavailable("closing"))
     with pytest.raises(Unavailable):

@@ -13,7 +13,7 @@ _EXAMPLE = re.compile(r"^\s*(?:- `)?(upsize [^`\n]*[^`\n\\])`?$", re.MULTILINE)
 
 def examples_of(command: TyperCommand | TyperGroup) -> list[str]:
     """The lines of a command's help that one can type."""
-    return [example.strip() for example in _EXAMPLE.findall(command.help or "")]
+    return [re.sub(r"\s{2,}#", "  #", example.strip()) for example in _EXAMPLE.findall(command.help or "")]
 
 
 def examples_for(root: TyperGroup, arguments: Sequence[str]) -> list[str]:

@@ -56,19 +56,26 @@ class Pairing(Generic[T]):
         self._given_out = 0
 
     def run(self, rows: Iterator[Row[T]]) -> Iterator[list[dict[str, Any]]]:
-        """Results as columns, in order."""
+        """Results as columns, in order. An error that names no row, and spares none of the first, is raised."""
+        any_result = False
         while True:
             self._given_out = 0
             try:
                 for result in self._work.stream(self._feed(rows)):
+                    any_result = True
                     yield list(self._columns(result))
                 return
             except FAULTS as error:
                 waiting = [row for row, _ in self._under_way]
                 if self._left_out is None or not waiting:
                     raise self._named(error) from error
+                failed = error
             self._under_way.clear()
-            yield from self._apart(waiting[:TOGETHER], self._left_out)
+            for results in self._apart(waiting[:TOGETHER], self._left_out):
+                any_result = True
+                yield results
+            if not any_result and len(waiting) >= TOGETHER and not _indices(failed):
+                raise failed
             rows = chain(waiting[TOGETHER:], rows)
 
     def _apart(self, rows: Sequence[Row[T]], left_out: LeftOut) -> Iterator[list[dict[str, Any]]]:
