@@ -24,6 +24,8 @@ from benchmarks.multilingual import Sentence, mixed
 from benchmarks.traffic import Traffic
 
 PORT = 30923
+STORE = "bench"
+"""What the server calls a store that has an address."""
 RATES = {"search": 10.0, "add": 1.0, "update": 0.5, "delete": 0.5}
 """A second."""
 CALL = 256
@@ -41,6 +43,7 @@ def measure(
     """Index, move there and back and there again, and look."""
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "upsize", "serve", source, "--port", str(PORT), "--log-level", "warning"]
+        command += ["--allow-model", target, *(["--store", f"{STORE}={store}"] if "://" in store else [])]
         server = subprocess.Popen([*command, "--indexes", home])
         base = f"http://127.0.0.1:{PORT}"
         try:
@@ -71,7 +74,7 @@ def _run(
             raise SystemExit(f"{path}: {reply.status_code} {reply.text}")
         return reply.json()
 
-    post("/v1/indexes", {"name": "moving", "model": source, "store": store})
+    post("/v1/indexes", {"name": "moving", "model": source, "store": STORE if "://" in store else store})
     begun = time.perf_counter()
     for first in range(0, len(texts), CALL):
         documents = [

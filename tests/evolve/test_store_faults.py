@@ -193,5 +193,7 @@ def test_few_threads_wait_for_one_index_to_be_opened(
     go_on.set()
     for thread in threads:
         thread.join(30)
-    assert sorted(type(error).__name__ for error in said) == ["StoreUnavailable"] * WAITING + ["Unavailable"] * (12 - WAITING)
+    assert sorted(type(error).__name__ for error in said) == ["StoreUnavailable"] * WAITING + ["Unavailable"] * (
+        12 - WAITING
+    )
     indexes.close()

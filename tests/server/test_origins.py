@@ -125,6 +125,13 @@ def test_names_that_reach_a_server_of_this_machine(open_server: httpx.Client, ho
         assert code(reply) == ((200, None) if allowed else FORBIDDEN)
 
 
+def test_a_page_that_may_call_can_read_why_it_was_refused(open_server: httpx.Client) -> None:
+    headers = {"Origin": "https://page.example", "Content-Type": "text/plain"}
+    reply = open_server.post("/v1/embeddings", content=embed(), headers=headers)
+    assert code(reply) == MEDIA
+    assert reply.headers["Access-Control-Allow-Origin"] == "https://page.example"
+
+
 def test_health_is_told_to_whoever_asks(open_server: httpx.Client) -> None:
     assert open_server.get("/health", headers={"Host": "balancer.example"}).status_code == 200
 

@@ -69,9 +69,7 @@ def create_app(
         Route("/docs", docs),
         Mount("/docs/static", StaticFiles(directory=ASSETS)),
     ]
-    middleware = [
-        Middleware(Guard, keyless=not keys, loopback=loopback, hosts=hosts, origins=origins),
-    ]
+    middleware = []
     if origins:  # before the keys: a browser asks for permission without one
         anything = ("*",)
         middleware.append(
@@ -83,6 +81,7 @@ def create_app(
                 expose_headers=EXPOSED,
             )
         )
+    middleware.append(Middleware(Guard, keyless=not keys, loopback=loopback, hosts=hosts, origins=origins))
     if keys:
         middleware.append(Middleware(BearerAuth, keys=keys, protect_metrics=protect_metrics))
     app = Starlette(
