@@ -25,6 +25,9 @@ from upsize.measure.datasets import load_dataset
 from upsize.measure.metrics import whole
 from upsize.measure.tasks import task_of
 
+STEADY = Rates("cpu", {"bfloat16": {1024: 1e11}}, {"bfloat16": {1024: 1e11}}, 1e10)
+"""In place of what the machine does, where a test is not of that."""
+
 
 def quick(data: Path, models: tuple[str, ...], out: Path, **others: object) -> Settings:
     return Settings(data, models, out, **{"speed": False, **others})  # type: ignore[arg-type]
@@ -198,6 +201,7 @@ def test_a_limit_that_is_not_kept_makes_it_unfeasible(
 ) -> None:
     """Whatever this machine's estimate says of so tiny a model, it is measured."""
     monkeypatch.setattr(walk, "refusals", lambda *_: None)
+    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
     monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
     found = choose(Settings(questions, (small,), tmp_path, rate=20, seconds=1, slo={"p95": 0.5}))
     assert found.choice is None
@@ -214,14 +218,27 @@ def test_on_a_busy_machine_what_an_estimate_would_refuse_is_measured(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rate that would keep ten machines busy, by rates that others disturbed; and the verdict says so."""
-    noisy = Rates("cpu", {"bfloat16": {1024: 1e11}}, {"bfloat16": {1024: 1e11}}, 1e10, busy=0.6)
-    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: noisy)
+    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: replace(STEADY, busy=0.6))
     monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
     monkeypatch.setattr("upsize.choose.estimate.seconds_of", lambda *_: 0.5)
     found = choose(Settings(questions, (small,), tmp_path, rate=20, seconds=1))
     (note,) = [n for n in found.notes if "it is measured instead" in n]
     assert "60% of the processor" in note
     assert found.candidates[0].latency is not None
+
+
+def test_a_disturbed_latency_is_measured_again_by_the_same_command(
+    questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
+    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
+    settings = Settings(questions, (small,), tmp_path, rate=20, seconds=1)
+    for share, notes in ((0.5, 1), (0.0, 0), (0.5, 0)):
+        monkeypatch.setattr("upsize.compute.contention.Contention.share", lambda _, share=share: share)
+        heard: list[str] = []
+        found = choose(settings, say=heard.append)
+        assert sum("while its latency was measured" in n for n in found.notes) == notes
+    assert "All is measured already." in heard, "what was measured in quiet stays"
 
 
 def test_the_room_may_be_called(questions: Path, small: str, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def disturbed_loads(latencies: Sequence[tuple[str, Latency | None]]) -> list[str
             continue
         at, knee = latency.at_rate, latency.knee
         if why := _disturbance(at):
-            notes.append(f"{name}: {why} while its latency was measured: it may be lower.")
+            notes.append(
+                f"{name}: {why} while its latency was measured: it may be lower. The same command measures it again."
+            )
         elif latency.knee_at_least and knee is not None:
             above = [p for p in latency.sweep if p.rate > knee]
             why = _disturbance(above[0]) if above else "no higher rate was tried"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from upsize.choose.candidates import Candidate, Model
-from upsize.choose.load import Answer, chained, measure_latency
+from upsize.choose.load import Answer, chained, disturbed, measure_latency
 from upsize.choose.memory import peak_bytes
 from upsize.choose.runs import digest, write_whole
 from upsize.choose.tokens import Tokens
@@ -46,11 +46,18 @@ class Speeds:
 
     def __init__(self, folder: Path, wanted: Wanted, progress: bool) -> None:
         self._folder, self._wanted, self._progress = folder, wanted, progress
+        self._measured: set[Path] = set()
+        """Latencies of this run: disturbed or not, they are not measured again in it."""
 
     def latency(self, candidate: Candidate) -> Latency | None:
         """Where it was measured already."""
         found = self._read(self._latency_path(candidate))
         return None if found is None else rebuilt(Latency, found)
+
+    def due(self, candidate: Candidate) -> bool:
+        """Whether its latency is still to be measured: there is none, or something disturbed that of an earlier run."""
+        found = self.latency(candidate)
+        return found is None or (disturbed(found.at_rate) and self._latency_path(candidate) not in self._measured)
 
     def measure_latency(
         self,
@@ -88,7 +95,11 @@ class Speeds:
             label=candidate.id,
             progress=self._progress,
         )
+        before = self.latency(candidate)  # where there is one, it was disturbed, as this one may be too
+        if before is not None and disturbed(found.at_rate) and _badness(before) <= _badness(found):
+            found = before
         self._write(self._latency_path(candidate), asdict(found))
+        self._measured.add(self._latency_path(candidate))
         return found
 
     def peak(self, model: Model, lengths: Sequence[int]) -> int:
@@ -120,6 +131,11 @@ class Speeds:
     def _write(self, path: Path, value: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _badness(latency: Latency) -> tuple[bool, float]:
+    """Of two disturbed ones the better was disturbed less."""
+    return not latency.at_rate.kept_up, latency.at_rate.p95.estimate
 
 
 def _weights(model: Model) -> str:

@@ -294,7 +294,7 @@ class _Walk:
                 pairs += more
                 seconds += seconds_of_scoring(c.reranker, more, self.load, rates) if rates else 0.0
         if self.settings.speed:
-            runs = len({c.pair for c in wanted if self.speeds.latency(c) is None})
+            runs = len({c.pair for c in wanted if self.speeds.due(c)})
             seconds += runs * LOADS * self.settings.seconds
         return announcement(texts, pairs, runs, seconds if rates else None)
 
@@ -304,7 +304,7 @@ class _Walk:
         """Vectors of all groups and, without a reranker, latency: one load of the model."""
         groups = list(self.task.groups())
         behind = [n for n in groups if self.quality.store(model, n).spent.rows < len(self.task.groups()[n].texts)]
-        timed = not self.settings.speed or not candidates or self.speeds.latency(candidates[0]) is not None
+        timed = not self.settings.speed or not candidates or not self.speeds.due(candidates[0])
         if not behind and timed:
             return
         engine = engine_of({model.name: loaded(model, self.settings.device, self.settings.hub)})
@@ -323,7 +323,7 @@ class _Walk:
         """Scores of all pairs that any first stage ranks high enough, and latency of each model with each depth."""
         task, instruction, scores = rankable(self.task), self.quality.rerank_instruction, self.quality.scores(reranker)
         todo = [c for c in candidates if self.quality.found(c) is None]
-        untimed = {c.pair: c for c in candidates if self.settings.speed and self.speeds.latency(c) is None}
+        untimed = {c.pair: c for c in candidates if self.settings.speed and self.speeds.due(c)}
         if not todo and not untimed:
             return
         model = loaded(reranker, self.settings.device, self.settings.hub)
