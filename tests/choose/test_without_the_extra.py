@@ -52,7 +52,8 @@ from upsize.compute import load_model
 from upsize.server import ServedModel, Service, create_app
 service = Service(indexes_folder=pathlib.Path({str(tmp_path)!r}))
 service.start((ServedModel("demo-xs", "demo-xs", (), load_model("demo-xs")),))
-reply = TestClient(create_app(service)).post("/v1/indexes/docs/move/compare", json={{"queries": []}})
+client = TestClient(create_app(service), base_url="http://127.0.0.1")
+reply = client.post("/v1/indexes/docs/move/compare", json={{"queries": []}})
 print(reply.status_code, reply.json()["error"]["code"])
 service.finish()
 """
