@@ -232,6 +232,7 @@ def test_a_disturbed_latency_is_measured_again_by_the_same_command(
 ) -> None:
     monkeypatch.setattr("upsize.choose.load.LONGEST_SWEEP", 0)
     monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
+    monkeypatch.setattr("upsize.choose.load_point.sender_late", lambda _: False)  # whatever else this machine does
     settings = Settings(questions, (small,), tmp_path, rate=20, seconds=1)
     for share, notes in ((0.5, 1), (0.0, 0), (0.5, 0)):
         monkeypatch.setattr("upsize.compute.contention.Contention.share", lambda _, share=share: share)
