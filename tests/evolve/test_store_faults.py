@@ -91,6 +91,7 @@ def test_an_index_whose_store_is_away_is_dropped_only_by_force(
 ) -> None:
     monkeypatch.setattr("upsize.store.pgconnections.BRIEFLY", 0.1)
     monkeypatch.setattr("upsize.store.pgvector.PATIENCE", 0.1)
+    monkeypatch.setattr("upsize.store.gate.LONGEST_PAUSE", 0.3)
     with database(tmp_path / "own") as server:
         indexes = Indexes(tmp_path / "indexes", models, background=False)
         for name in ("kept", "given_up"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from tests.postgres import database
@@ -148,6 +149,23 @@ def test_a_slow_statement_is_not_taken_for_a_stopped_server(store: PgvectorStore
     value, seconds = outcome(lambda: store._read(lambda c: c.execute("SELECT pg_sleep(0.8)").fetchall()))()
     assert not isinstance(value, Exception)
     assert seconds > 0.7
+
+
+def test_connections_that_the_server_has_closed_cost_no_call(store: PgvectorStore, server: Server) -> None:
+    together = threading.Barrier(4)
+    waits = [outcome(lambda: store._read(lambda c: (c.execute("SELECT 1"), together.wait(30)))) for _ in range(4)]
+    for wait in waits:
+        assert not isinstance(wait()[0], Exception)
+    with psycopg.connect(server.dsn, autocommit=True) as other:
+        ended = other.execute(
+            "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        ).fetchone()
+    assert ended is not None
+    assert ended[0] >= 4
+    for _ in range(6):
+        assert [hit.id for hit in store.search(TABLE, QUERY, 1)] == ["a"]
+    store.upsert(TABLE, Rows(["b"], [2], QUERY[None], [{}]))
 
 
 def test_closing_does_not_wait_for_a_stopped_server(server: Server) -> None:

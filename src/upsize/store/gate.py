@@ -23,7 +23,7 @@ FEW = 2
 """And so many while the server is quiet."""
 QUIET = 1.0
 """Seconds without an answer, with calls waiting, after which it is."""
-STALLED = 5.0
+STALLED = 2.5
 """And after which no work is begun whose result would be put there."""
 WAIT = 10.0
 """Seconds that a call waits for its turn while others are answered."""

@@ -91,6 +91,10 @@ class Silent(Exception):
     """The server does not answer."""
 
 
+class Stale(Exception):
+    """A connection that had been kept has ended: the server was restarted, or closes idle ones."""
+
+
 class Connections:
     """Of one database. Thread-safe."""
 
@@ -113,9 +117,9 @@ class Connections:
         """What `work` gives, which may be done twice. `seconds` bounds each statement; None does not.
 
         Raises StoreUnavailable, StoreFull, StoreDamaged, InvalidInput. Where connections fail, one patient call waits
-        for the server; others fail meanwhile.
+        for the server, and those that found it so try again BRIEFLY; others fail meanwhile.
         """
-        until, pause = time.monotonic() + BRIEFLY, 0.1
+        until, pause, failed = time.monotonic() + BRIEFLY, 0.1, False
         waiting = patient and self._waited_for.acquire(blocking=False)
         try:
             if waiting:
@@ -124,15 +128,17 @@ class Connections:
                 try:
                     with self.gate.enter(kind):
                         return self._once(work, seconds)
+                except Stale:
+                    continue  # on a new one
                 except Silent as error:
                     raise StoreUnavailable(self.where, str(error)) from None
                 except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    told = self._told(error)
+                    told, failed = self._told(error), True
                     if self._closed or time.monotonic() + pause > until:
                         raise told from error
                     log.warning("%s does not answer (%s); trying again", self.where, str(error).strip().split("\n")[0])
                 except StoreUnavailable:  # the gate is shut
-                    if self._closed or not waiting or self.gate.stalled or time.monotonic() + pause > until:
+                    if self._closed or not (waiting or failed) or self.gate.stalled or time.monotonic() + pause > until:
                         raise
                 except UpsizeError:
                     raise
@@ -163,7 +169,7 @@ class Connections:
     def _once(self, work: Callable[[Connection], T], seconds: float | None) -> T:
         if self._closed:
             raise StoreUnavailable(self.where, "the index has let go of it")
-        connection = self._take()
+        connection, kept = self._take()
         failures = self.gate.failures
         given_up: list[Silent] = []
 
@@ -195,6 +201,9 @@ class Connections:
                 raise given_up[0] from None
             if error.sqlstate and not error.sqlstate.startswith(AWAY):
                 self.gate.heard()  # an error is an answer
+            elif kept and connection.closed:
+                self._let_go_of_kept()
+                raise Stale from error
             raise
         finally:
             self._give_back(connection)
@@ -213,17 +222,24 @@ class Connections:
             self._asking.release()
         self.gate.heard()
 
-    def _take(self) -> Connection:
+    def _take(self) -> tuple[Connection, bool]:
+        """A connection, and whether it was kept from an earlier call."""
         with self._turn:
-            while self._free:
+            if self._free:
                 connection = self._free.pop()
-                if not connection.closed:
-                    self._used.add(connection)
-                    return connection
+                self._used.add(connection)
+                return connection, True
         connection = self._connect()
         with self._turn:
             self._used.add(connection)
-        return connection
+        return connection, False
+
+    def _let_go_of_kept(self) -> None:
+        with self._turn:
+            free, self._free = self._free, []
+        for connection in free:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
 
     def _give_back(self, connection: Connection) -> None:
         connection.look = None
@@ -276,11 +292,8 @@ class Connections:
         """Let go; statements under way are cancelled, where the server still answers."""
         self._closed = True
         with self._turn:
-            free, used = self._free, list(self._used)
-            self._free = []
+            used = list(self._used)
         for connection in used:  # whose own threads leave them at their next look
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=PING)
-        for connection in free:
-            with contextlib.suppress(psycopg.Error):
-                connection.close()
+        self._let_go_of_kept()
