@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from upsize.measure.datasets import Kind, LabelledData, PairsData, RerankingData, RetrievalData, Texts, Traits
+from upsize.measure.datasets import (
+    Kind,
+    LabelledData,
+    PairsData,
+    RerankingData,
+    RetrievalData,
+    Texts,
+    Traits,
+    load_dataset,
+)
 from upsize.measure.metrics import Spearman, VMeasure
 from upsize.measure.tasks import Task, UnjudgedTask, task_of
 from upsize.measure.tasks.chance import permuted, random_order
@@ -79,6 +88,23 @@ def test_many_queries_of_few_documents_are_grouped_in_no_time() -> None:
     groups, _ = shared_groups([{f"d{i % 7}"} for i in range(20_000)], "queries")
     assert groups is not None
     assert len(set(groups.tolist())) == 7
+
+
+@pytest.mark.parametrize(("column", "groups"), [("_id", 50), ("customer", 25)])
+def test_clusters_of_a_folder_are_told_by_a_field_of_its_queries(tmp_path: Path, column: str, groups: int) -> None:
+    """By the id: each query is independent of all others, and still has its id."""
+    (tmp_path / "qrels").mkdir()
+    documents = [{"_id": f"d{i}", "text": f"text {i}"} for i in range(5)]
+    queries = [{"_id": f"q{i}", "text": f"query {i}", "customer": f"c{i % 25}"} for i in range(50)]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = "".join(f"q{i}\td{i % 5}\t1\n" for i in range(50))
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    task = task_of(load_dataset(tmp_path, fields={"cluster": column}))
+    assert not isinstance(task, UnjudgedTask)
+    assert task.units == tuple(f"q{i}" for i in range(50))
+    assert task.grouping.clusters is not None
+    assert len(set(task.grouping.clusters)) == groups
 
 
 def test_told_clusters_are_kept() -> None:
@@ -209,8 +235,6 @@ def test_permuted_labels_are_chance() -> None:
 
 
 def test_a_triplicated_folder_says_so(tmp_path: Path) -> None:
-    from upsize.measure.datasets import load_dataset
-
     (tmp_path / "qrels").mkdir()
     documents = [{"_id": f"d{i}", "text": f"text {i}"} for i in range(30)]
     queries = [{"_id": f"q{i}-{copy}", "text": f"query {i}"} for copy in range(3) for i in range(30)]

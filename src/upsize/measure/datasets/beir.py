@@ -5,6 +5,7 @@ Corpus and queries may be of any format that is known; a folder without judgemen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,12 +72,18 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: Ledger) ->
 
 
 def _has_ids(table: Source, ledger: Ledger) -> bool:
-    return table.format is not Format.TEXT and "id" in columns_of(table, ledger.fields)
+    return table.format is not Format.TEXT and "id" in columns_of(table, _of_documents(ledger.fields))
+
+
+def _of_documents(asked: Mapping[str, str]) -> dict[str, str]:
+    """Which field is what, without what is told of queries alone."""
+    return {role: column for role, column in asked.items() if role not in ("cluster", "language", "query")}
 
 
 def _corpus(table: Source, ledger: Ledger) -> tuple[dict[str, int], Texts]:
     """(id → its line, title and text joined by a space and stripped, as BEIR and MTEB do)."""
-    columns = {"text": "text"} if table.format is Format.TEXT else columns_of(table, ledger.fields)
+    asked = _of_documents(ledger.fields)
+    columns = {"text": "text"} if table.format is Format.TEXT else columns_of(table, asked)
     column = columns.get("text") if "text" not in table.columns else "text"
     if column is None:
         raise InvalidInput(f"{table.name} has no field 'text'. Fields: {', '.join(table.columns)}.")

@@ -48,6 +48,8 @@ def columns_of(table: Source, asked: Mapping[str, str]) -> dict[str, str]:
         if column not in table.columns:
             raise InvalidInput(f"{table.name} has no field {column!r}. Fields: {', '.join(table.columns)}.")
     free = set(table.columns) - set(asked.values())
+    if "id" not in asked and asked.get("cluster") in ROLES["id"]:  # each unit by itself: its id is still its id
+        free.add(asked["cluster"])
     found = {role: next((name for name in names if name in free), None) for role, names in ROLES.items()}
     return {role: name for role, name in found.items() if name is not None} | dict(asked)
 
