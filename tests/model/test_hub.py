@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints import copy_of
+from tests.little_server import Answer, serving
 from upsize import demo
 from upsize.errors import CheckpointError, HubError, MissingExtra
 from upsize.model import HubOptions, locate
@@ -109,6 +110,15 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(HubError, match=r"is not in the cache .* and the hub cannot be reached from here"):
         locate(NAME, HubOptions(download_dir=str(tmp_path)))
+
+
+def test_what_a_hub_answers_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = Answer(401, "private words", {"x-error-message": "private header"})
+    with serving(lambda _: refusal) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+        with pytest.raises(HubError, match=r"status 401.*HF_TOKEN") as failed:
+            locate(NAME, HubOptions(download_dir=str(tmp_path)))
+    assert "private" not in str(failed.value)
 
 
 def test_modelscope_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,12 @@ def _huggingface(model: str, options: HubOptions) -> Path:
             f"{model} is not in the cache ({cache}) and {why}. "
             "Give a folder that holds it, set HF_ENDPOINT to a mirror, or try --hub modelscope."
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except HfHubHTTPError as error:
+        # A server gives this message to its callers, who need not see what others answered: that is in the cause.
+        status = error.response.status_code
+        hint = " Pass --token, or set HF_TOKEN." if status in (401, 403) else ""
+        raise HubError(f"{where} could not be downloaded: it answered with status {status}.{hint}") from error
+    except (OSError, ValueError) as error:
         raise HubError(f"{where} could not be downloaded: {error}") from error
 
 
