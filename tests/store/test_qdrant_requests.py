@@ -80,14 +80,17 @@ def rows(count: int, dimension: int, metadata: Callable[[int], dict[str, Any]] =
     return Rows([f"d{i}" for i in range(count)], range(count), vectors, [metadata(i) for i in range(count)])
 
 
-def test_large_vectors_go_in_requests_that_a_server_takes() -> None:
-    requests = Requests()
+def test_large_vectors_go_in_requests_that_a_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert qdrant.REQUEST_BYTES < LIMIT
+    part = 8  # of a server's limit and ours, and of a thousand vectors
+    monkeypatch.setattr(qdrant, "REQUEST_BYTES", qdrant.REQUEST_BYTES // part)
+    requests = Requests(limit=LIMIT // part)
     with serving(requests) as store:
-        store.upsert(Table("t", 4096), rows(420, 4096))
-    assert sorted(requests.points) == sorted(f"d{i}" for i in range(420))
+        store.upsert(Table("t", 4096), rows(1000 // part, 4096))
+    assert sorted(requests.points) == sorted(f"d{i}" for i in range(1000 // part))
     assert not requests.refused
-    assert LIMIT / 2 < max(requests.sizes) < LIMIT
-    assert sum(requests.sizes) > LIMIT  # more than one request could have taken
+    assert LIMIT / part / 2 < max(requests.sizes) < LIMIT / part
+    assert sum(requests.sizes) > 2 * LIMIT / part  # more than two requests could have taken
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -112,9 +115,9 @@ def test_ids_beyond_number_go_in_several_requests() -> None:
         sizes.append(len(body)) or (200, {"result": {"operation_id": 0, "status": "completed"}, "status": "ok"})
     )
     with serving(requests) as store:
-        store.delete(Table("t", 4), [f"d{i}" for i in range(30_000)])
+        store.delete(Table("t", 4), [f"d{i}" for i in range(5_000)])
     assert max(sizes) < 1 << 16
-    assert sum(sizes) > 1 << 20
+    assert len(sizes) == 5
 
 
 def test_a_server_that_does_not_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pgconnections, "SLOW", 0.3)
+    monkeypatch.setattr(pgconnections, "CANCEL", 0.3)
     monkeypatch.setitem(pgconnections.DEFAULTS, "connect_timeout", 2)
     monkeypatch.setattr(gate, "PAUSE", 2.0)
     monkeypatch.setattr(gate, "LONGEST_PAUSE", 2.0)

@@ -13,7 +13,7 @@ from upsize.errors import InvalidInput
 from upsize.store import Rows, Store, Table, parse_filter
 
 DIMENSION = 48
-COUNT = 300
+COUNT = 120
 
 
 def vectors(count: int, seed: int = 0, dimension: int = DIMENSION) -> NDArray[np.float32]:
@@ -145,15 +145,15 @@ def test_filters_mean_the_same_everywhere(store: Store, table: Table, filter: di
 
 def test_a_filter_is_met_before_the_nearest_are_taken(store: Store, table: Table) -> None:
     matrix, query = vectors(COUNT), vectors(1, seed=4)[0]
-    store.upsert(table, rows(matrix, metadata=[{"rare": i % 100 == 0} for i in range(COUNT)]))
-    rare = sorted(range(0, COUNT, 100), key=lambda i: -(matrix[i] @ query))
+    store.upsert(table, rows(matrix, metadata=[{"rare": i % 40 == 0} for i in range(COUNT)]))
+    rare = sorted(range(0, COUNT, 40), key=lambda i: -(matrix[i] @ query))
     assert [h.id for h in store.search(table, query, 10, where=parse_filter({"rare": True}))] == [f"d{i}" for i in rare]
 
 
 def test_tending_changes_nothing_that_is_found(store: Store, table: Table) -> None:
     matrix, query = vectors(COUNT), vectors(1, seed=5)[0]
-    for first in range(0, COUNT, 50):
-        store.upsert(table, rows(matrix[first : first + 50], first))
+    for first in range(0, COUNT, 20):
+        store.upsert(table, rows(matrix[first : first + 20], first))
     before = store.search(table, query, 10)
     store.tend(table)
     assert store.search(table, query, 10) == before

@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 LEAST_VERSION = (0, 8)
 """Of pgvector: the first whose approximate searches may be filtered."""
-CONNECT, PING = 5, 2
-"""Seconds for a connection, and for one that only asks whether the server is there (libpq's least)."""
+CONNECT, PING, CANCEL = 5, 2, 2
+"""Seconds for a connection, for one that only asks whether the server is there (libpq's least), and for telling it to
+leave a statement."""
 SLOW, LOOK = 1.5, 0.1
 """Seconds without an answer after which a call asks so, and between looks at the socket."""
 GRACE = 5.0
@@ -295,5 +296,5 @@ class Connections:
             used = list(self._used)
         for connection in used:  # whose own threads leave them at their next look
             with contextlib.suppress(psycopg.Error):
-                connection.cancel_safe(timeout=PING)
+                connection.cancel_safe(timeout=CANCEL)
         self._let_go_of_kept()
