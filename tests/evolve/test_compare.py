@@ -53,7 +53,7 @@ def test_an_own_document_that_is_judged_relevant_stays(make: Make) -> None:
     assert place_labels(index, queries).own == (None,) * 6
     told = compare_ladder(index, queries, rerank=[Rerank("demo-rerank", 3)])
     assert told["ways"][0]["estimate"] == 1
-    assert told["notes"][-1].startswith("Too few to judge: 6 queries")
+    assert any(note.startswith("Too few to judge: 6 queries") for note in told["notes"])
 
 
 def test_a_move_is_compared_without_them(make: Make, labelled: Path) -> None:
