@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Ran, finished, start
+from tests.cli.conftest import Ran
 
 Command = Callable[..., Ran]
 ODD = os.fsdecode(b"caf\xe9")
 
 
-def test_files_may_have_any_name(tmp_path: Path, embedder_folder: Path) -> None:
+def test_files_may_have_any_name(upsize: Command, tmp_path: Path, embedder_folder: Path) -> None:
     (tmp_path / f"{ODD}.txt").write_text("one\ntwo\n")
     output = tmp_path / f"{ODD}.npy"
-    ran = finished(start("embed", tmp_path / f"{ODD}.txt", "-o", output, "-m", embedder_folder))
+    ran = upsize("embed", tmp_path / f"{ODD}.txt", "-o", output, "-m", embedder_folder)
     assert ran.code == 0, ran.err
     assert np.load(output).shape == (2, 64)
     assert json.loads((tmp_path / f"{ODD}.npy.json").read_text())["input"] == str(tmp_path / f"{ODD}.txt")

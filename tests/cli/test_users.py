@@ -51,31 +51,19 @@ def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[s
 
 
 def test_an_unknown_user_without_a_home(folder: Path) -> None:
-    embed = start(folder, "embed", "docs.txt", "-o", "out.npy", "-m", "demo-xs")
-    create = start(folder, "index", "create", "docs", "-m", "demo-xs", HOME="/proc")
-    out, err = embed.communicate(timeout=100)
+    _, err = (embed := start(folder, "embed", "docs.txt", "-o", "out.npy", "-m", "demo-xs")).communicate(timeout=100)
     assert embed.returncode == 0, err
     assert np.load(folder / "out.npy").shape == (2, 64)
     assert "this user has no home folder" in err
     assert "UPSIZE_CACHE" in err
-    out, err = create.communicate(timeout=100)
-    assert create.returncode == 0, err
-    assert "docs: demo-xs, 64 dimensions" in out
-    assert "/proc/.local/share/upsize cannot be written" in err
-    assert "UPSIZE_INDEXES" in err
 
 
-def test_what_cannot_be_written_is_one_line(folder: Path) -> None:
-    refused = start(folder, "embed", "docs.txt", "-o", "/proc/out.npy", "-m", "demo-xs")
+def test_indexes_of_another_user(folder: Path) -> None:
     others = folder / "others"
     others.mkdir()  # of root
-    create = start(folder, "index", "create", "docs", "-m", "demo-xs", UPSIZE_INDEXES=str(others))
+    create = start(folder, "index", "create", "docs", "-m", "demo-xs", UPSIZE_INDEXES=str(others), HOME="/proc")
     _, err = create.communicate(timeout=100)
     assert create.returncode == 1
     assert f"error: {others / 'docs'} cannot be written: Permission denied" in err
     assert "set UPSIZE_INDEXES to a folder of this user" in err
-    assert "Traceback" not in err
-    _, err = refused.communicate(timeout=100)
-    assert refused.returncode == 1
-    assert "error: /proc/out.npy.partial: " in err
     assert "Traceback" not in err

@@ -191,9 +191,9 @@ def test_a_mark_is_no_part_of_the_header_where_the_encoding_is_told(tmp_path: Pa
 
 
 def test_a_header_of_very_many_columns(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.csv", ",".join(f"c{i}" for i in range(300_000)) + "\n1,2\n")
+    path = write(tmp_path / "d.csv", ",".join(f"c{i}" for i in range(100_000)) + "\n1,2\n")
     (fault,) = read(path)
-    assert fault == "2 fields where the header has 300000"
+    assert fault == "2 fields where the header has 100000"
 
 
 def test_a_source_is_read_as_its_format_says() -> None:
