@@ -83,9 +83,10 @@ def embeddings(**more: Any) -> bytes:
         (embeddings(task="x" * 70_000), "task is too large"),
         (embeddings(dimension=64), "Did you mean dimensions?"),
         (
-            b'{"input": [' + b"[]," * 2_100_000 + b"[]]}",
+            b'{"input": [' + b"1," * 2_100_000 + b"1]}",
             "2,097,152 is the most",
         ),
+        (b'{"input": [' + b"[]," * 270_000 + b"[]]}", "270,003 lists and objects; 262,144 is the most"),
         (b'{"input": "a", "dimensions": ' + b"9" * 400 + b"}", "dimensions: Expected `int` <= "),
         (b'{"input": "a", "dimensions": ' + b"9" * 5000 + b"}", "dimensions: Integer value out of range"),
         (b'{"input": [1, ' + b"9" * 400 + b"]}", "input"),

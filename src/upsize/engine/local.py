@@ -51,7 +51,8 @@ class LocalModel:
         `dtype` is "auto" (the checkpoint's own), "int8" (on a CPU), "fp8" (on a GPU), "float32", "bfloat16" or
         "float16"; `device` "auto", "cpu" or "cuda". Longer texts than `max_length` tokens (default: what the model
         takes) raise TextTooLong, or are cut if `truncate`. Raises CheckpointError, HubError, InvalidInput, and
-        UnsupportedModel for the other kind of model.
+        UnsupportedModel for the other kind of model. In a process forked from this one every call raises
+        ForkedProcess: load it there, or start processes with `multiprocessing.get_context("spawn")`.
         """
         loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
         self._loaded, self._truncation = loaded, Truncation(truncate)

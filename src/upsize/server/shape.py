@@ -17,6 +17,8 @@ MOST_DEPTH = 64
 """Lists and objects within each other. Bodies need 4, metadata of documents a few more."""
 MOST_VALUES = 1 << 21
 """Values and names in all, twice the token ids that a request may have by default: some 100 ms and 150 MB to build."""
+MOST_LISTS = 1 << 18
+"""Lists and objects in all: what is built of one takes ten times what a number takes."""
 MOST_FIELDS = 100
 """Of the body itself. The longest that any client sends are of 40."""
 
@@ -30,6 +32,8 @@ class Shape:
     depth: int = 0
     """The greatest."""
     values: int = 0
+    lists: int = 0
+    """Objects too."""
     fields: int = 0
     """Of the outermost object."""
 
@@ -43,6 +47,10 @@ def check(body: bytes) -> None:
         raise InvalidInput(f"The body nests lists or objects {shape.depth:,} deep; {MOST_DEPTH} is the most.")
     if shape.fields > MOST_FIELDS:
         raise InvalidInput(f"The body has {shape.fields:,} fields; {MOST_FIELDS} is the most.")
+    if shape.lists > MOST_LISTS:
+        raise InvalidInput(
+            f"The body has {shape.lists:,} lists and objects; {MOST_LISTS:,} is the most. Send them in several calls."
+        )
     if shape.values > MOST_VALUES:
         raise InvalidInput(
             f"The body has {shape.values:,} values (texts, numbers, lists, fields); {MOST_VALUES:,} is the most. Send "
@@ -87,6 +95,7 @@ class _Scan:
         colons = found == ord(":")
         shape.depth = max(shape.depth, int(depth.max()))
         shape.values += sum(int(np.count_nonzero(kind)) for kind in (found == ord(","), opens, colons))
+        shape.lists += int(np.count_nonzero(opens))
         shape.fields += int(np.count_nonzero(colons & (depth == 1)))
 
     def _escaped(self, places: NDArray[np.int64], found: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
