@@ -163,6 +163,7 @@ def _is_reset(connection: socket.socket) -> bool:
         ),
         (b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n", (400, "invalid_request")),
         (b"OPTIONS * HTTP/1.1\r\n\r\n", (400, "invalid_request")),
+        (b"OPTIONS * HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", (400, "invalid_request")),
         (b"GET http://other HTTP/1.1\r\n\r\n", (400, "invalid_request")),
         (b"GET /\xff HTTP/1.1\r\n\r\n", (400, "invalid_request")),
         (b"GET /\0 HTTP/1.1\r\n\r\n", (400, "invalid_request")),

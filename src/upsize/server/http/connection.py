@@ -132,18 +132,17 @@ class Connection(HttpToolsProtocol):
         self.heard = self.loop.time()
         if self._phase is Waits.REQUEST:
             self._enter(Waits.HEAD)
-        left = memoryview(data)
-        while left:
-            try:
-                self.parser.feed_data(left)
-                break
-            except httptools.HttpParserUpgrade as stopped:
-                left = left[stopped.args[0] :]
-                if not self._ignore_upgrade():
-                    return
-            except httptools.HttpParserError:
-                self._refuse(*(self._refusal or (400, "This is not a valid HTTP/1.1 request.")))
-                return
+        parts = [memoryview(data)]
+        try:
+            while parts:
+                part = parts.pop(0)
+                try:
+                    self.parser.feed_data(part)
+                except httptools.HttpParserUpgrade as stopped:
+                    parts = [memoryview(self._without_upgrade()), part[stopped.args[0] :]]
+        except httptools.HttpParserError:
+            self._refuse(*(self._refusal or (400, "This is not a valid HTTP/1.1 request.")))
+            return
         self._wire = 0 if self._begun else self._wire + len(data)  # where in the data it began is not known
         self._begun = False
         if self._phase is Waits.HEAD and self._wire > self._limits.head_bytes:
@@ -180,6 +179,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: start to answer."""
+        if self.parser.get_method() == b"CONNECT":
+            self._reject(400, "CONNECT is for proxies.")
         self._upgrading = self.parser.should_upgrade()
         if self._upgrading:
             return
@@ -237,24 +238,20 @@ class Connection(HttpToolsProtocol):
         self._refusal = (status, message)
         raise ValueError(message)
 
-    def _ignore_upgrade(self) -> bool:
-        """Begin the request again without its wish for another protocol.
+    def _without_upgrade(self) -> bytes:
+        """The request's head without its wish for another protocol, for a new parser.
 
         llhttp ends a message that asks for an upgrade with its head, and what follows would be of the other protocol.
         """
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":
-            self._refuse(400, "CONNECT is for proxies.")
-            return False
         kept = [(n, v) for n, v in self.headers if n not in DROPPED]
         asked = b",".join(v for n, v in self.headers if n == b"connection").lower()
         if b"close" in (token.strip() for token in asked.split(b",")):
             kept.append((b"connection", b"close"))
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (method, self.url, version), *(b"%s: %s" % header for header in kept), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
-        self.parser.feed_data(b"\r\n".join(lines))
-        return True
+        return b"\r\n".join(lines)
 
     def _look_at_reply(self, now: float) -> None:
         """Drop a client that does not take its reply."""
