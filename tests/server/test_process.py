@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import shutil
@@ -211,6 +212,8 @@ def test_wrong_starts(
 ) -> None:
     given = [str(embedder_folder) if a == "MODEL" else a for a in arguments]
     monkeypatch.setattr(sys, "argv", ["upsize", "serve", "--port", str(free_port()), *given])
+    monkeypatch.setattr(logging.root, "handlers", [])  # a service sets up the log of its process
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     with pytest.raises(SystemExit) as ended:
         main()
     said = capsys.readouterr().err
