@@ -11,7 +11,7 @@
     │   ├── TextTooLong          more tokens than the model takes
     │   └── InvalidDimension     not a dimension of this model
     ├── UnknownModel             no model of that name is served here
-    ├── NonFiniteVector          the network gave NaN or infinity
+    ├── NonFiniteVector          the network gave NaN, infinity, or zeros alone
     ├── OutOfMemory              the device's memory did not suffice
     ├── Overloaded               the queue is full: come back after `retry_after` seconds
     ├── ForkedProcess            a model was made in the process that this one was forked from
@@ -171,13 +171,18 @@ class UnknownModel(UpsizeError):
 
 
 class NonFiniteVector(UpsizeError):
-    """The network gave NaN or infinity for a text. `indices`: every such text of the request, `index` the first."""
+    """The network gave a text a vector without a direction: NaN, infinity, or zeros alone.
 
-    def __init__(self, index: int, precision: str, indices: Sequence[int] = ()) -> None:
-        self.index, self.precision = index, precision
+    `indices`: every such text of the request, `index` the first. `found`: which of these it was.
+    """
+
+    def __init__(
+        self, index: int, precision: str, indices: Sequence[int] = (), found: str = "NaN or infinite values"
+    ) -> None:
+        self.index, self.precision, self.found = index, precision, found
         self.indices = tuple(indices) or (index,)
         super().__init__(
-            f"Text {index} gave NaN or infinite values in {precision}. "
+            f"Text {index} gave {found} in {precision}. "
             "Serve this model with --dtype bfloat16 or --dtype float32, and report the text if that does not help."
         )
 

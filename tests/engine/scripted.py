@@ -53,7 +53,7 @@ class Scripted:
         if self._first:  # the engine's own first batches
             self._first -= 1
             yield True
-            return np.zeros((1, 64), np.float32)
+            return np.ones((1, 64), np.float32)
         self.events.append(("start", lengths))
         if sum(lengths) > self.memory:
             raise OutOfMemory(sum(lengths), "a small device")

@@ -95,7 +95,16 @@ def test_weights_that_give_nan_are_refused_at_once(embedder_folder: Path, tmp_pa
     tensors = load_file(folder / "model.safetensors")
     tensors["layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="expected weights that give finite values in float32; found NaN"):
+    with pytest.raises(CheckpointError, match=r"expected weights that give finite values in float32.*; found NaN"):
+        Embedder(folder)
+
+
+def test_weights_that_give_zeros_are_refused_at_once(embedder_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(embedder_folder, tmp_path / "holes")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["norm.weight"][:] = 0
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="found zeros alone for a first text"):
         Embedder(folder)
 
 

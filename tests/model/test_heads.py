@@ -31,6 +31,14 @@ def test_a_value_that_is_not_finite_names_its_row(wrong: float, column: int) -> 
     assert (caught.value.index, caught.value.precision) == (3, "float16")
 
 
+@pytest.mark.parametrize("kept", [128, 32])
+def test_zeros_alone_have_no_direction(kept: int) -> None:
+    states = STATES.copy()
+    states[2, :kept] = 0
+    with pytest.raises(NonFiniteVector, match="Text 2 gave zeros alone in bfloat16"):
+        unit_vectors(states, kept, "bfloat16")
+
+
 def test_no_states_are_no_vectors() -> None:
     assert unit_vectors(STATES[:0], 64, "float32").shape == (0, 64)
 

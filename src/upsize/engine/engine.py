@@ -143,7 +143,7 @@ class Engine:
 
 
 def _first_rate(model: LoadedModel) -> float:
-    """Tokens per second of a small batch. CheckpointError where even that gives NaN or infinity.
+    """Tokens per second of a small batch. CheckpointError where even that gives NaN, infinity, or zeros.
 
     The second of two is timed: the first wakes the device, and brings mapped weights in from disk.
     """
@@ -152,11 +152,12 @@ def _first_rate(model: LoadedModel) -> float:
         started = time.monotonic()
         values = run_to_end(model.run([ids]))
     seconds = max(time.monotonic() - started, 1e-6)
-    if not np.isfinite(values).all():
+    finite = np.isfinite(values).all()
+    if not finite or not values.any():
         raise CheckpointError(
             model.checkpoint.folder,
-            f"weights that give finite values in {model.plan.precision}",
-            "NaN or infinite values for a first text",
+            f"weights that give finite values in {model.plan.precision}, and not zeros alone",
+            f"{'zeros alone' if finite else 'NaN or infinite values'} for a first text",
             "Try --dtype float32; if that does not help, the weights are damaged: download them again.",
         )
     return len(ids) / seconds

@@ -135,7 +135,8 @@ def _answer(future: Future[Result], done: int) -> Result:
         place = _shift(error.index, done)
         raise TextTooLong(error.tokens, error.limit, param=error.param, index=place, at_least=error.at_least) from None
     except NonFiniteVector as error:
-        raise NonFiniteVector(error.index + done, error.precision, [i + done for i in error.indices]) from None
+        places = [i + done for i in error.indices]
+        raise NonFiniteVector(error.index + done, error.precision, places, error.found) from None
     except InvalidInput as error:
         if error.index is None:
             raise

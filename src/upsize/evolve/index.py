@@ -474,6 +474,6 @@ def _named(error: UpsizeError, documents: Sequence[Incoming], changed: Sequence[
         least = error.at_least
         return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint, at_least=least)
     if isinstance(error, NonFiniteVector):
-        told = f"the index's model gives NaN or infinite values for it in {error.precision}. Leave it out."
+        told = f"the index's model gives {error.found} for it in {error.precision}. Leave it out."
         return InvalidInput(f"documents[{place}] (id {document.id!r}): {told}", param="documents", index=place)
     return InvalidInput(f"documents[{place}] (id {document.id!r}): {error}", param="documents", index=place)

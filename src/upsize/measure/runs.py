@@ -10,7 +10,7 @@ from upsize.compute import LoadedModel, run_to_end
 from upsize.engine import EmbedRequest, RerankRequest
 from upsize.engine.job import encode
 from upsize.measure.texts import QUERY
-from upsize.model import Truncation, unit_vectors
+from upsize.model import Truncation, require_finite, unit_vectors
 from upsize.model.heads import Vectors
 from upsize.model.tokenizer import Ids
 
@@ -42,7 +42,7 @@ def values(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
 def finished(states: Vectors, precision: str) -> Vectors:
     """Unit vectors of last states, log-odds as they are. Raises NonFiniteVector."""
     if states.ndim == 1:
-        unit_vectors(states[:, None], 1, precision)  # the finite check, by row
+        require_finite(states[:, None], precision)
         return states
     return unit_vectors(states, states.shape[1], precision)
 

@@ -6,7 +6,7 @@ and scores of a network's last states. The network itself is in `compute`.
 
 from upsize.model.checkpoint import Checkpoint, open_checkpoint
 from upsize.model.encoding import Encoded
-from upsize.model.heads import check_dimension, probability, rerank_direction, unit_vectors
+from upsize.model.heads import check_dimension, probability, require_finite, rerank_direction, unit_vectors
 from upsize.model.hub import HubOptions, locate
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, Truncation
 
@@ -21,6 +21,7 @@ __all__ = [
     "locate",
     "open_checkpoint",
     "probability",
+    "require_finite",
     "rerank_direction",
     "unit_vectors",
 ]

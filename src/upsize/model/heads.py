@@ -22,18 +22,26 @@ def check_dimension(asked: int | None, hidden_size: int) -> int:
     return int(asked)
 
 
-def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
-    """Cut states (n, hidden) to `dimension` and normalise: (n, dimension) of length 1.
-
-    NonFiniteVector, with the rows, where a state is NaN or infinite.
-    """
-    finite = np.isfinite(states).all(axis=1)
+def require_finite(values: Vectors, precision: str) -> None:
+    """NonFiniteVector, with the rows, where a row of `values` (n, width) has NaN or infinity."""
+    finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         rows = np.flatnonzero(~finite).tolist()
         raise NonFiniteVector(rows[0], precision, rows)
+
+
+def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
+    """Cut states (n, hidden) to `dimension` and normalise: (n, dimension) of length 1.
+
+    NonFiniteVector, with the rows, where a state is NaN or infinite, or has only zeros in what is kept of it.
+    """
+    require_finite(states, precision)
     cut = np.ascontiguousarray(states[:, :dimension])
     lengths = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
-    unit: Vectors = (cut / np.maximum(lengths, 1e-12)).astype(np.float32)
+    if not lengths.all():
+        rows = np.flatnonzero(lengths == 0).tolist()
+        raise NonFiniteVector(rows[0], precision, rows, "zeros alone")
+    unit: Vectors = (cut / lengths).astype(np.float32)
     return unit
 
 
@@ -45,7 +53,7 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
     weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
     if "score.weight" in weights.tensors:
         difference: Vectors = weights.rows("score.weight", (0,))[0]
-        return difference
+        return _require_direction(difference, checkpoint)
     named = checkpoint.score_tokens
     yes, no = (named.true, named.false) if named else map(tokenizer.token_id, ("yes", "no"))
     if yes is None or no is None:
@@ -63,7 +71,17 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
             "others in the rows that score",
             "Set tie_word_embeddings to false if the model was trained with a head of its own; otherwise remove that.",
         )
-    direction: Vectors = rows[0] - rows[1]
+    return _require_direction(rows[0] - rows[1], checkpoint)
+
+
+def _require_direction(direction: Vectors, checkpoint: Checkpoint) -> Vectors:
+    if not direction.any():
+        raise CheckpointError(
+            checkpoint.folder,
+            "head rows of 'yes' and 'no' that differ",
+            "equal ones, so every document would score 0.5",
+            "The weights are damaged: download them again.",
+        )
     return direction
 
 

@@ -152,5 +152,5 @@ def _indices(error: UpsizeError) -> tuple[int, ...]:
 
 def _reason(error: UpsizeError) -> str:
     if isinstance(error, NonFiniteVector):
-        return f"NaN or infinite values in {error.precision}"
+        return f"{error.found} in {error.precision}"
     return too_long(error.tokens, error.limit) if isinstance(error, TextTooLong) else str(error)
