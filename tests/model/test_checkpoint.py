@@ -187,6 +187,27 @@ def test_an_id_beyond_the_embedding_counts_even_where_ids_are_left_out(folder: P
     assert (error.path.name, error.found) == ("tokenizer.json", "701")
 
 
+def test_an_added_token_beyond_the_embedding_whatever_id_the_file_gives_it(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    definition = json.loads(path.read_text())
+    definition["added_tokens"].append({**definition["added_tokens"][-1], "id": 5, "content": "<|one too many|>"})
+    path.write_text(json.dumps(definition))
+    assert refusal(folder).found == "641"
+
+
+def test_a_tokenizer_with_dropout(folder: Path) -> None:
+    edit_json(
+        folder / "tokenizer.json", model=json.loads((folder / "tokenizer.json").read_text())["model"] | {"dropout": 0.5}
+    )
+    assert refusal(folder).found.startswith("dropout 0.5")
+
+
+def test_a_tokenizer_that_its_library_panics_on(folder: Path) -> None:
+    model = json.loads((folder / "tokenizer.json").read_text())["model"] | {"continuing_subword_prefix": "##"}
+    edit_json(folder / "tokenizer.json", model=model)
+    assert refusal(folder).expected == "a tokenizers definition"
+
+
 def test_an_untied_reranker_without_its_head(reranker_folder: Path, tmp_path: Path) -> None:
     folder = copy_of(reranker_folder, tmp_path / "damaged")
     edit_json(folder / "config.json", tie_word_embeddings=False)

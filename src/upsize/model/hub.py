@@ -42,6 +42,8 @@ def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) ->
 
     Raises CheckpointError where it is none, HubError where the hub does not give it.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise CheckpointError(repr(model)[:80], "a model's name or folder", f"a {type(model).__name__}")
     model = os.fspath(model)
     if model in demo.NAMES:
         return demo.folder(model)

@@ -61,7 +61,6 @@ class _Definition(msgspec.Struct):
         steps = [{k: v for k, v in s.items() if k != "trim_offsets"} for s in _steps(self.pre_tokenizer)]
         return (
             self.model.type == "BPE"
-            and not self.model.dropout
             and (self.normalizer is None or self.normalizer.get("type") == "NFC")
             and steps == [split, byte_level]
             and not any(t.single_word or t.lstrip or t.rstrip or BORDER.search(t.content) for t in self.added_tokens)
@@ -94,7 +93,10 @@ class TextTokenizer:
         definition = path.read_bytes()
         try:
             self._tokenizer = Tokenizer.from_buffer(definition)
-        except Exception as error:  # the library raises a bare Exception for whatever is wrong with the file
+            self._tokenizer.encode("a b", add_special_tokens=False)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a bare Exception for a wrong file, and panics are not even that
             raise CheckpointError(path, "a tokenizers definition", f"an unreadable one ({error})") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -106,9 +108,14 @@ class TextTokenizer:
             told = msgspec.json.decode(definition, type=_Definition)
         except msgspec.ValidationError as error:
             raise CheckpointError(path, "a vocabulary of token to id", str(error)) from error
+        if told.model.dropout:
+            found = f"dropout {told.model.dropout:g}, which gives the same text other ids each time"
+            raise CheckpointError(path, "a tokenizer without dropout", found, 'Set "dropout" to null.')
         self.appends_end: bool = END_OF_TEXT in str(told.post_processor)
         """Whether the file itself carries the rule that appends the end token: embedders' do, rerankers' do not."""
-        ids = (*told.model.vocab.values(), *(token.id for token in told.added_tokens))
+        # The library gives an added token the next free id, whatever the file says.
+        added = self._tokenizer.get_added_tokens_decoder()
+        ids = (*told.model.vocab.values(), *(token.id for token in told.added_tokens), *added)
         self.size: int = max(ids, default=-1) + 1
         """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
         self.keeps_borders: bool = told.keeps_borders
