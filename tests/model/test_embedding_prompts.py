@@ -14,6 +14,7 @@ from tests.checkpoints import SENTENCES, copy_of, edit_json
 from upsize.errors import InvalidInput, TextTooLong
 from upsize.model import EmbeddingPrompts, Truncation, open_checkpoint
 from upsize.model.encoding import encode_ids, encode_texts
+from upsize.model.prompts import bare_instruction
 from upsize.model.tokenizer import END_OF_TEXT, TextTokenizer
 
 RIGHT, LEFT = Truncation(allowed=True), Truncation(allowed=True, side="left")
@@ -138,6 +139,23 @@ def test_input_type_chooses_the_prompt() -> None:
 @pytest.mark.parametrize("input_type", ["query", "document", None])
 def test_an_instruction_makes_any_text_a_query(input_type: str | None) -> None:
     assert EmbeddingPrompts().prefix(input_type, "Sort") == "Instruct: Sort\nQuery:"
+
+
+@pytest.mark.parametrize(
+    ("sent", "task"),
+    [
+        ("Instruct: Sort\nQuery:", "Sort"),
+        ("Instruct: Sort\nQuery: ", "Sort"),
+        ("Instruct: Sort", "Sort"),
+        ("<Instruct>: Sort\n<Query>: ", "Sort"),
+        ("Sort by Query:", "Sort by Query:"),
+        ("Instruct: Sort\nQuery: with a query", "Instruct: Sort\nQuery: with a query"),
+        ("Instruct a colleague", "Instruct a colleague"),
+    ],
+)
+def test_an_instruction_within_the_template_is_its_task(sent: str, task: str) -> None:
+    assert bare_instruction(sent) == task
+    assert EmbeddingPrompts().prefix("query", sent) == f"Instruct: {task}\nQuery:"
 
 
 @pytest.mark.parametrize(

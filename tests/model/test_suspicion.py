@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.checkpoints import SENTENCES
 from upsize.catalog import cl100k
-from upsize.catalog.instructions import QUERY_FORM, RERANK_BODY, RERANK_PREFIX, WEB_SEARCH
+from upsize.catalog.instructions import QUERY_FORM, RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
 from upsize.model.suspicion import ADVICE, in_ids, in_text
 from upsize.model.tokenizer import TextTokenizer
 
@@ -25,6 +25,10 @@ INSTRUCTED = QUERY_FORM.format(instruction=WEB_SEARCH) + "why is the sky blue?"
         ("Instruct: a colleague before you leave.", True, set()),
         (RERANK_PREFIX + "x", False, {"rerank_template_in_text"}),
         (RERANK_BODY.format(instruction="x", query="y"), True, {"rerank_template_in_text"}),
+        ("<Document>: a lamp", True, {"rerank_template_in_text"}),
+        ("<Instruct>: x\n<Query>: y", True, {"rerank_template_in_text"}),
+        ("a lamp" + RERANK_SUFFIX, True, {"rerank_template_in_text"}),
+        ("a page about the tag <Document>: how it is closed", True, set()),
         *((sentence, True, set()) for sentence in SENTENCES),
     ],
 )

@@ -12,10 +12,10 @@ import numpy as np
 from upsize.compute import LoadedModel
 from upsize.engine.nouns import EmbedRequest, Priority, Request, Result, Times
 from upsize.errors import InvalidInput
-from upsize.model import Encoded, check_dimension, unit_vectors
+from upsize.model import Encoded, check_dimension, require_finite, unit_vectors
 from upsize.model.encoding import ids_in_steps, pairs_in_steps, texts_in_steps
 from upsize.model.heads import Vectors
-from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
+from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, bare_instruction
 from upsize.model.reading import Steps, TokenBudget, finish
 from upsize.model.suspicion import in_ids, in_text
 from upsize.model.tokenizer import Ids
@@ -73,7 +73,7 @@ class Job:
             fingerprint = fingerprint.at(dimension)
         else:
             scores: Vectors = np.array(self._values, np.float32)
-            unit_vectors(scores[:, None], 1, model.plan.precision)  # the finite check, by row
+            require_finite(scores[:, None], model.plan.precision)
             values = scores
         now = time.monotonic()
         compute = self.compute_seconds + now - started
@@ -147,7 +147,7 @@ def encode_in_steps(
     return (
         yield from pairs_in_steps(
             tokenizer,
-            request.instruction or prompts.instruction,
+            bare_instruction(request.instruction or prompts.instruction),
             request.query,
             request.documents,
             limit,

@@ -16,6 +16,21 @@ Side = Literal["left", "right"]
 _FORM = re.compile(r"Instruct: (?P<instruction>.*)\nQuery:(?P<space>\s*)", re.DOTALL)
 
 
+_LEAD = re.compile(r"(?:Instruct|<Instruct>): ?")
+
+
+def bare_instruction(instruction: str) -> str:
+    """The task alone, of an instruction that was sent within the family's template: "Instruct: …\\nQuery:".
+
+    Prompt strings of other servers and libraries are written so, and the template is put around the task here.
+    """
+    lead = _LEAD.match(instruction)
+    if lead is None:
+        return instruction
+    task, _, rest = instruction[lead.end() :].partition("\nQuery:" if lead[0].startswith("I") else "\n<Query>:")
+    return instruction if rest.strip() else task
+
+
 @dataclass(frozen=True)
 class Truncation:
     """Whether a text that is too long is cut instead of refused, and at which end."""
@@ -37,7 +52,7 @@ class EmbeddingPrompts:
         """What stands before the text. An instruction makes any text a query; neither leaves it raw."""
         if instruction:
             own = _FORM.fullmatch(self.query)
-            return QUERY_FORM.format(instruction=instruction) + (own["space"] if own else "")
+            return QUERY_FORM.format(instruction=bare_instruction(instruction)) + (own["space"] if own else "")
         return {"query": self.query, "document": self.document, None: self.other}[input_type]
 
     def digest(self) -> str:

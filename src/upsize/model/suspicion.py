@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from upsize.catalog import cl100k
-from upsize.catalog.instructions import QUERY_FORM, RERANK_PREFIX
+from upsize.catalog.instructions import QUERY_FORM, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.model.borders import BORDER
 from upsize.model.tokenizer import TextTokenizer
 
@@ -27,6 +27,7 @@ ADVICE = {
 
 _INSTRUCT = QUERY_FORM.split("{")[0]
 _TEMPLATE = RERANK_PREFIX[:80]
+_SUFFIX = RERANK_SUFFIX.rstrip()
 _SAMPLE = 256
 _SEAM = 4
 _KNOWN = {791: b"The", 3923: b"What", 6864: b" capital"}
@@ -41,7 +42,14 @@ def in_text(text: str, *, instructed: bool) -> Iterator[str]:
             yield "instruction_twice"
         if "\nQuery: " in head:
             yield "space_after_query"
-    if _TEMPLATE in head or "<|im_start|>user\n<Instruct>:" in head or "\n<Document>:" in head:
+    parts = ("<Instruct>: ", "<Query>: ", "<Document>: ")
+    if (
+        _TEMPLATE in head
+        or "<|im_start|>user\n<Instruct>:" in head
+        or "\n<Document>:" in head
+        or head.startswith(parts)
+        or text.rstrip().endswith(_SUFFIX)
+    ):
         yield "rerank_template_in_text"
 
 
