@@ -53,7 +53,7 @@ def test_what_is_done_anyway_or_means_nothing_passes(server: httpx.Client, field
     np.testing.assert_array_equal(vector(server, **fields), vector(server))
 
 
-@pytest.mark.parametrize("field", ["output_dimension", "output_dimensionality"])
+@pytest.mark.parametrize("field", ["output_dimension", "output_dimensionality", "dim"])
 def test_dimensions_by_other_names(server: httpx.Client, field: str) -> None:
     np.testing.assert_array_equal(vector(server, **{field: 32}), vector(server, dimensions=32))
     assert server.post("/v1/embeddings", json=TEXT | {field: 31}).status_code == 400
@@ -103,6 +103,12 @@ def test_a_cut_by_cohere_and_tei(server: httpx.Client) -> None:
         ("lora_path", "x"),
         ("truncate", "MIDDLE"),
         ("truncation_direction", "middle"),
+        ("endianness", "big"),
+        ("max_length", 2),
+        ("pooling_method", "cls"),
+        ("query_instruction", "Find it"),
+        ("precision", "binary"),
+        ("long_text_mode", "mean"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/encode"])
@@ -115,8 +121,25 @@ def test_what_would_change_a_vector_is_refused(server: httpx.Client, path: str, 
 
 
 @pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("taskType", "task_type"),
+        ("outputDimensionality", "output_dimensionality"),
+        ("INPUT_TYPE", "input_type"),
+        ("input-type", "input_type"),
+    ],
+)
+def test_a_field_in_another_case_is_misspelt(server: httpx.Client, field: str, meant: str) -> None:
+    reply = server.post("/v1/embeddings", json=TEXT | {field: "query"})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == f"{field} is not a field here. Did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
     ("field", "value", "status"),
     [
+        ("max_doc_length", 5, 400),
+        ("return_logits", True, 400),
         ("rank_fields", ["title", "text"], 400),
         ("rank_fields", ["text"], 200),
         ("raw_scores", True, 400),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ ON_THE_LOOP = 1 << 15
 """Bytes of a body that is parsed where it was read: in less time than a thread takes to wake."""
 _BOM = b"\xef\xbb\xbf"
 """What some editors and shells put before UTF-8."""
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _MISSING = re.compile(r"missing required field `(\w+)`$")
 _SHOWN = 300
 """Characters of a message that may quote the body."""
@@ -50,14 +51,16 @@ def loads(body: bytes, into: type[T]) -> T:
         given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         known: Sequence[str] = getattr(into, "__struct_encode_fields__", ())
         if known:
-            given, changed = _honoured(given, getattr(into, "foreign", {}), known)
-            _check_names(given, known, strict=into.__struct_config__.forbid_unknown_fields)  # type: ignore[attr-defined]
+            foreign: Mapping[str, Foreign] = getattr(into, "foreign", {})
+            given, changed = _honoured(given, foreign, known)
+            _check_names(given, known, foreign, strict=into.__struct_config__.forbid_unknown_fields)  # type: ignore[attr-defined]
             body = msgspec.json.encode(given) if changed else body
         return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"The body is not valid JSON: {error}.") from None
+        hint = " Half of a surrogate pair (\\ud800 to \\udfff) is no character." if _HALF.search(body) else ""
+        raise InvalidInput(f"The body is not valid JSON: {error}.{hint}") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
     except RecursionError:
@@ -96,16 +99,27 @@ def _honoured(
     return kept | {name: msgspec.Raw(value) for name, value in changed.items()}, bool(changed)
 
 
-def _check_names(given: Mapping[str, msgspec.Raw], known: Sequence[str], *, strict: bool) -> None:
+def _folded(name: str) -> str:
+    """A name without what tells `inputType`, `INPUT_TYPE` and `input_type` apart."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _check_names(
+    given: Mapping[str, msgspec.Raw], known: Sequence[str], foreign: Iterable[str], *, strict: bool
+) -> None:
     """InvalidInput for a field that is misspelt, or, if `strict`, unknown; and for too much that means nothing."""
     if len(given) > shape.MOST_FIELDS:
         raise InvalidInput(f"The body has {len(given):,} fields; {shape.MOST_FIELDS} is the most.")
     size, longest = 0, 2 * max(map(len, known))
+    written = {_folded(name): name for name in (*foreign, *known)}
     for name in given.keys() - set(known):
         if len(name) > LONGEST_NAME:
             raise InvalidInput(f"A field's name has {len(name):,} characters; {LONGEST_NAME} is the most.")
-        if len(name) <= longest and (close := get_close_matches(name, known, 1, LIKE)):
-            raise InvalidInput(f"{name} is not a field here. Did you mean {close[0]}?", param=name)
+        meant = written.get(_folded(name)) or next(
+            iter(get_close_matches(name, known, 1, LIKE) if len(name) <= longest else ()), None
+        )
+        if meant is not None:
+            raise InvalidInput(f"{name} is not a field here. Did you mean {meant}?", param=name)
         if strict:
             raise InvalidInput(f"{name} is not a field here. There are: {', '.join(sorted(known))}.", param=name)
         size += len(memoryview(given[name]))
