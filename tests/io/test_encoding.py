@@ -82,6 +82,22 @@ def test_a_korean_file_is_refused_and_read_when_told(tmp_path: Path) -> None:
     assert all(r.fault and "not ascii (byte 0x" in r.fault for r in wrong.records())
 
 
+@pytest.mark.parametrize(("language", "encoding"), [("ja", "iso2022_jp"), ("ko", "iso2022_kr"), ("zh", "hz")])
+def test_encodings_of_seven_bits_are_refused_and_read_when_told(tmp_path: Path, language: str, encoding: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(f"text\n{TEXTS[language]}\n".encode(encoding))
+    with pytest.raises(InvalidInput, match=r"d\.csv, line \d: escapes of an encoding of seven bits.* --encoding"):
+        list(open_source(path, "d.csv").records())
+    told = open_source(path, "d.csv", reading=Reading(encoding))
+    assert next(iter(told.records())).fields["text"] == TEXTS[language].split("\n")[0]
+
+
+def test_escapes_of_a_terminal_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "d.txt"
+    path.write_bytes(b"\x1b[31mred\x1b[0m\n")
+    assert [r.fields["text"] for r in open_source(path, "d.txt").records()] == ["\x1b[31mred\x1b[0m"]
+
+
 @pytest.mark.parametrize("name", ["klingon", "base64", "rot13", "hex", "", "utf\0", "undefined"])
 def test_what_is_no_text_encoding(tmp_path: Path, name: str) -> None:
     path = tmp_path / "d.txt"

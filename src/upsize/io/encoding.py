@@ -9,6 +9,7 @@ Asian encodings, but reads French as Central European, "fermč".)
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -28,6 +29,12 @@ HEAD = 4096
 SAMPLE = 2000
 """Lines that are not UTF-8 which are looked at for what else they are."""
 BLOCK = 1 << 20
+_ESCAPES = re.compile(rb"\x1b[$(][()*+]?[@-Z]|\x0e[!-~]{2,}\x0f|~\{(?:[!-w][!-~])+~\}")
+"""What ISO 2022 (-JP, -KR, -CN) and HZ put around characters, each of two bytes of ASCII."""
+_SHIFTED = (
+    "escapes of an encoding of seven bits, whose characters would be read as ASCII. Say it with --encoding: "
+    "iso2022_jp, iso2022_kr or hz; utf-8 if the file is meant as it stands."
+)
 FIXED_WIDTH = ("utf-16", "utf-32")
 
 
@@ -140,8 +147,11 @@ def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
     lines = valid = invalid = 0
     first = 0
     sample: list[bytes] = []
+    shifted = ""
     for line in _byte_lines(file, head, name):
         lines += 1
+        if not shifted and _ESCAPES.search(line):
+            shifted = f"{name}, line {lines}: {_SHIFTED}"
         if line.isascii():
             continue
         if _is_utf8(line):
@@ -151,6 +161,8 @@ def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
         first = first or lines
         if len(sample) < SAMPLE:
             sample.append(line)
+    if shifted and not valid:
+        raise InvalidInput(shifted)
     if not invalid:
         return Encoding("utf-8")
     if valid * 20 <= invalid:  # a few lines of an older encoding are valid UTF-8 by accident

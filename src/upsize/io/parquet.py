@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,13 @@ def _open(path: Path, name: str) -> tuple[Any, Any]:
     from pyarrow import parquet
 
     try:
-        return pyarrow, parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:
         raise InvalidInput(f"{name}: not a readable Parquet file ({error}).") from None
+    for column, times in Counter(file.schema_arrow.names).items():
+        if times > 1:
+            raise InvalidInput(f"{name}: {times} columns are named {column!r:.80}. Give each a name of its own.")
+    return pyarrow, file
 
 
 def _is_text(pyarrow: Any, kind: Any) -> bool:

@@ -120,7 +120,7 @@ def _text(what: str, value: Any) -> str:
 
 def _number(what: str, value: Any) -> float:
     try:
-        result = float(value)
+        result = math.nan if isinstance(value, str) and "_" in value else float(value)  # Python reads 1_0 as 10
     except (TypeError, ValueError):
         result = math.nan
     if not math.isfinite(result):
