@@ -85,6 +85,18 @@ def test_a_switch_keeps_grants_and_what_depends_on_the_view(store: PgvectorStore
     assert sql("SELECT vector_dims(coarse) FROM viewed LIMIT 1") == [(4,)]
 
 
+def test_a_view_with_somebodys_comment_follows_the_switch_and_keeps_it(store: PgvectorStore, sql: Any) -> None:
+    store.point("viewed", SMALL, OWNER)
+    run(sql, "COMMENT ON VIEW viewed IS 'of the search team'")
+    store.point("viewed", LARGE, OWNER)
+    assert widths(sql) == [(8, 3)]
+    assert sql("SELECT obj_description('viewed'::regclass)") == [("of the search team",)]
+    with pytest.raises(InvalidInput, match="not this index's"):
+        store.point("viewed", SMALL, "upsize_viewed_other_")
+    store.remove("viewed", [SMALL, LARGE], OWNER)
+    assert sql("SELECT to_regclass('viewed')") == [(None,)]
+
+
 def test_a_view_of_an_earlier_version_is_made_anew_with_all_that_hung_on_it(store: PgvectorStore, sql: Any) -> None:
     run(sql, f'CREATE VIEW viewed AS SELECT * FROM "{SMALL.name}"')
     run(sql, f"COMMENT ON VIEW viewed IS '{OURS} {OWNER}'")

@@ -35,7 +35,9 @@ def replace_view(c: Connection, name: str, table: Table | None, owner: str, wher
     with c.transaction():
         c.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK)))
         there = c.execute(ask, [f'"{name}"']).fetchone()
-        if there and there[1] != ours:
+        comment = there[1] if there else None
+        marked = (comment or "").startswith(OURS)
+        if there and comment != ours and (marked or not _shows_table_of(c, there[0], owner)):
             if table is None:
                 return
             raise InvalidInput(
@@ -53,7 +55,21 @@ def replace_view(c: Connection, name: str, table: Table | None, owner: str, wher
             # It was made with the vectors' length by an earlier version, and no view may change a column's type.
             assert there is not None
             _make_anew(c, name, there[0], _create(name, table, options, replace=False), where)
-        c.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(sql.Identifier(name), sql.Literal(ours)))
+        if comment is None or marked:  # what somebody wrote there stays
+            c.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(sql.Identifier(name), sql.Literal(ours)))
+
+
+def _shows_table_of(c: Connection, oid: int, owner: str) -> bool:
+    """Whether it is a view on a table of this owner, which tells it where somebody has written a comment of theirs."""
+    return bool(
+        c.execute(
+            "SELECT 1 FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid JOIN pg_depend d ON d.objid = r.oid "
+            "AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
+            "JOIN pg_class t ON t.oid = d.refobjid "
+            "WHERE v.oid = %s AND v.relkind = 'v' AND t.relkind = 'r' AND starts_with(t.relname::text, %s)",
+            [oid, owner],
+        ).fetchone()
+    )
 
 
 def _create(name: str, table: Table, options: sql.Composable, *, replace: bool) -> sql.Composed:
