@@ -122,9 +122,10 @@ def _chance(task: Task, columns: Sequence[Sequence[Mapping[str, Any]]], judged: 
     shown = judged.quality.lower if task.metric.mean else judged.quality.estimate
     if (shown > chance).any():
         return []
+    random = "of a random answer is" if task.metric.mean else "of 97.5 % of random answers is at most"
     return [
-        f"No candidate is shown to be better than chance: {task.metric.name} of a random answer is {number(chance)}, "
-        f"of the best {number(float(judged.quality.estimate[best]))}. Are labels and ids right, and the texts readable?"
+        f"No candidate is shown to be better than chance: {task.metric.name} {random} {number(chance)}, of the best "
+        f"{number(float(judged.quality.estimate[best]))}. Are labels and ids right, and the texts readable?"
     ]
 
 

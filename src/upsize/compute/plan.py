@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from upsize.catalog import FP16_UNSAFE_HIDDEN_SIZE
 from upsize.compute import native
 from upsize.compute.machine import Gpu, Machine
-from upsize.errors import InvalidInput, MissingExtra, UpsizeError
+from upsize.errors import CheckpointError, InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
 from upsize.model.tensors import DTYPES
@@ -21,6 +21,8 @@ FP8 = "fp8"
 """Weights with a scale for each output, activations with one for each row; on GPUs that multiply it (`Gpu.fp8`)."""
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
+LEAST_LENGTH = 8
+"""Tokens of a text that a model has to take: the instruction and the end token need some."""
 CPU_BUDGET = 512
 """Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps others waiting less."""
 CUDA_BUDGET = 16384
@@ -77,9 +79,13 @@ def plan(
         why = "bfloat16 and int8 do without" if kernels else f"the compiled kernels {lacking}"
         raise MissingExtra(f"{precision} on a CPU ({why})", "torch", "torch")
     longest = max_length or checkpoint.context
-    if not 8 <= longest <= checkpoint.config.max_positions:
+    if checkpoint.config.max_positions < LEAST_LENGTH:
+        path, found = checkpoint.folder / "config.json", str(checkpoint.config.max_positions)
+        raise CheckpointError(path, f"max_position_embeddings of {LEAST_LENGTH} tokens or more", found)
+    if not LEAST_LENGTH <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
-            f"--context-length {longest}: this checkpoint takes 8 to {checkpoint.config.max_positions} tokens.",
+            f"--context-length {longest}: this checkpoint takes {LEAST_LENGTH} to {checkpoint.config.max_positions} "
+            "tokens.",
             param="context_length",
         )
     weights = weight_bytes(checkpoint, precision)
