@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ def conditions() -> dict[str, Any]:
             **{name: version for name in STORES if (version := installed(name))},
         },
     }
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:

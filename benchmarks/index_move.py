@@ -19,11 +19,10 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks.common import RESULTS, write
+from benchmarks.common import RESULTS, free_port, write
 from benchmarks.multilingual import Sentence, mixed
 from benchmarks.traffic import Traffic
 
-PORT = 30923
 STORE = "bench"
 """What the server calls a store that has an address."""
 RATES = {"search": 10.0, "add": 1.0, "update": 0.5, "delete": 0.5}
@@ -42,10 +41,11 @@ def measure(
 ) -> Path:
     """Index, move there and back and there again, and look."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "upsize", "serve", source, "--port", str(PORT), "--log-level", "warning"]
+        port = free_port()
+        command = [sys.executable, "-m", "upsize", "serve", source, "--port", str(port), "--log-level", "warning"]
         command += ["--allow-model", target, *(["--store", f"{STORE}={store}"] if "://" in store else [])]
         server = subprocess.Popen([*command, "--indexes", home])
-        base = f"http://127.0.0.1:{PORT}"
+        base = f"http://127.0.0.1:{port}"
         try:
             _until_healthy(server, base)
             with httpx.Client(base_url=base, timeout=3600) as client:

@@ -17,19 +17,18 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, free_port, model_name, write
 from benchmarks.texts import prose, sentences
-
-PORT = 30917
 
 
 def measure(
     model: str, documents: int, document_tokens: int, clients: int, alone_seconds: float, folder: Path = RESULTS
 ) -> Path:
     """First the short queries alone for a while, then with the documents until the last of those is answered."""
-    command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT)]
+    port = free_port()
+    command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(port)]
     server = subprocess.Popen([*command, "--context-length", str(document_tokens), "--log-level", "warning"])
-    base = f"http://127.0.0.1:{PORT}"
+    base = f"http://127.0.0.1:{port}"
     try:
         until_healthy(server, base)
         alone, _ = _run(base, clients, lambda: time.sleep(alone_seconds))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import subprocess
 import sys
@@ -26,11 +25,10 @@ import httpx
 import numpy as np
 import orjson
 
-from benchmarks.common import RESULTS, model_name, write
+from benchmarks.common import RESULTS, free_port, model_name, write
 from benchmarks.mixed_load import until_healthy
 from benchmarks.texts import sentences
 
-PORT = int(os.environ.get("UPSIZE_BENCH_PORT", "30918"))
 SHORT_RATE = 17.0
 """Short queries a second, whatever the load: people do not ask more because batches are larger."""
 TEXTS, SENTENCES = 32, 24
@@ -203,9 +201,10 @@ def measure(
 ) -> Path:
     """The open loop at each load, one after another, on one server."""
     with tempfile.TemporaryDirectory() as indexes:
-        command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT)]
+        port = free_port()
+        command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(port)]
         server = subprocess.Popen([*command, "--indexes", indexes, "--log-level", "warning"])
-        base = f"http://127.0.0.1:{PORT}"
+        base = f"http://127.0.0.1:{port}"
         try:
             until_healthy(server, base)
             batches, tokens = capacity(base, capacity_seconds)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,11 +22,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks.common import RESULTS, write
+from benchmarks.common import RESULTS, free_port, write
 from benchmarks.mixed_load import until_healthy
 from benchmarks.texts import prose
 
-PORT = int(os.environ.get("UPSIZE_BENCH_PORT", "30919"))
 JSON = {"Content-Type": "application/json"}
 PATIENCE = 240.0
 """Seconds after which an answer is not waited for."""
@@ -168,9 +166,10 @@ def _cost(base: str, pid: int, kind: Kind, size: int) -> dict[str, Any]:
 def measure(kinds: Sequence[str] = tuple(KINDS), sizes: int = 3, folder: Path = RESULTS) -> Path:
     """Every kind at its first so many sizes, one after another on one server."""
     with tempfile.TemporaryDirectory() as indexes:
-        command = [sys.executable, "-m", "upsize", "serve", "embed=demo-m", "rank=demo-rerank", "--port", str(PORT)]
+        port = free_port()
+        command = [sys.executable, "-m", "upsize", "serve", "embed=demo-m", "rank=demo-rerank", "--port", str(port)]
         server = subprocess.Popen([*command, "--indexes", indexes, "--log-level", "error"])
-        base = f"http://127.0.0.1:{PORT}"
+        base = f"http://127.0.0.1:{port}"
         try:
             until_healthy(server, base)
             with Others(base):

@@ -24,12 +24,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks.common import RESULTS, kernels_name, model_name, write
+from benchmarks.common import RESULTS, free_port, kernels_name, model_name, write
 from benchmarks.texts import prose, sentences
 from upsize import Embedder
 from upsize.compute import load_model, this_machine
 
-PORT = 30923
 BATCH, WORDS = 32, 180
 """Texts of a call, and words of a passage (some 270 tokens)."""
 
@@ -101,14 +100,14 @@ class Server:
     """A server of its own process, ended at the end."""
 
     def __init__(self, model: str, dtype: str) -> None:
-        self.port = PORT
-        command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(PORT), "--dtype", dtype]
-        self.process = subprocess.Popen([*command, "--log-level", "warning"])
+        self.port = free_port()
+        command = [sys.executable, "-m", "upsize", "serve", f"model={model}", "--port", str(self.port)]
+        self.process = subprocess.Popen([*command, "--dtype", dtype, "--log-level", "warning"])
 
     def __enter__(self) -> Server:
         while self.process.poll() is None:
             try:
-                if httpx.get(f"http://127.0.0.1:{PORT}/health").status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{self.port}/health").status_code == 200:
                     return self
             except httpx.TransportError:
                 pass
@@ -142,7 +141,7 @@ class Server:
 
     def count(self, name: str) -> float:
         """A figure of /metrics, over all labels."""
-        lines = httpx.get(f"http://127.0.0.1:{PORT}/metrics").text.splitlines()
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
