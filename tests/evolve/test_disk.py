@@ -194,6 +194,19 @@ def test_room_is_looked_for_before_a_text_is_embedded(make: Make, monkeypatch: p
     assert "writes are refused" in index.status()["read_only"]
 
 
+def test_a_forced_start_leaves_the_reserve_that_deletes_need(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make()
+    write(index, TEXTS)
+    plan = plan_move(index, Wanted("demo-s"), seconds=0.05)
+    monkeypatch.setattr("upsize.evolve.disk.RESERVE", 1 << 60)
+    monkeypatch.setattr("upsize.evolve.disk.SHARE", 1.0)
+    with pytest.raises(DiskFull, match=r"bytes are free on its disk"):
+        move.start(index, plan, force=True)
+    assert index.state.move is None
+    assert len(index.state.generations) == 1
+    assert index.delete(["rain"]) == ["rain"]
+
+
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), on_disk(tmp_path):
         (tmp_path / "none").read_bytes()
