@@ -63,7 +63,7 @@ class Allowed:
         if asked in self.models:
             return self.models[asked]
         raise NotAllowed(
-            f"{param} is {_shown(asked)}; this server may load {', '.join((*served, *self.names, *demo.NAMES))}. "
+            f"{param} is {_shown(asked)}; this server may load {', '.join(dict.fromkeys((*served, *self.names, *demo.NAMES)))}. "
             "Another one has to be named when the server starts: upsize serve --allow-model MODEL.",
             param=param,
         )
