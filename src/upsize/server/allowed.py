@@ -62,8 +62,9 @@ class Allowed:
             return asked
         if asked in self.models:
             return self.models[asked]
+        names = dict.fromkeys((*served, *self.names, *demo.NAMES))
         raise NotAllowed(
-            f"{param} is {_shown(asked)}; this server may load {', '.join(dict.fromkeys((*served, *self.names, *demo.NAMES)))}. "
+            f"{param} is {_shown(asked)}; this server may load {', '.join(names)}. "
             "Another one has to be named when the server starts: upsize serve --allow-model MODEL.",
             param=param,
         )
