@@ -55,6 +55,16 @@ def test_a_file_imports_its_own_room_and_those_below(path: Path) -> None:
     assert set(imported(path)) - {"__version__"} <= set(below)
 
 
+@pytest.mark.parametrize("path", FILES, ids=[p.relative_to(HOUSE).as_posix() for p in FILES])
+def test_a_constant_has_one_value(path: Path) -> None:
+    """A second assignment to one name silently changes what the lines between the two meant."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_every_room_stands_in_the_plan() -> None:
     assert {room_of(path) for path in FILES} <= {*ROOMS, *FRONT_DOORS}
 

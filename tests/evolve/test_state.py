@@ -51,6 +51,17 @@ def test_numbers_that_no_reply_can_hold_are_brought_within_bounds(tmp_path: Path
     assert (state.move.shadow, state.move.canary) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("outside", ["../../../elsewhere", "g1/../../x", "g1\n", "", "G1", "g"])
+def test_a_state_whose_tables_would_lie_elsewhere_is_refused(tmp_path: Path, outside: str) -> None:
+    write_state(tmp_path, STATE)
+    raw = json.loads((tmp_path / FILE).read_bytes())
+    generations = [raw["generations"][0] | {"id": outside}]
+    for changed in (raw | {"generations": generations}, raw | {"key": f"{outside}/"}, raw | {"name": f"{outside}/"}):
+        (tmp_path / FILE).write_text(json.dumps(changed))
+        with pytest.raises(UpsizeError, match="is not an index's state"):
+            read_state(tmp_path)
+
+
 def test_a_write_that_fails_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_state(tmp_path, STATE)
     for where, broken in ((os, "fsync"), (Path, "replace")):

@@ -31,13 +31,13 @@ SHARD, SHARD_CHARACTERS = 256, 1 << 18
 """Documents, and characters, that are embedded together."""
 AHEAD = 8
 """Shards that are read, and at most put in place, together."""
-LOOK = 0.05
-"""Seconds between looks whether work under way is still wanted."""
+CANCEL_CHECK = 0.05
+"""Seconds between checks whether work under way is cancelled."""
 HELD = 5.0
 """Seconds of work that a kill takes back at most, of a model that is slow."""
 DELETES = 2000
-LOOK = 0.2
-"""Seconds between looks whether the store answers, while another writes to it."""
+STORE_CHECK = 0.2
+"""Seconds between checks whether the store answers, while another thread writes to it."""
 TEND_AFTER, ROWS_A_WRITE = 64, 4000
 """Writes after which a table is compacted; of a large one, which takes longer, one for so many rows."""
 TEND_AFTER_SECONDS = 60.0
@@ -60,7 +60,7 @@ class Generations:
         """While this holds, nobody else writes to the generation's table. Whether the generation is (still) there.
         StoreUnavailable, instead of a turn behind one who waits for a store that does not answer."""
         turn = self._writing[generation.id]
-        while not turn.acquire(timeout=LOOK):
+        while not turn.acquire(timeout=STORE_CHECK):
             self._store.require_answering()
         try:
             yield generation in self._state().generations
@@ -245,7 +245,7 @@ def _result(future: Future[Result], wanted: Callable[[], bool]) -> Result:
     """The result, waited for while `wanted`; then the work is cancelled."""
     while True:
         try:
-            return future.result(timeout=LOOK)
+            return future.result(timeout=CANCEL_CHECK)
         except TimeoutError:
             if future.done():
                 continue

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -28,13 +28,19 @@ MOST_DEPTH = 1000
 KEEP_BYTES = 1 << 50
 """Of vectors that a search's larger model makes: 1 PiB, and exact in every JSON reader."""
 
+GenerationId = Annotated[str, msgspec.Meta(pattern=r"\Ag[0-9]{1,18}\Z")]
+Key = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{1,32}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{0,39}\Z")]
+"""Parts of a table's name, which is a folder's name too: a state from elsewhere must not lead out of its own
+folder."""
+
 Phase = Literal["backfill", "paused", "switched", "rolled back"]
 
 
 class Generation(msgspec.Struct, frozen=True):
     """A set of vectors of one fingerprint: which model makes them, and how."""
 
-    id: str
+    id: GenerationId
     model: str
     """A folder, a hub id, or a demo name."""
     dtype: str
@@ -86,8 +92,8 @@ class State(msgspec.Struct, frozen=True):
     """An index's settings. A change makes a new one."""
 
     schema: int
-    name: str
-    key: str
+    name: Name
+    key: Key
     """Drawn when it was made: no other index's tables are called like its, wherever they share a store."""
     created: str
     store: str
