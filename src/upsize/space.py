@@ -1,8 +1,8 @@
 """Fingerprint: what makes two vectors comparable.
 
-A model's name does not name a vector space: an early revision of Qwen3-Embedding-0.6B, same weights but a tokenizer
-without the end token, gives vectors at cosine 0.77 to 0.88 of today's (FACTS §2). So a vector travels and rests with
-the fingerprint of everything that shaped it.
+A model's name does not name a vector space: an early revision of Qwen3-Embedding-0.6B, with the same weights but a
+tokenizer without the end token, gives vectors at cosine 0.77 to 0.88 of today's (docs/sources.md §2). So every vector
+carries the fingerprint of everything that shaped it, in transit and at rest.
 """
 
 from __future__ import annotations

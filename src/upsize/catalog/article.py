@@ -1,4 +1,4 @@
-"""What a widely read article says of the three sizes, and what is published instead (FACTS §7)."""
+"""What a widely read article says of the three sizes, and what is published instead (docs/sources.md §7)."""
 
 from __future__ import annotations
 

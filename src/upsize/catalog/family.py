@@ -1,4 +1,4 @@
-"""The published checkpoints of the family: shapes, context and cost (FACTS §1), proved from their tensors."""
+"""The published checkpoints of the family: shapes, context and cost (docs/sources.md §1), proved from their tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of the family's recipes: default instructions and the reranker's template (FACTS §3, §4).
+"""The texts of the family's recipes: default instructions and the reranker's template (docs/sources.md §3, §4).
 
 Every byte here is part of a vector space. Change one and vectors stop matching those of other servers.
 """

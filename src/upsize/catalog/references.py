@@ -1,4 +1,4 @@
-"""Published outputs of the real weights (FACTS §5): what `upsize verify` holds a checkpoint against."""
+"""Published outputs of the real weights (docs/sources.md §5): what `upsize verify` holds a checkpoint against."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassificati
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of a Qwen3 network (FACTS §1)."""
+    """Shapes of a Qwen3 network (docs/sources.md §1)."""
 
     architecture: str
     hidden_size: int

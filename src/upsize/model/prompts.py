@@ -1,4 +1,6 @@
-"""What stands around a text before the network sees it: instruction, end token, rerank template (FACTS §3, §4).
+"""What stands around a text before the network sees it: instruction, end token, rerank template.
+
+Source: docs/sources.md §3, §4.
 
 `encoding` puts it there.
 """

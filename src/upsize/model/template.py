@@ -1,4 +1,4 @@
-"""A reranker's chat template, held against the one that this project puts around a pair (FACTS §4).
+"""A reranker's chat template, held against the one that this project puts around a pair (docs/sources.md §4).
 
 A template is taken where it makes the same text: of messages with the roles system, query and document, as
 sentence-transformers gives them to it, or of the chat that the model card describes, as Qwen3's own template does. Any

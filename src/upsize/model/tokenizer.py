@@ -1,6 +1,6 @@
 """TextTokenizer: text → token ids, without special tokens added; the end token is appended by the prompts.
 
-Wraps the checkpoint's own tokenizer.json, so ids are the published ones (FACTS §2).
+Wraps the checkpoint's own tokenizer.json, so ids are the published ones (docs/sources.md §2).
 """
 
 from __future__ import annotations

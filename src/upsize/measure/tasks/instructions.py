@@ -1,6 +1,6 @@
 """The instruction of each kind of task: MTEB's own prompt of it, so that figures are comparable.
 
-MTEB gives many of its data sets a more fitting one, and so may the user: it is worth 1 to 5 % (FACTS §3).
+MTEB gives many of its data sets a more fitting one, and so may the user: it is worth 1 to 5 % (docs/sources.md §3).
 """
 
 from __future__ import annotations
