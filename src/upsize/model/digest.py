@@ -24,6 +24,7 @@ from upsize.folders import cache_folder
 from upsize.model.config import parsed
 from upsize.model.source import SourceFile
 from upsize.model.tensors import StoredTensor
+from upsize.model.zeros import Run, joined, runs_in, runs_in_vector
 from upsize.progress import ProgressBar
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Digests(NamedTuple):
     """`sha256-` and 32 hexadecimal digits, of all bytes."""
     sampled: str
     """16 hexadecimal digits of samples: what versions before wrote into fingerprints, and only recognises those."""
+    zeros: dict[str, list[Run]]
+    """Tensor → its long runs of zero bytes, which the same look found; see `zeros.check_zeros`."""
 
 
 def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
@@ -72,7 +75,8 @@ def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
 
 def compute_digests(tensors: Mapping[str, StoredTensor]) -> Digests:
     """As `digests_of`, whatever the cache holds."""
-    return Digests(_whole(tensors), _sampled(tensors))
+    whole, zeros = _whole(tensors)
+    return Digests(whole, _sampled(tensors), zeros)
 
 
 def _sampled(tensors: Mapping[str, StoredTensor]) -> str:
@@ -88,7 +92,8 @@ def _sampled(tensors: Mapping[str, StoredTensor]) -> str:
     return total.hexdigest()[:16]
 
 
-def _whole(tensors: Mapping[str, StoredTensor]) -> str:
+def _whole(tensors: Mapping[str, StoredTensor]) -> tuple[str, dict[str, list[Run]]]:
+    """The digest of all bytes, and the runs of zeros among them."""
     blocks = [
         (name, start, min(BLOCK, stored.bytes - start))
         for name, stored in sorted(tensors.items())
@@ -99,28 +104,33 @@ def _whole(tensors: Mapping[str, StoredTensor]) -> str:
     if size >= LARGE:
         log.warning("the weights in %s are hashed, once: %.1f GB", where, size / 1e9)
 
-    def hashed(block: tuple[str, int, int]) -> tuple[str, int, bytes]:
+    def hashed(block: tuple[str, int, int]) -> tuple[str, int, bytes, list[Run]]:
         name, start, count = block
         stored = tensors[name]
-        buffer = np.empty(count, np.uint8).data
+        buffer = np.empty(count, np.uint8)
         with stored.source.opened() as descriptor:
-            stored.source.read_into(descriptor, buffer, stored.offset + start)
-        return name, count, hashlib.sha256(buffer).digest()
+            stored.source.read_into(descriptor, buffer.data, stored.offset + start)
+        vector = len(stored.shape) == 1 and count == stored.bytes
+        runs = runs_in_vector(buffer, stored) if vector else runs_in(buffer, start)
+        return name, count, hashlib.sha256(buffer.data).digest(), runs
 
     parts = {name: hashlib.sha256() for name in tensors}
+    found: dict[str, list[Run]] = {name: [] for name in tensors}
     done = 0
     with (
         ProgressBar(f"hashing {where}", total=size >> 20, unit="MiB", show=size >= LARGE) as bar,
         ThreadPoolExecutor(_threads(), "hash") as pool,
     ):
-        for name, count, part in pool.map(hashed, blocks):
+        for name, count, part, runs in pool.map(hashed, blocks):
             parts[name].update(part)
+            found[name] += runs
             done += count
             bar.advance(done >> 20)
     total = hashlib.sha256()
     for name, stored in sorted(tensors.items()):
         total.update(f"{name} {stored.shape} {stored.dtype} {parts[name].hexdigest()}\n".encode())
-    return FORM + total.hexdigest()[:32]
+    zeros = {name: kept for name, stored in tensors.items() if (kept := joined(found[name], stored))}
+    return FORM + total.hexdigest()[:32], zeros
 
 
 def _threads() -> int:
@@ -138,17 +148,19 @@ def _stamp(source: SourceFile) -> tuple[int, ...]:
 
 def _told(names: list[str], stamps: list[list[int]], digests: Digests) -> dict[str, object]:
     """What a record holds, but for its check."""
-    return {"files": names, "stamps": stamps, **digests._asdict()}
+    zeros = {name: [list(run) for run in runs] for name, runs in digests.zeros.items()}
+    return {"files": names, "stamps": stamps, **digests._asdict(), "zeros": zeros}
 
 
 def _kept(record: Path, names: list[str], stamps: list[list[int]]) -> Digests | None:
     """The digests that were kept of these files as they are."""
     try:
         found = parsed(record.read_bytes())
-        digests = Digests(found["whole"], found["sampled"])
+        zeros = {name: [(int(a), int(b)) for a, b in runs] for name, runs in found["zeros"].items()}
+        digests = Digests(found["whole"], found["sampled"], zeros)
         told = _told(names, stamps, digests)
         return digests if found == told | {"check": _check(told)} else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

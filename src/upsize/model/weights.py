@@ -25,6 +25,7 @@ from upsize.model.config import ModelConfig, read_json
 from upsize.model.digest import Digests, digests_of
 from upsize.model.source import AGAIN, SourceFile, diagnosis
 from upsize.model.tensors import DTYPES, Array, StoredTensor
+from upsize.model.zeros import check_zeros
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """Of all bytes of all tensors; see `Digests`."""
+        """Of all bytes of all tensors; see `Digests`. CheckpointError where a hole is among them."""
         return self._digests.whole
 
     @property
@@ -111,7 +112,9 @@ class Weights:
 
     @cached_property
     def _digests(self) -> Digests:
-        return digests_of(self.tensors)
+        digests = digests_of(self.tensors)
+        check_zeros(self.tensors, digests.zeros)
+        return digests
 
 
 class StoredRows:
