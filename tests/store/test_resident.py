@@ -64,3 +64,12 @@ def test_a_search_sees_the_table_as_it_was_when_it_began() -> None:
     resident.delete(["b"])
     assert [id for block in blocks for id in block.ids] == ["a", "b"]
     assert [hit.number for hit in resident.search(drawn(1, 2)[0], 5)] == [3]
+
+
+def test_a_query_that_the_coarse_search_cannot_see_is_searched_in_full() -> None:
+    resident = Resident(TABLE)
+    vectors = drawn(20, 1)
+    resident.upsert([f"d{i}" for i in range(20)], range(20), vectors)
+    query = np.array([0, 0, 0, 0.6, 0.8, 0, 0, 0], np.float32)
+    found = resident.search(query, 3, coarse=5)
+    assert [hit.id for hit in found] == [f"d{i}" for i in np.argsort(-(vectors @ query))[:3]]

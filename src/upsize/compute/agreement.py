@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from upsize.compute import native
 from upsize.compute.network import Network, run_to_end
+from upsize.errors import CheckpointError
 from upsize.model import Checkpoint
 from upsize.model.heads import Vectors
 
@@ -75,12 +76,32 @@ def _file(checkpoint: Checkpoint, precision: str) -> Path:
     return native.packed_file(checkpoint.identity, precision).with_suffix(".agreement.json")
 
 
+def require_states(checkpoint: Checkpoint, states: Vectors, precision: str) -> Vectors:
+    """The states, with which others are to be compared; CheckpointError where one is not finite, or is zeros alone."""
+    if not (finite := bool(np.isfinite(states).all())) or not states.any(axis=1).all():
+        raise CheckpointError(
+            checkpoint.folder,
+            f"weights that give finite values in {precision}, and not zeros alone",
+            f"{'zeros alone' if finite else 'NaN or infinite values'} for a built-in text",
+            "Try --dtype float32; if that does not help, the weights are damaged: download them again.",
+        )
+    return states
+
+
 def centred_cosine(ours: Vectors, theirs: Vectors) -> float:
-    """Of two sets of states (n, hidden) of the same texts, the worst text's; NaN where a state is not finite."""
+    """Of two sets of states (n, hidden) of the same texts, the worst text's.
+
+    −1 where a state is not finite. A state that is zeros alone, or its set's mean, has a cosine of 0.
+    """
+    if not np.isfinite(ours).all() or not np.isfinite(theirs).all():
+        return -1.0
+
+    def unit(states: NDArray[np.float64]) -> NDArray[np.float64]:
+        lengths = np.linalg.norm(states, axis=1, keepdims=True)
+        return np.asarray(states / np.where(lengths > 0, lengths, 1))
 
     def centred(states: Vectors) -> NDArray[np.float64]:
-        unit = states / np.linalg.norm(states.astype(np.float64), axis=1, keepdims=True)
-        rest = unit - unit.mean(0)
-        return np.asarray(rest / np.linalg.norm(rest, axis=1, keepdims=True))
+        directions = unit(states.astype(np.float64))
+        return unit(directions - directions.mean(0))
 
     return float((centred(ours) * centred(theirs)).sum(1).min())

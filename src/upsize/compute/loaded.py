@@ -12,7 +12,7 @@ import numpy as np
 
 from upsize.catalog import Kind
 from upsize.compute import native
-from upsize.compute.agreement import LEAST, centred_cosine, keep, kept, states
+from upsize.compute.agreement import LEAST, centred_cosine, keep, kept, require_states, states
 from upsize.compute.machine import Machine, this_machine
 from upsize.compute.network import Network
 from upsize.compute.plan import FP8, INT8, Plan, plan
@@ -102,6 +102,7 @@ def _checked(checkpoint: Checkpoint, plan: Plan, machine: Machine) -> tuple[Netw
     if (found := kept(checkpoint, *form)) is not None:
         return _network(checkpoint, plan, machine), found
     exact = states(checkpoint, _exact(checkpoint, plan, machine))  # which is gone before the other is loaded
+    require_states(checkpoint, exact, "bfloat16")
     network = _network(checkpoint, plan, machine)
     return network, keep(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
 

@@ -64,10 +64,11 @@ class Resident:
         width = len(query)
         if width == self.table.coarse:
             return _hits(blocks, *_best(_scores(blocks, query, width), k))
-        if coarse is None or not self.table.coarse:
+        seen = self.table.coarse or 0
+        length = np.linalg.norm(query[:seen])
+        if coarse is None or not length:  # a vector may be zeros alone as far as the coarse search would see it
             return _hits(blocks, *_best(_scores(blocks, query, width), k))
-        short = query[: self.table.coarse]
-        near, _ = _best(_scores(blocks, short / np.linalg.norm(short), self.table.coarse), max(coarse, k))
+        near, _ = _best(_scores(blocks, query[:seen] / length, seen), max(coarse, k))
         edges = _edges(blocks)
         places = [(int(np.searchsorted(edges, p, "right")) - 1, p) for p in near.tolist()]
         whole = np.array([blocks[b].vectors[p - edges[b]] @ query for b, p in places], np.float32)

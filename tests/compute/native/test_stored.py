@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
+from safetensors.numpy import load_file, save_file
 
-from tests.checkpoints import Layout
+from tests.checkpoints import Layout, copy_of
 from tests.networks import finish
 from upsize.compute import load_model, loaded
 from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import stored
 from upsize.compute.native.stored import stored_arrays
-from upsize.errors import WeightsDamaged
+from upsize.errors import CheckpointError, WeightsDamaged
 
 Folder = Callable[[Layout], Path]
 ARRAYS = {
@@ -205,3 +206,31 @@ def test_int8_that_is_off_is_not_served(
     model = load_model(str(checkpoint_folder(Layout())), device="cpu", dtype="int8")
     assert model.plan.precision == model.fingerprint.dtype == "float32"
     assert "int8 keeps a centred cosine of only" in model.plan.notes[-1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("tensor", "value"), [("layers.1.mlp.up_proj.weight", np.nan), ("norm.weight", np.inf)])
+def test_int8_of_weights_that_are_not_finite_is_refused(
+    embedder_folder: Path, cache: Path, tmp_path: Path, tensor: str, value: float
+) -> None:
+    folder = copy_of(embedder_folder, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors[tensor].reshape(-1)[0] = value
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"finite values in bfloat16.*; found NaN or infinite values for a built"):
+        load_model(folder, device="cpu", dtype="int8")
+    assert not list(cache.glob("*.agreement.json"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_states_that_cannot_be_compared_do_not_agree() -> None:
+    states = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+    for bad in (np.nan, np.inf):
+        other = states.copy()
+        other[2, 3] = bad
+        assert centred_cosine(other, states) == centred_cosine(states, other) == -1
+    zeros = states.copy()
+    zeros[2] = 0
+    assert centred_cosine(np.zeros_like(states), states) == centred_cosine(np.ones_like(states), states) == 0
+    assert centred_cosine(zeros, states) < 0.97
+    assert centred_cosine(states, states) == pytest.approx(1)
