@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +24,8 @@ from lancedb.index import BTree, IvfFlat, IvfRq
 
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
 from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Rows, Table, Vectors, column_of, cut
-from upsize.store.filters import Condition, Filter, Kind, kind_of, scalars
-from upsize.store.numbers import EXACT, split
+from upsize.store.filters import Filter
+from upsize.store.lancefilters import one_of, typed, where_sql
 from upsize.store.resident import ROWS, Resident
 
 log = logging.getLogger("upsize.store")
@@ -102,7 +102,7 @@ class LanceStore:
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
         for first in range(0, len(ids), FETCH):
-            where = _one_of("id", ids[first : first + FETCH])
+            where = one_of("id", ids[first : first + FETCH])
             with self._writing[table.name]:
                 self._guarded(table, lambda where=where: self._table(table).delete(where))  # type: ignore[misc]
                 if resident := self._resident.get(table.name):
@@ -123,7 +123,7 @@ class LanceStore:
         column = column_of(table, query)
         if where and column == "vector" and self.indexed(table):
             few = min(FEW_MATCHES, FEW_BYTES // (4 * table.dimension))
-            if self._guarded(table, lambda: self._table(table).count_rows(_all(where))) <= few:
+            if self._guarded(table, lambda: self._table(table).count_rows(where_sql(where))) <= few:
                 return self._ranked(table, query, k, where, few)
         if coarse is not None and table.coarse:
             found = self._nearest(table, "coarse", cut(query, table.coarse), max(coarse, k), where, exact, ["vector"])
@@ -140,7 +140,7 @@ class LanceStore:
         """Of all rows that meet a filter, which are few. A scan of the library's would read every row's vector."""
 
         def ask() -> Any:
-            wanted = self._table(table).search().where(_all(where)).select(["id", "number", "vector"])
+            wanted = self._table(table).search().where(where_sql(where)).select(["id", "number", "vector"])
             return wanted.limit(2 * few).to_arrow()  # more than there were a moment ago
 
         found = self._guarded(table, ask)
@@ -187,7 +187,7 @@ class LanceStore:
         def ask() -> Any:
             search = self._table(table).search(query, vector_column_name=column).distance_type("dot").limit(k)
             if where:
-                search = search.where(_all(where), prefilter=True)
+                search = search.where(where_sql(where), prefilter=True)
             if exact:
                 search = search.bypass_vector_index()
             elif self.indexed(table):
@@ -202,7 +202,7 @@ class LanceStore:
     def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:  # noqa: D102
         result: dict[str, tuple[int, Vectors]] = {}
         for first in range(0, len(ids), FETCH):
-            where = _one_of("id", ids[first : first + FETCH])
+            where = one_of("id", ids[first : first + FETCH])
 
             def ask(where: str = where) -> Any:
                 columns = ["id", "number", "vector"]
@@ -347,7 +347,7 @@ def _arrow(table: Table, rows: Rows) -> pa.Table:
         "number": pa.array(list(rows.numbers), pa.int64()),
         "vector": _vectors(rows.vectors),
         "metadata": pa.ExtensionArray.from_storage(
-            pa.json_(), pa.array([json.dumps(_typed(m)) for m in rows.metadata], pa.string())
+            pa.json_(), pa.array([json.dumps(typed(m)) for m in rows.metadata], pa.string())
         ),
     }
     if table.coarse:
@@ -366,76 +366,6 @@ def _matrix(column: pa.ChunkedArray, dimension: int) -> Vectors:
     joined = column.combine_chunks()
     values: Vectors = joined.flatten().to_numpy(zero_copy_only=False).reshape(len(column), dimension)
     return values
-
-
-_PREFIX: Mapping[Kind, str] = {"string": "s.", "number": "n.", "boolean": "b."}
-_LOW = "l."
-"""Before the name of a number's second part, where that is not 0. See numbers.split."""
-_READ: Mapping[Kind, str] = {"string": "json_get_string", "number": "json_get_float", "boolean": "json_get_bool"}
-_SQL = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-
-
-def _typed(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Each field under a name that tells its type: reading a string as a number would be an error, not no match."""
-    result: dict[str, Any] = {}
-    for name, value in scalars(metadata).items():
-        if isinstance(value, str | bool):
-            result[_PREFIX[kind_of(value)] + name] = value
-            continue
-        result[_PREFIX["number"] + name], low = split(value)
-        if low:
-            result[_LOW + name] = low
-    return result
-
-
-def _sql(condition: Condition) -> str:
-    read = f"{_READ[condition.kind]}(metadata, {_quoted(_PREFIX[condition.kind] + condition.field)})"
-    if condition.kind == "number":
-        low = f"coalesce({_READ['number']}(metadata, {_quoted(_LOW + condition.field)}), 0.0)"
-        return _number(read, low, condition)
-    values = [_quoted(v) if isinstance(v, str) else str(v).lower() for v in condition.values]
-    if condition.operator == "in":
-        return f"{read} IN ({', '.join(values)})"
-    return f"{read} {_SQL[condition.operator]} {values[0]}"
-
-
-def _all(where: Filter) -> str:
-    return " AND ".join(map(_sql, where))
-
-
-def _number(high: str, low: str, condition: Condition) -> str:
-    """A condition on both parts of a number. Below numbers.EXACT the first alone decides."""
-    if condition.operator == "in":
-        # By their second parts, of which there are few: each value as a term of its own takes seconds to plan.
-        groups: dict[float, list[str]] = defaultdict(list)
-        for first, second in map(split, condition.numbers):
-            groups[second].append(repr(first))
-        return _any([f"({high} IN ({', '.join(firsts)}) AND {low} = {second!r})" for second, firsts in groups.items()])
-    (value,) = condition.numbers
-    first, second = split(value)
-    compare = _SQL[condition.operator]
-    if abs(value) < EXACT:
-        return f"{high} {compare} {first!r}"
-    if condition.operator == "eq":
-        return f"({high} = {first!r} AND {low} = {second!r})"
-    outside = "<>" if condition.operator == "ne" else compare[0]
-    return f"({high} {outside} {first!r} OR ({high} = {first!r} AND {low} {compare} {second!r}))"
-
-
-def _any(parts: Sequence[str]) -> str:
-    """Joined by OR in halves: a chain would be parsed as a nesting of its own length."""
-    if len(parts) == 1:
-        return parts[0]
-    half = len(parts) // 2
-    return f"({_any(parts[:half])} OR {_any(parts[half:])})"
-
-
-def _one_of(column: str, ids: Sequence[str]) -> str:
-    return f"{column} IN ({', '.join(map(_quoted, ids))})"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _partitions(rows: int) -> int:
