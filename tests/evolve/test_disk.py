@@ -16,6 +16,7 @@ from upsize.errors import DiskFull, JournalFailed, StoreFull, UnknownIndex
 from upsize.evolve import Incoming, Index, Indexes, Journal, Models, Question, Setup, Upsert, Wanted, move, plan_move
 from upsize.evolve.creation import create_index
 from upsize.evolve.disk import on_disk, require_room
+from upsize.evolve.ladder import set_rescore
 from upsize.evolve.state import read_state
 from upsize.server.failures import status_of
 
@@ -205,6 +206,29 @@ def test_a_forced_start_leaves_the_reserve_that_deletes_need(make: Make, monkeyp
     assert index.state.move is None
     assert len(index.state.generations) == 1
     assert index.delete(["rain"]) == ["rain"]
+
+
+def test_rescoring_and_a_rebuild_leave_the_reserve_that_deletes_need(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make()
+    write(index, TEXTS)
+    settle(index)
+    with monkeypatch.context() as patch:
+        patch.setattr("upsize.evolve.disk.RESERVE", 1 << 60)
+        patch.setattr("upsize.evolve.disk.SHARE", 1.0)
+        with pytest.raises(DiskFull, match=r"bytes are free on its disk"):
+            set_rescore(index, "demo-s", depth=5)
+        with pytest.raises(DiskFull, match=r"bytes are free on its disk"):
+            index.rebuild()
+        assert index.documents.generations() == {"g1"}
+        assert index.state.rescore is None
+        assert index.documents.missing_count("g1") == 0
+        assert index.delete(["rain"]) == ["rain"]
+    set_rescore(index, "demo-s", depth=5)
+    index.rebuild()
+    settle(index)
+    require_in_step(index)
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

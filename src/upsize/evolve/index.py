@@ -57,6 +57,8 @@ COUNTED = 10_000
 """Documents without a vector, up to which every search counts them."""
 ROW = 1024
 """Bytes of a document beside its text, for the look whether there is room."""
+ENTRY = 384
+"""Bytes for each document that a new generation takes in the documents' database and its log, before any vector."""
 LOOK_AGAIN = 5.0
 """Seconds after which an index that is open for reading only is looked at again."""
 
@@ -406,6 +408,12 @@ class Index:
 
     # settings
 
+    def require_room_for_entries(self) -> None:
+        """DiskFull unless every document can be marked as missing in a generation and the reserve is left, which
+        deletes need."""
+        with on_disk(self.folder):
+            require_room(self.folder, ENTRY * self.documents.rough_count())
+
     def add_generation(self, wanted: Wanted) -> Generation:
         """A new generation with nothing in it, which the caller puts to use; Refused where one of the same vectors is
         there."""
@@ -418,6 +426,7 @@ class Index:
                     f"{self.name!r} holds already."
                 )
             self.require_writable()
+            self.require_room_for_entries()
             table = state.table(generation)
             self.store.drop(table)  # of an attempt that a crash cut short
             self.store.create(table)
@@ -451,6 +460,7 @@ class Index:
         generation = self._state.generation(wanted or self._state.active)
         table = self._state.table(generation)
         self.require_writable()
+        self.require_room_for_entries()
         with self.generations.alone(generation):
             self.documents.remake(generation.id)  # first, for vectors that are gone and not missing would be forgotten
             self.store.drop(table)

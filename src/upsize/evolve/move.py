@@ -17,15 +17,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from upsize.errors import Refused
 from upsize.evolve.catching_up import Progress, catch_up
 from upsize.evolve.coverage import coverage
-from upsize.evolve.disk import on_disk, require_room
 from upsize.evolve.index import Index
 from upsize.evolve.plan import MovePlan
 from upsize.evolve.state import Generation, Move, Phase, now
 
 TAIL = 2000
 """Documents that a switch embeds itself; with more missing it is refused at once."""
-ENTRY = 384
-"""Bytes for each document that a new generation takes in the documents' database and its log, before any vector."""
 WITHIN, LONGEST, HOLD = 10.0, 30.0, 5.0
 """Seconds for which a switch works off the backlog while writes go on, for which it does so where it will then be done,
 and for which writes wait for the last documents."""
@@ -65,8 +62,7 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
         raise Refused(
             f"The move to {plan.wanted.model} will not fit: {' '.join(plan.problems)} (--force starts it all the same.)"
         )
-    with on_disk(index.folder):  # also with force: the reserve is what deletes need
-        require_room(index.folder, ENTRY * index.documents.rough_count())
+    index.require_room_for_entries()  # also with force
     target = _target(index, plan)
     index.documents.order_by_popularity(target.id)
     index.shadows.clear()
