@@ -94,6 +94,7 @@ def test_prose_is_read_as_lines(tmp_path: Path, content: str) -> None:
     ("head", "message"),
     [
         (b"PK\x03\x04....", "a zip archive or an Excel workbook, not text. Unpack it, or export the sheet as CSV"),
+        (bytes(10_000), "is not text: it has NUL bytes"),
         (b"\xd0\xcf\x11\xe0....", "an old Excel workbook"),
         (b"PAR1....", "a Parquet file, not text. Say --format parquet"),
         (b"%PDF-1.7 ", "a PDF document"),
@@ -107,6 +108,12 @@ def test_other_things_are_refused_by_what_they_are(tmp_path: Path, name: str, he
     (tmp_path / name).write_bytes(head)
     with pytest.raises(InvalidInput, match=message):
         texts(tmp_path / name)
+
+
+def test_documents_of_an_office_are_called_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "d.docx").write_bytes(b"PK\x03\x04....")
+    with pytest.raises(InvalidInput, match=r"d\.docx is a Word document, not text\. Save it as plain text"):
+        open_source(tmp_path / "d.docx", "d.docx")
 
 
 def test_names_that_tell_no_format(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ OTHERS = (
     (b"SQLite format 3\x00", "an SQLite database", "Export the table as CSV."),
 )
 """First bytes, what they say, and what to do."""
+OFFICE = {
+    ".docx": ("a Word document", "Save it as plain text, UTF-8."),
+    ".odt": ("an OpenDocument text", "Save it as plain text, UTF-8."),
+    ".pptx": ("a PowerPoint presentation", "Extract its text first."),
+    ".epub": ("an e-book", "Extract its text first."),
+}
+"""Suffixes of zip archives, what they say, and what to do."""
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -54,4 +61,6 @@ def refuse_others(path: Path, name: str) -> None:
             raise InvalidInput(f"{name}: damaged compressed data ({error}).") from None
     for magic, what, advice in OTHERS:
         if head.startswith(magic):
+            if magic.startswith(b"PK"):
+                what, advice = OFFICE.get(path.suffix.lower(), (what, advice))
             raise InvalidInput(f"{name} is {what}, not text. {advice}")

@@ -10,7 +10,7 @@ from typing import TextIO
 from upsize.errors import InvalidInput
 from upsize.io.dialect import Dialect
 from upsize.io.encoding import Encoding
-from upsize.io.types import LONGEST, Record
+from upsize.io.types import END_MARK, LONGEST, Record
 
 
 class Rows:
@@ -20,10 +20,11 @@ class Rows:
         """Reads the header. Raises InvalidInput where it cannot be one."""
         csv.field_size_limit(LONGEST)  # the module's own limit is 128 KiB, and texts may be longer
         self._skipped = dialect.skip
+        lines = _lines(file, name)
         for _ in range(dialect.skip):
-            file.readline()
+            next(lines, "")
         self._encoding = encoding
-        self._reader = csv.reader(file, **dialect.options())
+        self._reader = csv.reader(lines, **dialect.options())
         self.header = self._header(name)
 
     def __iter__(self) -> Iterator[Record]:
@@ -74,3 +75,22 @@ class Rows:
         if times[""] > 1:
             raise InvalidInput(f"{name}, line {line}: {times['']} columns of the header have no name. Name them.")
         return header
+
+
+def _lines(file: TextIO, name: str) -> Iterator[str]:
+    """Lines with their ends, as `csv.reader` takes them, but for a ^Z at the very end of the file.
+
+    Raises InvalidInput for a line of more than `LONGEST` characters.
+    """
+    number = 0
+    line = file.readline(LONGEST + 1)
+    while line:
+        number += 1
+        if len(line) > LONGEST:
+            raise InvalidInput(f"{name}, line {number}: more than {LONGEST:,} characters. Is it a text file?")
+        following = file.readline(LONGEST + 1)
+        if not following:
+            line = line.rstrip(END_MARK)
+        if line:
+            yield line
+        line = following

@@ -203,6 +203,21 @@ def looks_like_table(sample: str, whole: bool) -> Dialect | None:
     return None
 
 
+def fields_note(sample: str, whole: bool, name: str) -> str | None:
+    """What the user hears where the lines of a text file have as many fields each, so that it may be a table without
+    names of its fields; None where they differ. Sentences have few vertical bars, some semicolons and many commas."""
+    for delimiter, lines, fields in (("|", 2, 2), (";", 5, 2), (",", 10, 3)):
+        found = split(sample, whole, Dialect(delimiter))
+        count = len(found.header)
+        if count >= fields and len(found.counts) >= lines and all(c == count for c in found.counts):
+            return (
+                f"{name}: each line is read as one text. But the lines have {count} fields each if "
+                f"{NAMES[delimiter]} separate them: of a table, the first line has to name the fields; then say "
+                f"--format csv --delimiter {delimiter!r}."
+            )
+    return None
+
+
 FIELDS = frozenset(
     ("_id", "id", "text", "texts", "title", "sentence", "query", "question", "answer", "body", "content", "label",
      "category", "document", "documents", "description", "url", "lang", "language", "score", "passage", "positive",

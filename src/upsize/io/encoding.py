@@ -1,17 +1,17 @@
 """In which encoding a file is.
 
 UTF-8, UTF-16 and UTF-32 are told by their marks or their bytes. Of the older encodings only GB18030 is read without
-being asked for, where the bytes leave no doubt; another is refused with the best guess, because most bytes can be read
-in several encodings, each giving other characters and no error. (charset-normalizer 3.4 was tried: it names the East
-Asian encodings, but reads French as Central European, "fermč".)
+being asked for, where the bytes leave no doubt. Another is refused, because most bytes can be read in several
+encodings, each giving other characters and no error; the refusal shows what the likeliest make of the first line.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from upsize.errors import InvalidInput
@@ -26,6 +26,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 HEAD = 4096
+CHARACTERS = 40
+"""Of a line, that are shown as another encoding reads them."""
 SAMPLE = 2000
 """Lines that are not UTF-8 which are looked at for what else they are."""
 BLOCK = 1 << 20
@@ -48,6 +50,8 @@ class Encoding:
     """What the user should know; None for plain UTF-8."""
     clean: bool = True
     """Whether every byte can be read in it; if not, lone surrogates stand for those that cannot."""
+    others: tuple[str, ...] = ()
+    """Encodings that lines may be in which are not UTF-8, the likeliest first."""
 
     @property
     def errors(self) -> str:
@@ -71,19 +75,31 @@ class Encoding:
             if self.shown != "UTF-8":
                 byte = f"{ord(line[error.start]) & 0xFF:02x}"
                 return f"not {self.shown} (byte 0x{byte} at character {error.start + 1})"
-            return _not_utf8(line.encode("utf-8", "surrogateescape"))
+            # A few Western letters can be read in many encodings, and are nearly always of this one.
+            others = self.others[:1] if self.others[:1] == ("cp1252",) else self.others
+            return _not_utf8(line.encode("utf-8", "surrogateescape"), others)
         return None
 
 
-def _not_utf8(line: bytes) -> str:
-    """What is wrong with a line that is not UTF-8, and how it reads in the encoding that it may be in."""
+def _not_utf8(line: bytes, others: Sequence[str]) -> str:
+    """What is wrong with a line that is not UTF-8, and how it reads in the encodings that it may be in."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        found = guess.encoding_of(line).name
-        reads = f"; as {found} it reads {line.decode(found, 'replace').strip()[:40]!r}" if found else ""
-        return f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}){reads}"
+        reads = ", ".join(f"as {name} it reads {text!r}" for text, name in _readings(line, others).items())
+        return f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1}){'; ' * bool(reads)}{reads}"
     raise ValueError("the line is UTF-8")
+
+
+def _readings(line: bytes, others: Sequence[str]) -> dict[str, str]:
+    """The first characters of a line as it can be read → the likeliest encoding that reads it so."""
+    found: dict[str, str] = {}
+    for name in others:
+        try:
+            found.setdefault(line.decode(name).strip()[:CHARACTERS], name)
+        except UnicodeDecodeError:
+            continue
+    return found
 
 
 def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
@@ -112,8 +128,9 @@ def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
 
 def _marked(encoding: str, name: str, file: IO[bytes], head: bytes) -> Encoding:
     if encoding == "utf-8-sig":
-        clean = all(_is_utf8(line) for line in _byte_lines(file, head, name))
-        return Encoding(encoding, clean=clean)
+        lines = _byte_lines(file, head[len(codecs.BOM_UTF8) :], name)
+        broken = list(islice((line for line in lines if not _is_utf8(line)), SAMPLE))
+        return Encoding(encoding, clean=not broken, others=guess.encodings_of(broken))
     return Encoding(encoding, f"{name} is {encoding.upper()}, as its first bytes say.")
 
 
@@ -128,7 +145,8 @@ def _without_mark(head: bytes, name: str) -> Encoding | None:
     wide = 2 * ends >= head.count(b"\n") > 0 or 3 * max(even, odd) >= len(head)
     if wide and 4 * min(even, odd) <= max(even, odd) and _is(encoding, head):
         return Encoding(encoding, f"{name} looks like {encoding.upper()} without a byte order mark.")
-    if (even + odd) * 20 > len(head) and not _is("utf-8", head):
+    nuls = even + odd
+    if nuls * 2 > len(head) or (nuls * 20 > len(head) and not _is("utf-8", head)):
         raise InvalidInput(f"{name} is not text: it has NUL bytes. If it is UTF-16 or UTF-32, say so with --encoding.")
     return None
 
@@ -165,20 +183,18 @@ def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
         raise InvalidInput(shifted)
     if not invalid:
         return Encoding("utf-8")
+    others = guess.encodings_of(sample)
     if valid * 20 <= invalid:  # a few lines of an older encoding are valid UTF-8 by accident
-        found = guess.encoding_of(b"\n".join(sample))
-        if found.name == "gb18030" and found.certain:
+        if guess.certainly_gb18030(b"\n".join(sample)):
             return Encoding("gb18030", f"{name} is not UTF-8; it is read as GB18030.", clean=False)
-        if found.name is not None and invalid * 5 >= lines:
-            raise InvalidInput(_refusal(name, first, sample[0], invalid, lines, found.name))
-    return Encoding("utf-8", clean=False)
-
-
-def _refusal(name: str, first: int, line: bytes, invalid: int, lines: int, found: str) -> str:
-    return (
-        f"{name}, line {first}: {_not_utf8(line)}, and {invalid:,} of {lines:,} lines are not UTF-8. Say the encoding "
-        f"with --encoding; {found} would be {guess.LANGUAGES[found]}."
-    )
+        if others and invalid * 5 >= lines:
+            shown = _readings(sample[0], others).values()
+            would_be = ", ".join(f"{other} would be {guess.LANGUAGES[other]}" for other in shown)
+            raise InvalidInput(
+                f"{name}, line {first}: {_not_utf8(sample[0], others)}, and {invalid:,} of {lines:,} lines are not "
+                f"UTF-8. Say the encoding with --encoding; {would_be}; or another."
+            )
+    return Encoding("utf-8", clean=False, others=others)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -191,12 +207,17 @@ def _is_utf8(line: bytes) -> bool:
 
 def _byte_lines(file: IO[bytes], head: bytes, name: str) -> Iterator[bytes]:
     """Lines between newlines or carriage returns. InvalidInput for one without end."""
-    rest, block = b"", head
+    rest, size, block = [b""], 0, head
     while block:
-        *lines, rest = (rest + block).replace(b"\r", b"\n").split(b"\n")
-        yield from lines
-        if len(rest) > 4 * LONGEST:
+        first, *lines = block.replace(b"\r", b"\n").split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if lines:
+            yield b"".join(rest)
+            yield from lines[:-1]
+            rest, size = [lines[-1]], len(lines[-1])
+        if size > 4 * LONGEST:
             raise InvalidInput(f"{name}: more than {4 * LONGEST:,} bytes without a line end. Is it a text file?")
         block = file.read(BLOCK)
-    if rest:
-        yield rest
+    if size:
+        yield b"".join(rest)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.errors import InvalidInput, MissingExtra
+from upsize.io.arrow import values_of
 from upsize.io.types import Record
 
 BATCH = 256
@@ -28,7 +29,7 @@ def read_parquet(path: Path, name: str, wanted: Sequence[str] | None) -> Iterato
     number = 0
     try:
         for batch in file.iter_batches(batch_size=BATCH, columns=wanted):
-            for record in _records(batch, number):
+            for record in _records(pyarrow, batch, number):
                 number = record.line
                 yield record
     except (pyarrow.ArrowException, OSError) as error:
@@ -41,20 +42,23 @@ def columns_of_parquet(path: Path, name: str) -> dict[str, bool]:
     return {column.name: _is_text(pyarrow, column.type) for column in file.schema_arrow}
 
 
-def _records(batch: Any, before: int) -> Iterator[Record]:
+def _records(pyarrow: Any, batch: Any, before: int) -> Iterator[Record]:
+    names = batch.schema.names
     try:
-        rows = batch.to_pylist()
-    except ValueError:  # bytes that are not UTF-8, a time that Python has no type for: find the row
-        rows = None
-    if rows is not None:
-        yield from (Record(number, fields) for number, fields in enumerate(rows, before + 1))
-        return
+        columns = [values_of(pyarrow, column) for column in batch.columns]
+    except (ValueError, OverflowError):  # bytes that are not UTF-8, a date that Python has no type for: find the row
+        columns = None
     for place in range(batch.num_rows):
         number = before + place + 1
+        if columns is not None:
+            yield Record(number, {name: values[place] for name, values in zip(names, columns, strict=True)})
+            continue
+        fields, row = {}, batch.slice(place, 1)
         try:
-            (fields,) = batch.slice(place, 1).to_pylist()
-        except ValueError as error:
-            yield Record(number, fault=f"a value that cannot be read ({error})")
+            for name, column in zip(names, row.columns, strict=True):
+                (fields[name],) = values_of(pyarrow, column)
+        except (ValueError, OverflowError) as error:
+            yield Record(number, fault=f"a value that cannot be read ({name!r:.80}: {error})")
         else:
             yield Record(number, fields)
 

@@ -18,11 +18,11 @@ import orjson
 from upsize.errors import InvalidInput
 from upsize.io.bytes import BROKEN, open_bytes, refuse_others
 from upsize.io.delimited import Rows
-from upsize.io.dialect import SAMPLE, Dialect, find_dialect, looks_like_table
+from upsize.io.dialect import SAMPLE, Dialect, fields_note, find_dialect, looks_like_table
 from upsize.io.encoding import Encoding, detect
 from upsize.io.lines import read_jsonl, read_text
 from upsize.io.parquet import columns_of_parquet, read_parquet
-from upsize.io.types import COMPRESSED, FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, format_of, stem_of
+from upsize.io.types import COMPRESSED, END_MARK, FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, format_of, stem_of
 
 TABLES = (Format.CSV, Format.TSV)
 MARK = "\ufeff"
@@ -46,6 +46,8 @@ class Source:
     path: Path
     format: Format
     reading: Reading = FOUND_OUT
+    told: bool = True
+    """Whether the user says the format."""
 
     @property
     def unit(self) -> str:
@@ -97,6 +99,8 @@ class Source:
         notes = [self.encoding.note]
         if self.format is Format.CSV and self.dialect.delimiter != "," and self.reading.delimiter is None:
             notes.append(f"{self.name} is separated by {self.dialect.shown}.")
+        if self.format is Format.TEXT and not self.told:
+            notes.append(fields_note(*self.sample(), self.name))
         return tuple(note for note in notes if note)
 
     def settings(self) -> dict[str, str | None]:
@@ -138,7 +142,8 @@ class Source:
         """(the first characters, whether they are all)."""
         with self._text() as (file, _):
             sample = file.read(SAMPLE)
-        return sample, len(sample) < SAMPLE
+        whole = len(sample) < SAMPLE
+        return sample.rstrip(END_MARK) if whole else sample, whole
 
     def _reader(self, file: TextIO) -> Iterator[Record]:
         if self.format in TABLES:
@@ -187,7 +192,7 @@ def open_source(
             f"{name}: the suffix {path.suffix!r} tells no format (known: {', '.join(SUFFIXES)}; compressed too: "
             f"{', '.join(COMPRESSED)}). Say --format {', '.join(Format)}.{array}"
         )
-    source = Source(name, path, told, reading)
+    source = Source(name, path, told, reading, format is not None)
     if format is None and told in (Format.TEXT, *TABLES):
         _refuse_records(source)
     return source
@@ -207,7 +212,7 @@ def open_input(
         source = open_source(Path(name), name, format, reading)
         source.require_use_of_reading()
         return source
-    source = Source("standard input", spool(), format or Format.TEXT, reading)
+    source = Source("standard input", spool(), format or Format.TEXT, reading, format is not None)
     if source.format is not Format.PARQUET:
         refuse_others(source.path, source.name)
     if format is None:

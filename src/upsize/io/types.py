@@ -34,6 +34,9 @@ TEXT = "text"
 LONGEST = 64 << 20
 """Characters of one line or field. A longer one is no text, but a file without line ends or with an open quote."""
 
+END_MARK = "\x1a"
+"""^Z, with which CP/M and DOS end text files, and fill their last block. Anywhere else it is a character."""
+
 
 @dataclass(frozen=True)
 class Reading:
