@@ -27,7 +27,7 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile and link; a failure is reported and passed over, for the extension is optional."""
         x86 = platform.machine() in ("x86_64", "AMD64")
-        units = [("pool.cpp", "common", []), ("api.cpp", "common", [])]
+        units = [(name, "common", []) for name in ("pool.cpp", "mapped.cpp", "api.cpp")]
         units += [
             ("kernels.cpp", level, [f"-DUPSIZE_LEVEL={level}", *flags])
             for level, flags in LEVELS.items()
@@ -50,7 +50,7 @@ setup(
     ext_modules=[
         Extension(
             "upsize.compute.native.libupsize",
-            [str(CSRC / name) for name in ("pool.cpp", "api.cpp", "kernels.cpp")],
+            [str(CSRC / name) for name in ("pool.cpp", "mapped.cpp", "api.cpp", "kernels.cpp")],
             depends=[str(path) for path in CSRC.glob("*.h")],
             optional=True,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -72,6 +72,11 @@ def library() -> ctypes.CDLL | None:
     found.upsize_project.argtypes = found.upsize_finish.argtypes = [POINTER(Layer), POINTER(Batch), c_int, c_int]
     found.upsize_turn.argtypes = [c_void_p, c_int, c_int]
     found.upsize_linear.argtypes = [POINTER(Matrix), c_void_p, c_int, c_void_p]
+    if hasattr(found, "upsize_watch"):
+        found.upsize_watch.argtypes = [c_void_p, c_size_t]
+        found.upsize_unwatch.argtypes = found.upsize_damaged.argtypes = [c_int]
+    else:
+        log.warning("%s was built from an earlier version of the source: build it again (pip install -e .)", path)
     return found
 
 

@@ -53,7 +53,7 @@ class NativeQwen3:
         guard: Callable[[], None] | None = None,
     ) -> None:
         """`embedding` (vocabulary, hidden) is of any floating type. `remembered` bytes of prefixes are kept. `guard` is
-        called before each batch, and raises where the arrays must not be read any more."""
+        called before and after each batch, and raises where the arrays are not what they were."""
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
@@ -99,6 +99,7 @@ class NativeQwen3:
             for i, plan in enumerate(plans):
                 if plan.keep:
                     kept[i].append(rows.remember(i, plan.keep))
+        self._guard()  # prefixes outlive the batch
         self.prefixes.add(
             Prefix(p.ids[: p.keep], tuple(layers)) for p, layers in zip(plans, kept, strict=True) if layers
         )
@@ -109,6 +110,7 @@ class NativeQwen3:
         self._turn(out)
         scale = np.sqrt(np.mean(out * out, 1, keepdims=True) + np.float32(self.config.norm_eps))
         normed: Floats = out / scale * self._packed["norm"].view(np.float32)
+        self._guard()
         yield True
         return normed
 

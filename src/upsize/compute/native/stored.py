@@ -15,6 +15,7 @@ import logging
 import mmap
 import os
 import struct
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.compute.native.library import library
 from upsize.compute.native.network import NativeQwen3
 from upsize.compute.native.packing import FORM, packed_arrays
 from upsize.errors import WeightsDamaged
@@ -125,6 +127,7 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
             self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         if hasattr(mmap, "MADV_WILLNEED"):
             self._mapped.madvise(mmap.MADV_WILLNEED)
+        self._watched = _watch(self._mapped)
         self._inode, self._written = found.st_ino, found.st_mtime_ns
         self._checksums: dict[str, list[int]] = {}
         for name, (dtype, shape, offset, checksums) in parsed(text).items():
@@ -135,9 +138,10 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
     def require_unchanged(self) -> None:
         """WeightsDamaged where somebody cut the file or wrote to it since it was checked. Takes some microseconds.
 
-        Whoever reads a mapped page that was cut off is killed. One who deletes or replaces the file does no harm.
+        Asked before and after a batch. What was cut off reads as zeros, and stays so. One who deletes or replaces the
+        file does no harm.
         """
-        if self._mapped.size() < len(self._mapped):
+        if self._mapped.size() < len(self._mapped) or self._watched():
             raise self._changed("a file that was cut")
         try:
             found = self._path.stat()
@@ -169,6 +173,16 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
             for (name, _, expected), found in zip(parts, pool.map(lambda p: zlib.crc32(p[1]), parts), strict=True):
                 if found != expected:
                     raise ValueError(f"{name} has another checksum")
+
+
+def _watch(mapped: mmap.mmap) -> Callable[[], bool]:
+    """Have reads beyond the end of a file that was cut give zeros, not SIGBUS; whether any did, from then on."""
+    compiled = library()
+    if compiled is None or not hasattr(compiled, "upsize_watch"):
+        return lambda: False
+    number = compiled.upsize_watch(np.frombuffer(mapped, np.uint8).ctypes.data, len(mapped))
+    weakref.finalize(mapped, compiled.upsize_unwatch, number).atexit = False
+    return lambda: bool(compiled.upsize_damaged(number))
 
 
 def _blocks(values: memoryview) -> Iterator[memoryview]:
