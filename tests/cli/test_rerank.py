@@ -35,6 +35,13 @@ def queries(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_title_that_is_left_out_is_said(upsize: Command, tmp_path: Path, reranker_folder: Path) -> None:
+    for name, said in (("title", True), ("Heading", False)):
+        (tmp_path / "d.jsonl").write_text(json.dumps({"text": "a", name: "b"}) + "\n")
+        ran = upsize("rerank", QUERY, tmp_path / "d.jsonl", "--text-field", "text", "-m", reranker_folder, "--json")
+        assert ("d.jsonl: the texts are in 'text' alone, without the 'title'" in ran.err) == said
+
+
 def test_one_query_as_a_table(upsize: Command, documents: Path, reranker_folder: Path) -> None:
     ran = upsize("rerank", QUERY, documents, "-m", reranker_folder)
     with Reranker(str(reranker_folder)) as reranker:

@@ -50,6 +50,45 @@ def test_documents_as_objects_and_without(server: httpx.Client) -> None:
     assert [r["index"] for r in reply["results"]] == [r["index"] for r in plain["results"]]
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v2/rerank"])
+def test_fields_beside_the_text_are_named_and_change_nothing(server: httpx.Client, path: str) -> None:
+    documents = [{"id": f"d{i}", "text": d, "title": f"Title {i}", "n": 1, "url": ""} for i, d in enumerate(DOCUMENTS)]
+    plain = server.post(path, json={"query": QUERY, "documents": DOCUMENTS})
+    reply = server.post(path, json={"query": QUERY, "documents": documents})
+    scores = [r["relevance_score"] for r in reply.json()["results"]]
+    assert scores == pytest.approx([r["relevance_score"] for r in plain.json()["results"]], abs=1e-5)
+    told = reply.json() if path != "/v2/rerank" else reply.json()["meta"]
+    assert told["warnings"] == ["documents: `text` alone is ranked, not `title`"]
+    assert reply.headers["x-upsize-input-lint"] == "ignored_document_fields"
+    assert "x-upsize-input-lint" not in plain.headers
+    only = server.post(path, json={"query": QUERY, "documents": [{"id": "a", "text": DOCUMENTS[0], "title": None}]})
+    assert "warnings" not in only.text
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"text": "a", "image": "https://x/y.png"}, "documents[1].image: only texts are ranked here"),
+        ({"Image_URL": {"url": "x"}}, "documents[1].Image_URL: only texts"),
+        ({"text": "a", "content": [{"type": "text", "text": "b"}]}, "documents[1].content: only texts"),
+        ({"title": "a"}, "documents[1].text: is missing"),
+        ({"text": ["a"]}, "documents[1].text: is not a string but list"),
+    ],
+)
+def test_documents_without_a_text_or_with_more_are_refused(
+    server: httpx.Client, document: dict[str, object], message: str
+) -> None:
+    reply = server.post("/v1/rerank", json={"query": QUERY, "documents": ["a", document]})
+    assert reply.status_code == 400
+    assert message in reply.json()["error"]["message"]
+
+
+def test_very_many_fields_are_named_in_short(server: httpx.Client) -> None:
+    document = {"text": "a"} | {f"{i}-{'x' * 5000}": "b" for i in range(50)}
+    reply = server.post("/v1/rerank", json={"query": QUERY, "documents": [document]})
+    assert len(reply.json()["warnings"][0]) < 600
+
+
 def test_the_instruction_counts_under_both_names(server: httpx.Client, reranker: Reranker) -> None:
     expected = sorted(reranker.score(QUERY, DOCUMENTS, "Find recipes"), reverse=True)
     for name in ("instruction", "instruct"):

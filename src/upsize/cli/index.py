@@ -142,7 +142,7 @@ def add(
         source = open_input(input, format, Reading(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
         field = choose_text_field(source, text_field, id_field)
-        shared.tell(source, field, text_field)
+        shared.tell(source, field, text_field, with_title=True)
         rows = WithoutVectors(DocumentRows(source, field, id_field, limit), keep or ())
         found = survey(rows, unfit, skip_bad=skip_bad)
         if found.skipped:

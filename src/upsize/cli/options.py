@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from upsize.catalog import Kind
+from upsize.cli.files.documents import TITLE
 from upsize.io import TEXT, Format, Source
 
 if TYPE_CHECKING:
@@ -109,12 +110,19 @@ def from_here(model: str | None, base_url: str | None) -> str | None:
     return str(Path(model).resolve()) if model and base_url is None and Path(model).is_dir() else model
 
 
-def tell(source: Source, text_field: str | None = None, asked: str | None = None) -> None:
-    """Say what was found out about how a file is written, and which field is taken for the texts."""
+def tell(source: Source, text_field: str | None = None, asked: str | None = None, *, with_title: bool = False) -> None:
+    """Say what was found out about how a file is written, and which field is taken for the texts; also that a title
+    beside them is left out, unless the command puts it before them."""
     for note in source.notes:
         typer.echo(note, err=True)
     if text_field not in (None, TEXT) and asked is None:
         typer.echo(f"{source.name}: the texts are in {text_field!r}, the only field of text.", err=True)
+    if text_field == TEXT and not with_title and source.columns.get(TITLE):
+        typer.echo(
+            f"{source.name}: the texts are in {TEXT!r} alone, without the {TITLE!r}; `upsize index add` puts it before "
+            "them.",
+            err=True,
+        )
 
 
 def suffix_of(output: Path, known: tuple[str, ...]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -18,11 +19,13 @@ from upsize.server.fields import RERANK, Foreign
 from upsize.server.handling import Operation, Positive, read, reply, run, truncation
 from upsize.server.service import ServedModel, Service
 
-
-class Document(msgspec.Struct):
-    """A document as Jina sends it."""
-
-    text: str
+MEDIA = frozenset(("image", "images", "image_url", "image_base64", "video", "video_url", "audio", "audio_url"))
+"""Fields of documents that hold no text."""
+NOT_RANKED = ("text", "id", "_id")
+IGNORED = "ignored_document_fields"
+"""The kind of lint that the header names."""
+NAMED, LONGEST_NAME = 8, 40
+"""Fields that a warning names, and characters of a name."""
 
 
 class RerankBody(msgspec.Struct):
@@ -31,7 +34,8 @@ class RerankBody(msgspec.Struct):
     foreign: ClassVar[Mapping[str, Foreign]] = RERANK
 
     query: str
-    documents: list[str | Document]
+    documents: list[str | dict[str, Any]]
+    """Texts, or objects whose `text` is ranked, as at Cohere and Jina."""
     model: str | None = None
     top_n: Positive | None = None
     """How many results to return; default all."""
@@ -65,7 +69,7 @@ async def _answer(service: Service, request: Request, body: RerankBody, shape: A
     model = service.model(body.model, "reranker")
     if not body.documents:
         raise InvalidInput("documents is an empty list. Send at least one.", param="documents")
-    texts = [d if isinstance(d, str) else d.text for d in body.documents]
+    texts, ignored = texts_of(body.documents)
     result = await run(
         service,
         request,
@@ -88,7 +92,38 @@ async def _answer(service: Service, request: Request, body: RerankBody, shape: A
             item["document"] = {"text": texts[place]}
         results.append(item)
     warnings = [f"documents[{i}]: {lost} tokens were cut off" for i, lost in enumerate(result.lost) if lost]
+    if ignored:
+        result = replace(result, lint=(*result.lint, IGNORED))
+        warnings.append(f"documents: `text` alone is ranked, not {', '.join(f'`{name}`' for name in ignored)}")
     return await reply(result, lambda: shape(model, result, results, warnings))
+
+
+def texts_of(documents: Sequence[str | Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """(the texts that are ranked, the other fields with something to read in them, at most `NAMED`).
+
+    Cohere ranks the field `text` alone unless `rank_fields` says otherwise, so a title beside it counts for nothing.
+    Raises InvalidInput, with the document's place, for one without a text, or with an image or other media.
+    """
+    texts: list[str] = []
+    ignored: dict[str, None] = {}
+    for place, document in enumerate(documents):
+        if isinstance(document, str):
+            texts.append(document)
+            continue
+        parts = document.get("content")  # a list of texts and images at vLLM, else a field like any other
+        media = next((name for name, value in document.items() if value and name.lower() in MEDIA), None)
+        if media := media or ("content" if isinstance(parts, list | dict) else None):
+            raise InvalidInput(
+                f"documents[{place}].{media}: only texts are ranked here. Send the document's text.", param="documents"
+            )
+        if not isinstance(text := document.get("text"), str):
+            missing = "is missing" if text is None else f"is not a string but {type(text).__name__}"
+            raise InvalidInput(f"documents[{place}].text: {missing}.", param="documents")
+        texts.append(text)
+        for name, value in document.items():
+            if len(ignored) < NAMED and name not in NOT_RANKED and isinstance(value, str) and value.strip():
+                ignored.setdefault(name[:LONGEST_NAME])
+    return texts, list(ignored)
 
 
 def _superset(model: ServedModel, result: Result, results: list[dict[str, Any]], warnings: list[str]) -> dict[str, Any]:
