@@ -10,7 +10,7 @@ import pytest
 
 from tests.measure.files import CORPUS, QRELS, QUERIES, beir, jsonl
 from upsize.errors import InvalidInput
-from upsize.measure.datasets import LabelledData, load_dataset
+from upsize.measure.datasets import LabelledData, PairsData, load_dataset
 from upsize.measure.tasks import task_of
 
 TITLES = [
@@ -267,3 +267,20 @@ def test_broken_utf_16_is_refused_as_a_whole(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InvalidInput, match=r"d.jsonl: broken UTF-16 after line \d .*Save it as UTF-8"):
         load_dataset(path)
+
+
+@pytest.mark.parametrize("score", ["1_0", "0x1", " 1", "1 ", "１", "nan", "inf", "1e999", "1,5", "--1", ".", "e5", ""])
+def test_what_is_no_number_is_no_score(tmp_path: Path, score: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f'text1,text2,score\na,b,2.5\nc,d,"{score}"\ne,f,3\n')
+    with pytest.raises(InvalidInput, match=r"line 3: 'score' is .*, not a number"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize(("score", "value"), [("-1", -1.0), ("+.5", 0.5), ("2.", 2.0), ("1e-3", 0.001), ("007", 7.0)])
+def test_numbers_as_people_write_them(tmp_path: Path, score: str, value: float) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"text1,text2,score\na,b,2.5\nc,d,{score}\n")
+    data = load_dataset(path)
+    assert isinstance(data, PairsData)
+    assert data.scores == (2.5, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,10 +61,9 @@ def ladder(
         body["rescore"]["keep_bytes"] = keep_bytes
     if funnel is not None:
         body["funnel"] = funnel or None
-    try:
-        steps = [int(d) for d in depths.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.") from None
+    steps = [int(d) if re.fullmatch(r" *[0-9]{1,9} *", d) else 0 for d in depths.split(",")]
+    if 0 in steps:
+        raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.")
     queries = labelled_queries(measure, Reading(encoding, delimiter)) if measure else None
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,6 +35,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 GREATEST_GRADE = 100_000
 """trec_eval counts the documents of each grade up to the greatest: one of 2**31 takes it minutes and gigabytes."""
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""In text. Python's own reading takes `1_0` for 10, white space and the digits of other scripts."""
 
 
 class BadRow(Exception):
@@ -120,7 +124,9 @@ def _text(what: str, value: Any) -> str:
 
 def _number(what: str, value: Any) -> float:
     try:
-        result = math.nan if isinstance(value, str) and "_" in value else float(value)  # Python reads 1_0 as 10
+        if isinstance(value, str) and not NUMBER.fullmatch(value):
+            raise ValueError
+        result = float(value)
     except (TypeError, ValueError):
         result = math.nan
     if not math.isfinite(result):
