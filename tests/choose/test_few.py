@@ -218,6 +218,27 @@ def test_three_labelled_queries_from_end_to_end(questions: Path, small: str, lar
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["too_few"] is True
 
 
+@pytest.mark.parametrize("relevant", [1.0, 0.0])
+def test_judgements_by_which_no_model_can_differ(small: str, large: str, tmp_path: Path, relevant: float) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for name, count in (("queries", 12), ("corpus", 5)):
+        rows = (json.dumps({"_id": f"{name[0]}{i}", "text": f"{name} {i}"}) for i in range(count))
+        (folder / f"{name}.jsonl").write_text("\n".join(rows))
+    pairs = (f"q{q}\tc{c}\t{int(relevant)}" for q in range(12) for c in range(5))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(pairs))
+    found = choose(Settings(folder, (small, large), tmp_path / "out", speed=False))
+    assert (found.decision, found.settled, found.choice) == ("cannot_tell", False, found.candidates[0].id)
+    assert (found.queries_needed, found.sample_size) == (None, None)
+    assert {c.quality.estimate for c in found.candidates} == {relevant}
+    assert "every order of the documents is as good as another for each of the 12 queries" in found.reason
+    told = " ".join((found.reason, *found.what_would_change_it, *found.notes))
+    assert "label about" not in told
+    assert "1 groups" not in told
+    assert "better than chance" not in told
+    assert found.what_would_change_it[0].startswith("Judgements that tell documents apart")
+
+
 def test_labels_that_say_nothing_are_said(small: str, large: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [f"text number {i} about {rng.integers(1000)},{'ab'[rng.integers(2)]}" for i in range(60)]

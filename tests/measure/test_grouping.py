@@ -187,6 +187,53 @@ def test_queries_that_everything_answers_are_said() -> None:
     assert any("one text among their documents both as relevant and as not" in line for line in task.lint)
 
 
+def test_judgements_by_which_no_model_can_differ() -> None:
+    every = {f"d{d}": 1 for d in range(4)}
+    assert not retrieval([every] * 5, 4).decidable
+    assert not retrieval([every, {}, {"d1": 0}], 4).decidable
+    assert retrieval([every, {"d1": 1}], 4).decidable
+    graded = retrieval([every | {"d1": 2}] * 5, 4)
+    assert graded.decidable
+    assert not any("any order is right" in line for line in graded.lint)
+
+
+def test_one_group_is_told_as_one() -> None:
+    (note, *_) = retrieval([{f"d{d}": 1 for d in range(30)} for _ in range(20)], 40).lint
+    assert note.startswith("The 20 queries all share documents and are one group, which is too few to judge by")
+
+
+def test_queries_that_are_their_own_answers_are_said() -> None:
+    relevant = [{f"d{i}": 1} for i in range(6)]
+    same = retrieval(relevant, 12, [f"Text  {i}" if i < 4 else f"query {i}" for i in range(6)])
+    assert any(line.startswith("4 of the 6 queries are the very text of a document") for line in same.lint)
+    other = retrieval(relevant, 12, [f"text {i + 6}" for i in range(6)])
+    assert other.lint == ()
+    data = RerankingData(
+        "x", Kind.RERANKING, Traits(("a", "b")), (), (), ("q", "r"), (("Q ", "2"), ("r", "4")), ((1, 0), (0, 1))
+    )
+    task = task_of(data)
+    assert not isinstance(task, UnjudgedTask)
+    assert any(line.startswith("1 of the 2 queries are the very text") for line in task.lint)
+
+
+@pytest.mark.parametrize("kind", [Kind.CLASSIFICATION, Kind.CLUSTERING])
+def test_labels_that_differ_by_case_or_space_alone_are_said(kind: Kind) -> None:
+    def lint(labels: tuple[str, ...], train: tuple[str, ...] = ()) -> str:
+        texts = tuple(f"text {i}" for i in range(len(labels)))
+        others = tuple(f"other {i}" for i in range(len(train)))
+        traits = Traits(tuple(map(str, range(len(labels)))))
+        task = task_of(LabelledData("x", kind, traits, (), (), texts, labels, others, train))
+        assert not isinstance(task, UnjudgedTask)
+        return " ".join(task.lint)
+
+    said = lint(("sport", "Sport", "news", "sport ", "news", "sport"))
+    assert "3 labels differ from another by case, width or white space alone" in said
+    assert "'sport', 'Sport', 'sport '" in said
+    assert lint(("sport", "news", "sports") * 2) == ""
+    if kind is Kind.CLASSIFICATION:
+        assert "'a', 'A'" in lint(("a", "b") * 3, ("A", "b"))
+
+
 def test_texts_that_are_judged_and_trained_on_are_said() -> None:
     texts = tuple(f"text {i}" for i in range(20))
     labels = tuple("ab"[i % 2] for i in range(20))

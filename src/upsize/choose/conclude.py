@@ -58,7 +58,9 @@ def conclude(
     feasible = [i for i, report in enumerate(reports) if report.feasible]
     units, unit = len(task.units), UNITS.get(task.name, "query")
     distinct = units if grouping.repeats is None else len(np.unique(grouping.repeats))
-    judged = judge(sample, delta, seed=seed, feasible=feasible, units=distinct, resamples=resamples)
+    judged = judge(
+        sample, delta, seed=seed, feasible=feasible, units=distinct, decidable=task.decidable, resamples=resamples
+    )
     quality = _intervals(judged.quality.estimate, judged.quality.lower, judged.quality.upper)
     reports = [replace(report, quality=q) for report, q in zip(reports, quality, strict=True)]
     decided = judged.decided
@@ -115,7 +117,7 @@ def _sample(
 
 def _chance(task: Task, columns: Sequence[Sequence[Mapping[str, Any]]], judged: Judged) -> list[str]:
     """A note where no candidate is shown to know more than a random answer does."""
-    if judged.too_few:
+    if judged.too_few or not task.decidable:
         return []
     best = int(np.argmax(judged.quality.estimate))
     chance = task.chance(columns[best][0])

@@ -34,7 +34,7 @@ FEWEST_EFFECTIVE = 8.0
 """The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
 observation, however many others there are."""
 
-Why = Literal["margin", "seeds", "far"]
+Why = Literal["margin", "seeds", "far", "order"]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,11 @@ def judge(
     seed: int,
     feasible: Sequence[int] | None = None,
     units: int | None = None,
+    decidable: bool = True,
     resamples: int = RESAMPLES,
 ) -> Judged:
-    """All that the sample says. `units` is how many there are where the independent ones are clusters of them."""
+    """All that the sample says. `units` is how many there are where the independent ones are clusters of them;
+    `decidable` is False where judgements allow no two models to differ, which no number of such units changes."""
     independent, m = sample.values.shape
     able = list(range(m) if feasible is None else feasible)
     matrix = contrasts(m)
@@ -84,8 +86,12 @@ def judge(
     lower, upper = matrices(m, found.lower, found.upper)
     decided = size = None
     too_few = len(able) > 1 and (independent < FEWEST or sample.effective < FEWEST_EFFECTIVE)
-    all_units, more, why = units or independent, None, None
-    if too_few:
+    all_units = units or independent
+    more: int | None = None
+    why: Why | None = None
+    if able and not decidable:
+        decided, why = Decided("cannot_tell", able[0], False, ()), "order"
+    elif too_few:
         decided = Decided("cannot_tell", able[0], False, ())
         if independent < FEWEST:
             more = math.ceil((FEWEST - independent) * all_units / independent)

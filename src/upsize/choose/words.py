@@ -30,6 +30,12 @@ def reason(
             f"of {len(names)} measured it alone keeps the limits" if len(names) > 1 else "nothing else was compared"
         )
         return f"Use {names[choice]}: {others}; its {metric} is {_of(judged, choice)} on {units:,} {PLURAL[unit]}."
+    if judged.why_no_number == "order":
+        return (
+            f"Cannot tell: every order of the documents is as good as another for each of the {units:,} "
+            f"{PLURAL[unit]}, so {metric} is the same for every model, however many are labelled so. Judge which "
+            f"documents answer them and which do not. Meanwhile use {names[choice]}, the smallest."
+        )
     if decided.decision == "stay":
         best = max((j for j in feasible if j != choice), key=lambda j: judged.upper[choice, j])
         return (
@@ -68,21 +74,25 @@ def _needed(judged: Judged, unit: str, delta: float) -> str:
         "seeds": "more of them would not tell, for the algorithm's own seeds vary too much",
         "margin": "with a margin of 0, candidates that are alike cannot be told apart by any number; set --delta 0.01",
         "far": f"more than {FARTHEST:,} more would be needed for so small a margin",
-    }[judged.why_no_number or "far"]
+    }.get(judged.why_no_number or "far", "more of the same labels would not tell")
 
 
 def too_few(judged: Judged, units: int, unit: str) -> str:
     """That nothing is judged by so few units, and how many are."""
     told = f"Too few to judge: {units:,} {unit if units == 1 else PLURAL[unit]}"
     if judged.independent < units:
-        told += f" that come in {judged.independent:,} independent groups"
+        told += f" that come in {judged.independent:,} independent group{'s' * (judged.independent > 1)}"
     if judged.independent >= FEWEST:
         return (
             f"{told}, most of them in a few large ones, which tell as much as {judged.effective:.1f} equal ones; "
             f"{FEWEST_EFFECTIVE:g} are the fewest that are judged."
         )
-    groups = " groups" if judged.independent < units else ""
-    return f"{told}, and {FEWEST}{groups} are the fewest that are judged; label about {judged.more:,} more."
+    if judged.independent == units:
+        return f"{told}, and {FEWEST} are the fewest that are judged; label about {judged.more:,} more."
+    return (
+        f"{told}, and {FEWEST} groups are the fewest that are judged; label about {judged.more:,} more, in groups of "
+        "their own."
+    )
 
 
 def _gain(judged: Judged, i: int, j: int) -> str:
@@ -110,7 +120,9 @@ def what_would_change_it(
     """Another margin, another limit, more labels, more memory."""
     decided = judged.decided
     able = [i for i, r in enumerate(reports) if r.feasible]
-    if decided is not None and len(able) > 1 and judged.too_few:
+    if judged.why_no_number == "order":
+        yield "Judgements that tell documents apart: some that answer a query beside some that do not."
+    elif decided is not None and len(able) > 1 and judged.too_few:
         yield "More labels: nothing is judged by so few."
     elif decided is not None and len(able) > 1:
         smallest = able[0]

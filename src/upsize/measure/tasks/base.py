@@ -74,6 +74,10 @@ class Task(Protocol):
     def lint(self) -> tuple[str, ...]:
         """What makes the figures say less than they seem to, a sentence each."""
 
+    @property
+    def decidable(self) -> bool:
+        """Whether the judgements allow any two models to differ; False where every answer is as good as another."""
+
     def chance(self, columns: Columns) -> float:
         """The metric of a model that knows nothing; `columns` are one candidate's."""
 

@@ -7,7 +7,7 @@ bootstrap samples instead; here the resampling is the caller's. The start is dra
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from sklearn.cluster import MiniBatchKMeans
 from upsize.measure.datasets import LabelledData
 from upsize.measure.metrics import Columns, HungarianF1, Metric, PairwiseF1, VMeasure
 from upsize.measure.tasks.base import Group, Vectors
+from upsize.measure.tasks.lint import lint_labelled
 from upsize.measure.tasks.units import OfUnits
 
 BATCH = 500
@@ -41,6 +42,9 @@ class ClusteringTask(OfUnits[LabelledData]):
     @property
     def _judged(self) -> Sequence[Hashable]:
         return self.data.labels
+
+    def _lint(self) -> Iterator[str]:
+        return lint_labelled(self.data)
 
     def groups(self) -> Mapping[str, Group]:
         """All texts, with the instruction."""

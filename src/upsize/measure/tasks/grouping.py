@@ -109,6 +109,11 @@ def _told(groups: Places, noun: str, partly: bool) -> tuple[Places | None, list[
     rest = f" More {noun} share {what} than are joined so; where they are hard together, intervals are too narrow."
     if count == len(groups):
         return None, [f"The {noun} share {what}, each a few of its own; they are resampled one by one.{rest}"]
+    if count == 1:
+        return groups, [
+            f"The {len(groups):,} {noun} all share {what} and are one group, which is too few to judge by "
+            "(--field cluster=NAME tells other groups)."
+        ]
     note = (
         f"The {len(groups):,} {noun} share {what} and are resampled in {count:,} groups, the largest of "
         f"{_largest(groups):,} (--field cluster=NAME tells others)."

@@ -17,7 +17,7 @@ from upsize.measure.metrics import Columns, Metric
 from upsize.measure.tasks.base import Group, Ranking, Slices, Vectors
 from upsize.measure.tasks.chance import permuted, random_order
 from upsize.measure.tasks.grouping import Grouping, Links, grouping_of
-from upsize.measure.tasks.lint import copies_of, lint_retrieval
+from upsize.measure.tasks.lint import any_order_is_right, copies_of, lint_retrieval
 from upsize.measure.tasks.ranking import priorities, top_k
 from upsize.measure.tasks.slices import slices_of
 
@@ -62,6 +62,11 @@ class OfUnits(ABC, Generic[D]):
     def lint(self) -> tuple[str, ...]:
         """What makes the figures say less than they seem to, a sentence each."""
         return (*self.grouping.notes, *self._lint())
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the judgements allow any two models to differ."""
+        return True
 
     def chance(self, columns: Columns) -> float:
         """The metric of a model that knows nothing; `columns` are one candidate's."""
@@ -123,6 +128,15 @@ class OfQueries(OfUnits[RetrievalData]):
 
     def _lint(self) -> Iterator[str]:
         return lint_retrieval(self.data, self._copies)
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the order of documents counts for any query: some, not all, are relevant to it, or some more so."""
+        documents = len(self.data.document_ids)
+        return any(
+            any(grade > 0 for grade in grades.values()) and not any_order_is_right(grades.values(), documents)
+            for grades in (self.data.judgements[unit] for unit in self.units)
+        )
 
     @cached_property
     def _copies(self) -> Mapping[int, int]:
