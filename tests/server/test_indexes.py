@@ -56,6 +56,15 @@ def error(reply: httpx.Response) -> tuple[int, str, str]:
     return reply.status_code, told["code"], told["message"]
 
 
+def test_a_line_feed_belongs_to_an_id(client: httpx.Client, index: str) -> None:
+    id = DOCUMENTS[0]["id"]
+    assert client.get(f"{index}/documents/{id}").status_code == 200
+    for sent, named in ((f"{id}%0a", rf"{id}\n"), (f"%0a{id}", rf"\n{id}"), (f"a%0a{id}", rf"a\n{id}")):
+        status, code, message = error(client.get(f"{index}/documents/{sent}"))
+        assert (status, code) == (404, "document_not_found")
+        assert f"'{named}'" in message
+
+
 def test_documents_are_written_found_read_and_deleted(client: httpx.Client, index: str) -> None:
     reply = client.post(f"{index}/search", json={"query": "recipe for onion soup", "k": 2})
     results = reply.json()["results"]

@@ -117,7 +117,7 @@ def test_few_files_idle_connections_and_a_body_that_never_ends(embedder_folder: 
         crowd(client, 300),
     ):
         assert httpx.get(f"{base}/health").status_code == 200
-        assert httpx.get(f"{base}/v1/indexes/docs/move%0a").status_code == 500
+        assert httpx.get(f"{base}/v1/indexes/docs/documents/a%0ab").status_code == 500
         with crowd(client, 1, request(body=b'{"input', length=1000)) as (half,):
             assert httpx.post(f"{base}/v1/embeddings", json={"input": "a"}).status_code == 200
             server.send_signal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def test_few_files_idle_connections_and_a_body_that_never_ends(embedder_folder: 
     text = log.read_text()
     assert "may open 128 files" in text
     assert "Closed " in text
-    assert "ERROR /v1/indexes/docs/move\\n: " in text, "a path made a line of its own"
+    assert "ERROR /v1/indexes/docs/documents/a\\nb: " in text, "a path made a line of its own"
 
 
 @pytest.mark.parametrize(("again", "code"), [(False, 0), (True, 130)])

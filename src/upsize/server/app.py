@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from upsize.server.auth import BearerAuth
@@ -20,6 +19,7 @@ from upsize.server.handling import endpoint
 from upsize.server.http.body import Bodies
 from upsize.server.http.guard import Guard
 from upsize.server.openapi import ASSETS, PAGE, describe
+from upsize.server.routing import WholeMount, WholeRoute
 from upsize.server.service import Service
 from upsize.server.wire import OPERATIONS
 
@@ -57,17 +57,17 @@ def create_app(
         page = await asyncio.to_thread(service.metrics.page)  # it counts the documents of large indexes
         return Response(page, media_type="text/plain; version=0.0.4")
 
-    routes: list[Route | Mount] = [
-        Route(path, endpoint(service, operation), methods=[operation.method])
+    routes: list[WholeRoute | WholeMount] = [
+        WholeRoute(path, endpoint(service, operation), methods=[operation.method])
         for operation in OPERATIONS
         for path in operation.paths
         for path in (path, f"{path}/")  # not redirected: many clients do not follow, and a proxy's scheme would be lost
     ]
     routes += [
-        Route("/metrics", metrics),
-        Route("/openapi.json", openapi),
-        Route("/docs", docs),
-        Mount("/docs/static", StaticFiles(directory=ASSETS)),
+        WholeRoute("/metrics", metrics),
+        WholeRoute("/openapi.json", openapi),
+        WholeRoute("/docs", docs),
+        WholeMount("/docs/static", StaticFiles(directory=ASSETS)),
     ]
     middleware = []
     if origins:  # before the keys: a browser asks for permission without one
