@@ -37,7 +37,7 @@ class ConnectionLimits:
     idle_seconds: float = 75.0
     """Between requests."""
     settled_seconds: float = 1.0
-    """A connection that is younger, or heard from its client since, is not closed to make room."""
+    """A client that was waited for no longer keeps its connection, unless the spare ones are taken too."""
     head_bytes: int = 64 << 10
     """Of a request's line and headers together."""
     headers: int = 200

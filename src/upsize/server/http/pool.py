@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,7 @@ UNREAD = "the reply was not read"
 BATCH = 16
 """One of so many connections is closed at once to make room."""
 FRESH = 0.1
-"""Of the time after which another connection may be closed, one that has sent nothing yet has so much; and none where
-even the spare connections are taken, so that health is answered in a flood of connections."""
+"""Of the time after which another connection may be closed, one that has sent nothing yet has so much."""
 IN_VAIN = 0.02
 """Seconds after a look that made no room."""
 QUIET = 10.0
@@ -57,15 +57,12 @@ class Pool:
         return False
 
     def serves(self, connection: Connection) -> bool:
-        """Whether a request that has arrived on it is answered. Those that have sent nothing make room for it."""
+        """Whether a request that has arrived on it is answered. Those that wait for their clients make room for it."""
         if not self.full:
             return True
-        now, excess = connection.loop.time(), self._excess()
-        fresh = (c for c in self.open if c.fresh and c.waits and now - c.heard >= IN_VAIN)
-        for other in sorted(fresh, key=lambda c: c.heard)[:excess]:
-            other.give_way()
-            excess -= 1
-        return excess <= 0
+        now = connection.loop.time()
+        waiting = [c for c in self.open if c is not connection and c.waits and now - c.quiet_since >= IN_VAIN]
+        return self._close(waiting, now, self._excess(), 0) <= 0
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""
@@ -90,16 +87,34 @@ class Pool:
             return excess
         batch = limits.connections // BATCH
         waiting = [c for c in self.open if c is not new and c.waits]
-        for connection in sorted(waiting, key=lambda c: (c.waits, c.heard)):
-            patience = FRESH if connection.fresh else 1.0
-            settled = now - connection.heard >= patience * limits.settled_seconds
-            needed = excess > -batch if settled else excess > limits.spare - min(batch, limits.spare // 2)
-            if needed and (settled or connection.fresh):
+        for connection in sorted(waiting, key=lambda c: (c.waits, c.quiet_since)):
+            if excess > -batch and self._patience_used(connection, now) >= 1:
                 connection.give_way()
                 excess -= 1
         if excess > limits.spare:
+            excess = self._close(waiting, now, excess, limits.spare - min(batch, limits.spare // 2))
+        if excess > limits.spare:
             self._in_vain_until = now + IN_VAIN
         return excess
+
+    def _close(self, waiting: list[Connection], now: float, excess: int, down_to: int) -> int:
+        """Close, however young they are, those that have used up most of their patience. What is beyond the limit then.
+
+        Only clients are waited for here, so a flood of connections keeps nobody out who sends what he has to say.
+        """
+        still = (c for c in waiting if not c.transport.is_closing())
+        for connection in sorted(still, key=lambda c: self._patience_used(c, now), reverse=True):
+            if excess <= down_to:
+                break
+            connection.give_way()
+            excess -= 1
+        return excess
+
+    def _patience_used(self, connection: Connection, now: float) -> float:
+        """Of the time for which it is waited while there are too many; 1 is all of it."""
+        patience = (FRESH if connection.fresh else 1.0) * self.limits.settled_seconds
+        quiet = now - connection.quiet_since
+        return quiet / patience if patience else math.inf
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
