@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 
 import httpx
 import pytest
+import uvicorn
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tests.server.live import live
 from tests.server.raw import code_of, connect, crowd, embed, ended, read_reply, request
-from upsize.server import ConnectionLimits
+from upsize.server import Address, ConnectionLimits
 from upsize.server.http.body import FREE, Bodies
+from upsize.server.http.pool import Pool
+from upsize.server.run import bind, config_of
 
 SHORT = ConnectionLimits(head_seconds=0.2, body_seconds=0.2, idle_seconds=0.3, write_seconds=0.2, discard_bytes=1 << 20)
+
+CHUNKED = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +88,7 @@ def test_an_upgrade_that_also_closes_is_closed(server: httpx.Client) -> None:
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nX-", (408, "timeout")),
         (request(body=b'{"input', length=100), (408, "timeout")),
         (request(length=100), (408, "timeout")),
-        (b"POST /embeddings HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;" + b"x" * 5000, (408, "timeout")),
+        (CHUNKED + b"5;" + b"x" * 5000, (408, "timeout")),
     ],
 )
 def test_what_stops_half_way_is_closed(hasty: httpx.Client, sent: bytes, answer: tuple[int, str] | None) -> None:
@@ -154,11 +164,11 @@ def _is_reset(connection: socket.socket) -> bool:
         (b"GET / HTTP/1.1\r\n%s" % (b"X: a\r\n" * 100_000), (431, "headers_too_large")),
         (b"GET / HTTP/1.1\r\nX: %s" % (b"a" * 10**6), (431, "headers_too_large")),
         (
-            b"POST /v1/embeddings HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * (3 << 20),
+            CHUNKED + b"1;" + b"x" * (3 << 20),
             (400, "invalid_request"),
         ),
         (
-            b"POST /v1/embeddings HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n" + b"X: a\r\n" * 1000,
+            CHUNKED + b"1\r\n{\r\n0\r\n" + b"X: a\r\n" * 1000,
             (431, "headers_too_large"),
         ),
         (b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n", (400, "invalid_request")),
@@ -197,29 +207,27 @@ def test_a_fault_after_a_request_does_not_answer_for_it(server: httpx.Client) ->
 
 
 def test_requests_that_wait_for_an_earlier_one_are_bounded(server: httpx.Client) -> None:
-    """A few bytes of each would be kilobytes here."""
+    """A few bytes of each would be kilobytes here. Those within the bound are answered."""
     one = request("/v1/models", method="GET")
+    for number in (20, 33):
+        with connect(server) as connection:
+            connection.sendall(one * number)
+            assert [read_reply(connection)[0] for _ in range(number)] == [200] * number
     with connect(server) as connection:
-        connection.sendall(one * 20)
-        assert [read_reply(connection)[0] for _ in range(20)] == [200] * 20
-        connection.sendall(one * 500)
-        replies = 0
-        while not _answered_last(connection):
-            replies += 1
-        assert replies < 100
+        connection.sendall(one * 50)
+        replies = [read_reply(connection) for _ in range(33)]
+        assert [status for status, _, _ in replies] == [200] * 33
+        assert [headers.get("connection") for _, headers, _ in replies] == [None] * 32 + ["close"]
+        assert ended(connection)
 
 
-def _answered_last(connection: socket.socket) -> bool:
-    try:
-        return read_reply(connection)[0] != 200
-    except ConnectionError:
-        return True
-
-
-def test_an_absolute_target_is_served(server: httpx.Client) -> None:
-    with connect(server) as connection:
-        connection.sendall(request("http://localhost/v1/models", method="GET"))
-        assert read_reply(connection)[0] == 200
+def test_requests_before_one_that_is_broken_are_answered(server: httpx.Client) -> None:
+    whole = request(body=embed())
+    for broken in (b"NO REQUEST\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", CHUNKED + b"zz\r\n"):
+        with connect(server) as connection:
+            connection.sendall(whole * 3 + broken + whole)
+            assert [read_reply(connection)[0] for _ in range(3)] == [200] * 3
+            assert ended(connection)
 
 
 def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent(server: httpx.Client) -> None:
@@ -255,23 +263,79 @@ def test_connections_that_wait_make_room_for_new_ones(embedder_folder: Path) -> 
         assert all(ended(connection) for connection in idle)
 
 
-def test_beyond_the_limit_health_is_answered_and_others_are_told(embedder_folder: Path) -> None:
-    limits = ConnectionLimits(connections=3, spare=2, settled_seconds=60)
-    begun = request("/v1/embeddings", b"", "Expect: 100-continue", length=1000)
+@contextmanager
+def holding(limits: ConnectionLimits) -> Iterator[tuple[httpx.Client, Queue[str]]]:
+    """A server that answers /held and /ready only when the client has gone; the paths that it was asked for."""
+    asked: Queue[str] = Queue()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.put(scope["path"])
+        while scope["path"] in ("/held", "/ready") and (await receive())["type"] != "http.disconnect":
+            pass
+        await Response(b"here")(scope, receive, send)
+
+    server = uvicorn.Server(config_of(app, Pool(limits)))
+    with bind(Address(port=0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20) as client:
+                yield client, asked
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_beyond_the_limit_health_is_answered_and_others_are_told() -> None:
+    """Where all are being answered. Those that wait for their clients have made room before, however young."""
     with (
-        live({"embed": embedder_folder}, connections=limits) as client,
-        crowd(client, 3, begun) as three,
-        httpx.Client(base_url=client.base_url) as fourth,
-        httpx.Client(base_url=client.base_url) as fifth,
+        holding(ConnectionLimits(connections=3, spare=2, settled_seconds=60)) as (client, asked),
+        crowd(client, 3, request("/held", method="GET")),
+        httpx.Client(base_url=client.base_url) as another,
     ):
-        assert [read_reply(connection)[0] for connection in three] == [100] * 3
-        for beyond in (fourth, fifth):
-            assert beyond.get("/health").status_code == 200
-        with crowd(client, 1) as (sixth,):
-            assert code_of(sixth) == (503, "unavailable")
-        reply = fifth.post("/v1/embeddings", json={"input": "a"})
+        assert [asked.get(timeout=20) for _ in range(3)] == ["/held"] * 3
+        assert another.get("/health").status_code == 200
+        reply = another.get("/v1/models")
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "unavailable")
         assert reply.headers["Retry-After"]
+        for _ in range(4):  # each takes the place of one that sends nothing
+            with crowd(client, 5):
+                assert another.get("/health").status_code == 200
+        assert asked.get(timeout=20) == "/health"
+        with crowd(client, 2, request("/ready", method="GET")):
+            while asked.get(timeout=20) != "/ready":
+                pass
+            assert asked.get(timeout=20) == "/ready"
+            with crowd(client, 1) as (sixth,):
+                assert code_of(sixth) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"GET /health HTTP/1.1\r\nHo",
+        request("/health", method="GET") + b"GET /hea",
+        request(body=b"{", length=1000),
+        request("/v1/embeddings", b"", "Expect: 100-continue", length=1000),
+    ],
+)
+def test_a_flood_of_what_is_half_sent_keeps_nobody_out(sent: bytes) -> None:
+    """None of them is being answered, so the one that has waited longest for its client makes room."""
+    with holding(ConnectionLimits(connections=20, spare=4, settled_seconds=60)) as (client, _), ExitStack() as flood:
+        for _ in range(10):
+            flood.enter_context(crowd(client, 15, sent))
+            with connect(client) as one:
+                one.sendall(request("/health", method="GET"))
+                assert read_reply(one)[0] == 200
+        statuses = []
+        while 200 not in statuses:  # 503 only as long as they are all younger than a moment
+            assert len(statuses) < 1000
+            with connect(client) as one:
+                one.sendall(request("/v1/models", method="GET"))
+                statuses.append(read_reply(one)[0])
+        assert set(statuses) <= {200, 503}
 
 
 def test_a_flood_of_connections_does_not_keep_health_out(embedder_folder: Path) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from enum import IntEnum
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -21,6 +22,7 @@ from upsize.errors import Unavailable
 from upsize.server.auth import OPEN
 from upsize.server.codec import dumps
 from upsize.server.failures import reply_to
+from upsize.server.http.head import HeadRefused, check_framing, host_of
 from upsize.server.http.pool import GAVE_WAY, IDLE, TOO_MANY, UNREAD, Pool
 
 OVERHEAD, SLACK = 4, 1 << 20
@@ -28,6 +30,8 @@ OVERHEAD, SLACK = 4, 1 << 20
 BUSY = "The server has as many connections as it takes. Try again in a second."
 DROPPED = frozenset({b"upgrade", b"connection", b"http2-settings"})
 """Headers by which a client asks for another protocol."""
+
+T = TypeVar("T")
 
 
 class Waits(IntEnum):
@@ -79,6 +83,11 @@ class Connection(HttpToolsProtocol):
     def fresh(self) -> bool:
         """Whether its client has sent nothing yet."""
         return self._phase is Waits.REQUEST and not self._served
+
+    @property
+    def quiet_since(self) -> float:
+        """Since when it waits for its client: for the end of a head or the next request, or for more of a body."""
+        return self.heard if self._phase is Waits.BODY else self._since
 
     def give_way(self) -> None:
         """Close, to make room for another."""
@@ -176,6 +185,8 @@ class Connection(HttpToolsProtocol):
             )
         if self._phase is Waits.HEAD:
             super().on_header(name, value)
+            if name.lower() == b"transfer-encoding":  # the parser's own refusal would come first, and say less
+                self._checked(check_framing, self.headers, "1.1")
 
     def on_headers_complete(self) -> None:
         """The head is there: start to answer."""
@@ -187,6 +198,7 @@ class Connection(HttpToolsProtocol):
         target = httptools.parse_url(self.url) if self.url[:1] != b"*" else None
         if target is None or target.path is None:
             self._reject(400, "The request's target has no path.")
+        self._set_host()
         if len(self.pipeline) >= self._limits.pipelined:
             self._reject(400, "Too many requests were sent on one connection before the first had its reply.")
         self._enter(Waits.BODY)
@@ -233,7 +245,22 @@ class Connection(HttpToolsProtocol):
     def _enter(self, phase: Waits) -> None:
         self._phase, self._since, self._before = phase, self.loop.time(), 0
 
-    def _reject(self, status: int, message: str) -> None:
+    def _set_host(self) -> None:
+        """Let the application see one host: that of an absolute target counts in place of the header."""
+        version = self.parser.get_http_version()
+        self._checked(check_framing, self.headers, version)
+        host = self._checked(host_of, self.headers, self.url, version)
+        self.headers[:] = [header for header in self.headers if header[0] != b"host"]  # the list is the scope's
+        if host is not None:
+            self.headers.append((b"host", host))
+
+    def _checked(self, check: Callable[..., T], *given: object) -> T:
+        try:
+            return check(*given)
+        except HeadRefused as refused:
+            self._reject(refused.status, refused.message)
+
+    def _reject(self, status: int, message: str) -> NoReturn:
         """Stop the parser from within one of its callbacks."""
         self._refusal = (status, message)
         raise ValueError(message)
@@ -278,8 +305,10 @@ class Connection(HttpToolsProtocol):
         """Take nothing more from this connection, and say why, unless a reply to an earlier request is under way."""
         self._broken = True
         if self._earlier and self._running is not None:
-            self.pipeline.clear()
-            self._running.keep_alive = False
+            if self.pipeline and self.pipeline[0][0].more_body:  # the newest is on the left
+                self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else self._running
+            last.keep_alive = False
             return
         kind = "invalid_request_error" if status < 500 else "server_error"
         body = dumps({"error": {"message": message, "type": kind, "param": None, "code": _CODES[status]}})
@@ -293,6 +322,7 @@ class Connection(HttpToolsProtocol):
 
 _CODES = {400: "invalid_request", 408: "timeout", 413: "request_too_large", 414: "uri_too_long"} | {
     431: "headers_too_large",
+    501: "not_implemented",
     503: "unavailable",
 }
 

@@ -1,0 +1,88 @@
+"""What a request's head says of its host and of its body's framing, by RFC 9112: none, one, or a refusal.
+
+A request that two servers may read differently is refused here, before anything decides by its Host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+Header = tuple[bytes, bytes]
+
+_NAME = re.compile(rb"[A-Za-z0-9._~-]+\Z")
+_SCHEMES = (b"http", b"https")
+_MOST_PORT = 65_535
+
+
+class HeadRefused(Exception):
+    """`status` and `message` of the reply. The connection is closed, since what follows is ambiguous."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(message)
+
+
+def check_framing(headers: Sequence[Header], version: str) -> None:
+    """HeadRefused for a body in any transfer coding but one `chunked`."""
+    values = [value for name, value in headers if name == b"transfer-encoding"]
+    if not values:
+        return
+    codings = [coding.strip(b" \t").lower() for value in values for coding in value.split(b",")]
+    if any(coding != b"chunked" for coding in codings):
+        raise HeadRefused(
+            501,
+            f"Transfer-Encoding is {_shown(b', '.join(values))}; only chunked is read here. Send the body as it is.",
+        )
+    if len(codings) > 1:
+        raise HeadRefused(400, "Transfer-Encoding says chunked more than once.")
+    if version == "1.0":
+        raise HeadRefused(400, "HTTP/1.0 has no Transfer-Encoding. Send Content-Length.")
+    if any(name == b"content-length" for name, _ in headers):
+        raise HeadRefused(400, "The request has Transfer-Encoding and Content-Length. Send one of them.")
+
+
+def host_of(headers: Sequence[Header], target: bytes, version: str) -> bytes | None:
+    """The host that a request is for: that of an absolute target, otherwise Host. None in HTTP/1.0 without either.
+
+    HeadRefused where Host is missing in HTTP/1.1, given twice, or no host with an optional port.
+    """
+    given = [value.strip(b" \t") for name, value in headers if name == b"host"]
+    if len(given) > 1:
+        raise HeadRefused(400, f"The request has {len(given)} Host headers. Send one.")
+    if not given and version != "1.0":
+        raise HeadRefused(400, "The request has no Host header, which HTTP/1.1 asks for.")
+    if given and not _is_authority(given[0]):
+        raise HeadRefused(400, f"Host is {_shown(given[0])}, which is no host name or address with an optional port.")
+    if target.startswith((b"/", b"*")):
+        return given[0] if given else None
+    scheme, _, rest = target.partition(b"://")
+    authority = re.split(rb"[/?#]", rest, maxsplit=1)[0]
+    if scheme.lower() not in _SCHEMES or not _is_authority(authority):
+        raise HeadRefused(400, f"The request's target {_shown(target)} is neither a path nor an http URL with a host.")
+    return authority
+
+
+def _is_authority(value: bytes) -> bool:
+    """Whether it is `name`, `address` or `[IPv6]`, with `:port` or without."""
+    if value.startswith(b"["):
+        address, closed, port = value[1:].partition(b"]")
+        if not closed or (port and not port.startswith(b":")):
+            return False
+        try:
+            ipaddress.IPv6Address(address.decode("ascii"))
+        except ValueError:
+            return False
+        port = port[1:]
+    else:
+        name, _, port = value.partition(b":")
+        if not _NAME.match(name):
+            return False
+    return not port or (port.isdigit() and len(port) <= 5 and int(port) <= _MOST_PORT)
+
+
+def _shown(value: bytes) -> str:
+    """A client's bytes, bounded and without control characters."""
+    text = value[:80].decode("latin-1")
+    return repr(f"{text}…" if len(value) > 80 else text)
