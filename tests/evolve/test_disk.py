@@ -15,6 +15,7 @@ from tests.evolve.tools import ids, require_in_step, settle, write
 from upsize.errors import DiskFull, JournalFailed, StoreFull, UnknownIndex
 from upsize.evolve import Incoming, Index, Indexes, Journal, Models, Question, Setup, Upsert, Wanted, move, plan_move
 from upsize.evolve.creation import create_index
+from upsize.evolve.database import LOG_BYTES, Database
 from upsize.evolve.disk import on_disk, require_room
 from upsize.evolve.ladder import set_rescore
 from upsize.evolve.state import read_state
@@ -229,6 +230,16 @@ def test_rescoring_and_a_rebuild_leave_the_reserve_that_deletes_need(
     index.rebuild()
     settle(index)
     require_in_step(index)
+
+
+def test_the_log_of_a_large_write_gives_its_space_back(tmp_path: Path) -> None:
+    database = Database(tmp_path / "some.sqlite", "CREATE TABLE some (value)")
+    for size in (8 << 20, 1, 1):
+        with database.transaction() as c:
+            c.execute("INSERT INTO some VALUES (zeroblob(?))", (size,))
+    assert (tmp_path / "some.sqlite-wal").stat().st_size <= LOG_BYTES
+    assert database.reader.execute("SELECT sum(length(value)) FROM some").fetchone() == ((8 << 20) + 2,)
+    database.close()
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from urllib.parse import quote
 
 from upsize.evolve.disk import on_disk
 
+LOG_BYTES = 1 << 20
+"""Of the write-ahead log that stay once its pages are in the database."""
+
 
 class Database:
     """One file. Thread-safe.
@@ -45,6 +48,8 @@ class Database:
         connection.execute("PRAGMA journal_mode = WAL")
         # A crash of the machine may take back the last transactions, whole; the journal brings them again.
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A large transaction makes a long log, whose pages are then in the database: it is cut, for deletes need room.
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         return connection
 
     @property
