@@ -81,3 +81,30 @@ def test_what_many_meet_but_none_near_the_query_is_found(store: Store, monkeypat
     monkeypatch.setattr(pgvector, "SCANNED", range(100, 200))
     monkeypatch.setattr("upsize.store.lance.FEW_MATCHES", 2)
     require_exact(store)
+
+
+def test_what_many_meet_at_the_edge_of_what_the_index_sees_is_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three quarters of the clusters, the farthest: an index comes upon k of them, and not upon the nearest."""
+    monkeypatch.setattr(pgvector, "FEW_MATCHES", 2)
+    monkeypatch.setattr(pgvector, "SCANNED", range(600, 600))
+    monkeypatch.setattr("upsize.store.lance.FEW_MATCHES", 2)
+    rng = np.random.default_rng(1)
+    table, rows, clusters = Table("upsize_edge_g1", 32), 4000, 40
+    centres = rng.standard_normal((clusters, table.dimension), np.float32)
+    of = rng.integers(clusters, size=rows)
+    vectors = centres[of] + rng.standard_normal((rows, table.dimension), np.float32) * np.float32(0.8)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store.create(table)
+    store.upsert(table, Rows([str(i) for i in range(rows)], range(rows), vectors, [{"of": int(c)} for c in of]))
+    store.tend(table)
+    recalls = []
+    for query in vectors[:8]:
+        far = np.argsort(centres @ query)[: 3 * clusters // 4]
+        allowed = np.flatnonzero(np.isin(of, far))
+        nearest = {str(i) for i in allowed[np.argsort(-(vectors[allowed] @ query))[:K]]}
+        hits = store.search(table, query, K, where=parse_filter({"of": {"in": far.tolist()}}))
+        recalls.append(len(nearest & {hit.id for hit in hits}) / K)
+    store.drop(table)
+    assert np.mean(recalls) > 0.97
