@@ -64,6 +64,23 @@ def test_a_body_that_nests_too_deep_is_refused_at_every_path(server: httpx.Clien
         assert "deep" in reply.text
 
 
+@pytest.mark.parametrize("more", [b"", b" " * 100_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"input":"a","input":"b"}', b'{"input" : "a:", "in\\u0070ut":"b"}', b'{"input":"\\":","user":1,"input":"c"}'],
+)
+def test_a_field_that_is_there_twice_is_named(body: bytes, more: bytes) -> None:
+    with pytest.raises(InvalidInput, match="'input' is in the body twice") as refused:
+        loads(body + more, EmbeddingsBody)
+    assert refused.value.param == "input"
+
+
+@given(st.text('":,{}[]\\a ', max_size=20), st.booleans())
+def test_no_text_makes_a_field_look_repeated(text: str, large: bool) -> None:
+    body = json.dumps({"input": text, "user": {"input": text, "user": [text]}}).encode() + b" " * 50_000 * large
+    assert loads(body, EmbeddingsBody).input == text
+
+
 @pytest.mark.parametrize("body", [b"[" * 50_000, b'{"input":' * 50_000, b'{"input":"' + b"\\" * 70_001])
 def test_what_is_no_json_is_refused_as_such(server: httpx.Client, body: bytes) -> None:
     reply = server.post("/v1/embeddings", content=body, headers={"Content-Type": "application/json"})

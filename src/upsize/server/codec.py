@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -26,6 +27,8 @@ ON_THE_LOOP = 1 << 15
 """Bytes of a body that is parsed where it was read: in less time than a thread takes to wake."""
 _BOM = b"\xef\xbb\xbf"
 """What some editors and shells put before UTF-8."""
+_KEY_END = re.compile(rb'"[ \t\n\r]*:')
+"""Ends every key, and may stand within a text too."""
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _MISSING = re.compile(r"missing required field `(\w+)`$")
 _SHOWN = 300
@@ -49,6 +52,8 @@ def loads(body: bytes, into: type[T]) -> T:
     try:
         shape.check(body)
         given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        if (name := _repeated(body, len(given))) is not None:
+            raise InvalidInput(f"{name!r:.80} is in the body twice. Send it once.", param=name[:LONGEST_NAME])
         known: Sequence[str] = getattr(into, "__struct_encode_fields__", ())
         if known:
             foreign: Mapping[str, Foreign] = getattr(into, "foreign", {})
@@ -65,6 +70,16 @@ def loads(body: bytes, into: type[T]) -> T:
         raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
     except RecursionError:
         raise InvalidInput("The body nests lists or objects too deep.") from None
+
+
+def _repeated(body: bytes, fields: int) -> str | None:
+    """A field that is in the body twice, of which parsers take the last; None if `fields`, those parsed, are all."""
+    if len(body) <= ON_THE_LOOP and len(_KEY_END.findall(body)) == fields:
+        return None
+    if shape.measure(body).fields == fields:
+        return None
+    names = json.loads(body, object_pairs_hook=lambda pairs: [key for key, _ in pairs], parse_int=str, parse_float=str)
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 def _invalid(message: str) -> InvalidInput:
