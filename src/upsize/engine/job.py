@@ -170,6 +170,8 @@ def characters(request: Request) -> int:
 
 def suspicions(model: LoadedModel, request: Request) -> Iterator[str]:
     """What looks wrong with a request that will succeed all the same (kinds of `model.suspicion`)."""
+    if request.instruction:  # what is left of it once the template around the task is taken off
+        yield from in_text(bare_instruction(request.instruction), instructed=True)
     if isinstance(request, EmbedRequest):
         all_ids = request.inputs and not isinstance(request.inputs[0], str)
         for item in request.inputs[:ID_INPUTS] if all_ids else request.inputs:

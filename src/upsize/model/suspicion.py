@@ -5,11 +5,12 @@ None of this refuses a request: each sign has an innocent explanation now and th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from upsize.catalog import cl100k
-from upsize.catalog.instructions import QUERY_FORM, RERANK_PREFIX, RERANK_SUFFIX
+from upsize.catalog.instructions import QUERY_FORM, RERANK_PREFIX
 from upsize.model.borders import BORDER
 from upsize.model.tokenizer import TextTokenizer
 
@@ -27,7 +28,10 @@ ADVICE = {
 
 _INSTRUCT = QUERY_FORM.split("{")[0]
 _TEMPLATE = RERANK_PREFIX[:80]
-_SUFFIX = RERANK_SUFFIX.rstrip()
+_PART = re.compile(r"(?:\A\s*|\n|<\|im_start\|>user\s*)<(?:Instruct|Query|Document)>:")
+"""A line of the template's body, with or without the space that belongs after it."""
+_END = re.compile(r"<\|im_end\|>\s*(?:<\|im_start\|>(?:assistant\s*(?:<think>\s*(?:</think>\s*)?)?)?)?\Z")
+"""The template's end, or as much of it as a prompt without thinking or another chat template has."""
 _SAMPLE = 256
 _SEAM = 4
 _KNOWN = {791: b"The", 3923: b"What", 6864: b" capital"}
@@ -42,14 +46,7 @@ def in_text(text: str, *, instructed: bool) -> Iterator[str]:
             yield "instruction_twice"
         if "\nQuery: " in head:
             yield "space_after_query"
-    parts = ("<Instruct>: ", "<Query>: ", "<Document>: ")
-    if (
-        _TEMPLATE in head
-        or "<|im_start|>user\n<Instruct>:" in head
-        or "\n<Document>:" in head
-        or head.startswith(parts)
-        or text.rstrip().endswith(_SUFFIX)
-    ):
+    if _TEMPLATE in head or _PART.search(head) or _END.search(text[-256:]):
         yield "rerank_template_in_text"
 
 
