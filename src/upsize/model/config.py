@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ GREATEST = 1 << 40
 """Of any number in config.json: far beyond every real one, and small enough to compute with."""
 MOST_LAYERS = 1000
 """Eight times those of the largest open models. Names of tensors are made for each layer before any file is read."""
+LARGEST_FILE = 256 << 20
+"""Bytes of a file other than weights: twenty times those of the family's tokenizer."""
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
@@ -50,13 +54,33 @@ def parsed(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or a link to one that is gone: a download of which a part is missing."""
+    return os.path.lexists(path)
+
+
+def read_file(path: Path, expected: str) -> bytes:
+    """All of a small file; CheckpointError says what was `expected` of it, and of a folder, a pipe, or 256 MiB."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise CheckpointError(path, expected, "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
+        if found.st_size > LARGEST_FILE:
+            raise CheckpointError(
+                path, expected, f"a file of {found.st_size:,} bytes; at most {LARGEST_FILE:,} are read"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(path, expected, "no such file", "Download it again.") from None
+    except OSError as error:
+        raise CheckpointError(path, expected, f"an error ({error.strerror or error})") from error
+
+
 def read_value(path: Path, expected: str) -> Any:
     """The JSON value in `path`; CheckpointError says what was `expected` of it."""
     try:
-        return parsed(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(path, expected, "no such file") from None
-    except (OSError, ValueError) as error:
+        return parsed(read_file(path, expected))
+    except ValueError as error:
         raise CheckpointError(path, expected, f"unreadable JSON ({error})") from error
 
 
@@ -80,20 +104,23 @@ def read_config(folder: Path) -> ModelConfig:
     rope = raw.get("rope_parameters") or {}
     if not isinstance(rope, dict):
         raise CheckpointError(path, "an object for 'rope_parameters'", repr(rope))
-    scaling = raw.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)
-    layer_types = raw.get("layer_types")
+    scaling = raw.get("rope_scaling") or None
+    if any(rope.get(name, "default") != "default" for name in ("rope_type", "type")) or any(
+        isinstance(value, dict) for value in rope.values()
+    ):
+        scaling = rope
     for field, value, wanted in (
         ("rope_scaling", scaling, None),
         ("attention_bias", raw.get("attention_bias", False), False),
         ("hidden_act", raw.get("hidden_act", "silu"), "silu"),
         ("use_sliding_window", raw.get("use_sliding_window", False), False),
-        ("layer_types", sorted(set(layer_types)) if layer_types else ["full_attention"], ["full_attention"]),
+        ("quantization_config", raw.get("quantization_config") or raw.get("compression_config"), None),
         ("is_causal", raw.get("is_causal", True), True),
         ("use_bidirectional_attention", raw.get("use_bidirectional_attention") or False, False),
         ("partial_rotary_factor", rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)), 1.0),
     ):
         if value != wanted:
-            raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(value))
+            raise UnsupportedModel(path, f"{field} {wanted!r}, as the whole family has", repr(value)[:200])
 
     def number(name: str, cast: type = int, default: Any = None) -> Any:
         value = rope.get(name, raw.get(name, default))
@@ -118,8 +145,17 @@ def read_config(folder: Path) -> ModelConfig:
         tied=bool(raw.get("tie_word_embeddings", False)),
         dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "bfloat16"),
     )
+    if not isinstance(raw.get("tie_word_embeddings", False), bool):
+        raise CheckpointError(path, "true or false for 'tie_word_embeddings'", repr(raw["tie_word_embeddings"])[:80])
     if config.layers > MOST_LAYERS:
         raise CheckpointError(path, f"at most {MOST_LAYERS:,} layers (num_hidden_layers)", f"{config.layers:,}")
+    layer_types = raw.get("layer_types")
+    if layer_types is not None and layer_types != ["full_attention"] * config.layers:
+        raise UnsupportedModel(
+            path,
+            f"layer_types of {config.layers} times 'full_attention', as the whole family has",
+            repr(layer_types)[:200],
+        )
     if config.head_dim % 2:
         raise CheckpointError(path, "an even head_dim, whose halves rotate", str(config.head_dim))
     if config.heads % config.kv_heads:

@@ -8,7 +8,7 @@ from typing import Any
 
 from upsize.catalog import Kind
 from upsize.errors import CheckpointError, UnsupportedModel
-from upsize.model.config import read_json
+from upsize.model.config import is_there, read_json
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Declared:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        self._raw: dict[str, Any] = read_json(self.path, "prompts") if self.path.exists() else {}
+        self._raw: dict[str, Any] = read_json(self.path, "prompts") if is_there(self.path) else {}
         prompts = self._raw.get("prompts") or {}
         if not isinstance(prompts, dict) or not all(v is None or isinstance(v, str) for v in prompts.values()):
             raise CheckpointError(self.path, "prompts as an object of texts", repr(prompts)[:80])

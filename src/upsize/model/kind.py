@@ -7,7 +7,7 @@ from pathlib import Path
 
 from upsize.catalog import Kind
 from upsize.errors import UnsupportedModel
-from upsize.model.config import ModelConfig
+from upsize.model.config import ModelConfig, is_there
 from upsize.model.modules import Module
 from upsize.model.tokenizer import TextTokenizer
 from upsize.model.weights import Weights
@@ -63,7 +63,7 @@ def _clear_sign(
         return "embedding", "a pooling in modules.json"
     if "cross_encoder" in types or "LogitScore" in types:
         return "reranker", "a scoring module in modules.json"
-    if (folder / "1_Pooling" / "config.json").exists():
+    if is_there(folder / "1_Pooling" / "config.json"):
         return "embedding", "1_Pooling/config.json"
     if tokenizer.appends_end:
         return "embedding", "a tokenizer that appends <|endoftext|>"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.errors import CheckpointError, UnsupportedModel
-from upsize.model.config import ModelConfig, read_json, read_value
+from upsize.model.config import ModelConfig, is_there, read_json, read_value
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class ScoreTokens:
 def read_modules(folder: Path) -> tuple[Module, ...]:
     """The modules that modules.json lists, in order; none where there is no such file."""
     path = folder / FILE
-    if not path.exists():
+    if not is_there(path):
         return ()
     value = read_value(path, "the list of sentence-transformers modules")
     if not isinstance(value, list) or not 0 < len(value) <= MOST:
@@ -92,7 +92,7 @@ def check_embedder(folder: Path, modules: Sequence[Module], config: ModelConfig,
     for pooling in poolings:
         _check_pooling_at(pooling.folder, folder, config.hidden_size)
     usual = folder / "1_Pooling" / "config.json"
-    if not modules and usual.exists():
+    if not modules and is_there(usual):
         check_pooling(usual, config.hidden_size)
     elif not modules and not config.architecture.endswith("ForCausalLM"):
         log.warning(
@@ -120,7 +120,7 @@ def check_embedder(folder: Path, modules: Sequence[Module], config: ModelConfig,
 def _check_pooling_at(named: Path | None, folder: Path, hidden_size: int) -> None:
     if named is not None:
         check_pooling(named / "config.json", hidden_size)
-    elif (usual := folder / "1_Pooling" / "config.json").exists():
+    elif is_there(usual := folder / "1_Pooling" / "config.json"):
         check_pooling(usual, hidden_size)
     else:
         log.warning("%s names no path for its Pooling: it is taken for the last token's", folder / FILE)
@@ -152,7 +152,7 @@ def _pooling_modes(path: Path, raw: dict[str, Any]) -> list[str]:
 
 
 def _check_normalize(path: Path) -> None:
-    if not path.exists():
+    if not is_there(path):
         return
     raw = read_json(path, "the configuration of Normalize")
     for name in ("module_input_name", "module_output_name"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from upsize.catalog import Kind
 from upsize.errors import CheckpointError, UnsupportedModel
-from upsize.model.config import read_json
+from upsize.model.config import is_there, read_json
 
 _NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 TRANSFORMER_FILES = tuple(f"sentence_{name}_config.json" for name in _NAMES)
@@ -91,14 +91,12 @@ def check_transformer(folder: Path, kind: Kind) -> None:
 
 
 def _transformer_path(folder: Path) -> Path:
-    return next(
-        (folder / name for name in TRANSFORMER_FILES if (folder / name).exists()), folder / TRANSFORMER_FILES[0]
-    )
+    return next((folder / name for name in TRANSFORMER_FILES if is_there(folder / name)), folder / TRANSFORMER_FILES[0])
 
 
 def _transformer_settings(folder: Path) -> dict[str, Any]:
     path = _transformer_path(folder)
-    raw = read_json(path, "the settings of a Transformer module") if path.exists() else {}
+    raw = read_json(path, "the settings of a Transformer module") if is_there(path) else {}
     groups = {f"{what}_{suffix}": known for what, known in ARGUMENTS.items() for suffix in ("args", "kwargs")}
     for name, value in raw.items():
         if name in KNOWN or not value:
@@ -138,7 +136,7 @@ def _check_modalities(path: Path, raw: Any, kind: Kind) -> None:
 
 def _tokenizer_settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    raw = read_json(path, "the tokenizer's settings") if path.exists() else {}
+    raw = read_json(path, "the tokenizer's settings") if is_there(path) else {}
     for name in ("add_prefix_space", "split_special_tokens"):
         if raw.get(name):
             raise UnsupportedModel(path, f"{name} false, as the whole family has", repr(raw[name])[:80])

@@ -7,6 +7,7 @@ computes. So everything is read into memory of our own, and the file is held aga
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,11 +44,15 @@ class SourceFile:
 
     @classmethod
     def at(cls, path: Path) -> SourceFile:
-        """The file as it is now; CheckpointError where there is none."""
+        """The file as it is now; CheckpointError where there is none, or a folder or a pipe."""
         try:
-            return cls(path, Signature.of(path.stat()))
+            found = path.stat()
         except OSError as error:
             raise _unreadable(path, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise CheckpointError(path, "a safetensors file", kind, AGAIN)
+        return cls(path, Signature.of(found))
 
     @contextmanager
     def opened(self) -> Iterator[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.errors import UnsupportedModel
+from upsize.model.config import is_there, read_file
 from upsize.model.settings import Settings
 
 FILE = "chat_template.jinja"
@@ -30,8 +31,8 @@ def check_template(folder: Path, settings: Settings) -> str | None:
     A file chat_template.jinja in `folder` outweighs the one that tokenizer_config.json has, as in transformers.
     """
     path = folder / FILE
-    if path.exists():
-        template: object = path.read_text(encoding="utf-8", errors="replace")
+    if is_there(path):
+        template: object = read_file(path, "the chat template").decode(errors="replace")
     else:
         path, template = folder / "tokenizer_config.json", _default(settings.chat_template)
     if template is None:

@@ -20,6 +20,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 
 from upsize.errors import CheckpointError
 from upsize.model.borders import BORDER, QWEN2_SPLIT
+from upsize.model.config import read_file
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -88,9 +89,7 @@ class TextTokenizer:
 
     def __init__(self, path: Path, lowercase: bool = False) -> None:
         """`lowercase`: texts are brought into lower case first, as do_lower_case of sentence-transformers does."""
-        if not path.exists():
-            raise CheckpointError(path, "the tokenizer's definition", "no such file", "Download it again.")
-        definition = path.read_bytes()
+        definition = read_file(path, "the tokenizer's definition")
         try:
             self._tokenizer = Tokenizer.from_buffer(definition)
             self._tokenizer.encode("a b", add_special_tokens=False)

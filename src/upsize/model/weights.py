@@ -188,6 +188,8 @@ def _files(folder: Path) -> list[Path]:
                 folder, f"{len(files)} shards", f"{', '.join(missing)} missing", "Download them again."
             )
         return files
+    if single.is_symlink():
+        raise CheckpointError(single, "a safetensors file", "a link to a file that is not there", AGAIN)
     other = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".gguf", ".onnx", ".safetensors"})
     raise CheckpointError(
         folder,
@@ -202,10 +204,18 @@ def _shards(index: Path) -> set[str]:
     names = read_json(index, "the index of the shards").get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(index, "a weight_map of tensor to shard", repr(names)[:80])
-    outside = next((name for name in names.values() if Path(name).name != name), None)
+    outside = next((name for name in names.values() if not _is_file_name(name)), None)
     if outside is not None:
         raise CheckpointError(index, "names of files beside it", repr(outside)[:80])
     return set(names.values())
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a file beside the index may have that name."""
+    try:
+        return Path(name).name == name and 0 < len(name.encode()) < 256 and "\0" not in name
+    except UnicodeEncodeError:
+        return False
 
 
 def _advice(other: list[str]) -> str:
