@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from tests.evolve.conftest import QUERIES, TEXTS
 from tests.server.live import live
 from upsize import demo
 from upsize.cli.app import app
+from upsize.cli.files.documents import DocumentRows, FileDocument
+from upsize.cli.files.vectors import unfit
 from upsize.errors import InvalidInput, UpsizeError
+from upsize.io import open_source
 from upsize.server.presence import announced, running_service
 
 Run = Callable[..., str]
@@ -89,6 +93,28 @@ def test_the_ladder_from_the_command_line(run: Run, corpus: Path, labelled: Path
     assert all(way in table for way in ("L0", "L1 demo-rerank, 3", "L2 demo-s, 2"))
     told = run("index", "ladder", "docs", "--rerank", "none", "--rescore", "none", "--funnel", "0")
     assert told == "L1 rerank: none\nL2 rescore: none\nfunnel: none\n"
+
+
+def test_times_and_decimals_of_parquet_become_metadata_and_bytes_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "id": ["a"],
+        "text": ["soup"],
+        "made": pa.array([1_715_000_000_123_456_789], pa.timestamp("ns", "UTC")),
+        "day": pa.array([19_849], pa.date32()),
+        "price": pa.array([Decimal("1.10")], pa.decimal128(9, 2)),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+    (row,) = DocumentRows(open_source(tmp_path / "d.parquet", "d.parquet"), "text", "id")
+    told = {"made": "2024-05-06T12:53:20.123456789+00:00", "day": "2024-05-06", "price": "1.10"}
+    assert row.value == FileDocument("a", "soup", told)
+    assert unfit(row.value) is None
+    pq.write_table(pa.table({"text": ["x"], "thumb": [b"\xff\xd8"]}), tmp_path / "bytes.parquet")
+    (row,) = DocumentRows(open_source(tmp_path / "bytes.parquet", "bytes.parquet"), "text")
+    assert row.value is not None
+    assert str(unfit(row.value)).startswith("metadata.thumb is of the type bytes")
 
 
 def test_a_file_without_ids_is_called_by_its_texts(run: Run, tmp_path: Path) -> None:
