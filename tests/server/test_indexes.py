@@ -167,7 +167,7 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
         ("/search", {"query": ""}, 400, "invalid_value", "The query is empty"),
         ("/search", {"query": "x", "k": 0}, 400, "invalid_value", "k: Expected `int` >= 1"),
         ("/search", {"query": "x", "filter": {"a": [1]}}, 400, "invalid_value", "filter.a"),
-        ("/search", {"query": "x", "rerank": {"model": "some/model"}}, 400, "invalid_value", "--rerank some/model"),
+        ("/search", {"query": "x", "rerank": {"model": "some/model"}}, 403, "not_allowed", "--allow-model"),
         ("/search", {"query": "x", "rerank": {"model": "demo-rerank", "depth": 10**6}}, 400, "invalid_value", "depth"),
         ("/search", {"query": "x", "rerank": {"model": "demo-xs"}}, 400, "invalid_model", "reranker"),
         ("/search", {"vector": [1.0], "fingerprint": "abc"}, 409, "fingerprint_mismatch", "is of the space abc"),

@@ -76,10 +76,13 @@ def status_of(error: Exception) -> tuple[int, str]:
     return 500, "internal_error"
 
 
-def reply_to(error: Exception, path: str) -> Response:
-    """The reply to a request on `path` that failed."""
+def reply_to(error: Exception, path: str, message: str | None = None) -> Response:
+    """The reply to a request on `path` that failed; `message` in place of the error's own."""
     status, code = status_of(error)
-    message = str(error) if isinstance(error, errors.UpsizeError) else "The server failed. Its log says why."
+    if not isinstance(error, errors.UpsizeError):
+        message = "The server failed. Its log says why."
+    elif message is None:
+        message = str(error)
     headers = {}
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(math.ceil(error.retry_after))

@@ -20,6 +20,7 @@ from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Truncation
 from upsize.server.codec import dumps, parse
 from upsize.server.failures import reply_to, status_of
+from upsize.server.redaction import public
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
@@ -124,9 +125,12 @@ def endpoint(service: Service, operation: Operation) -> Callable[[Request], Awai
         except ClientDisconnect:
             response = Response(status_code=499)  # nobody reads it; it is there for the count
         except Exception as error:
+            message = str(error) if service.allowed.anything else public(error, service.folders)
             if status_of(error)[0] == 500:
                 log.error("%s: %s", path, error, exc_info=not isinstance(error, UpsizeError))
-            response = reply_to(error, path)
+            elif message != str(error):
+                log.warning("%s: %s", path, error)  # the reply has names in place of folders
+            response = reply_to(error, path, message)
         service.metrics.request(operation.paths[0], response.status_code, time.monotonic() - started)
         return response
 

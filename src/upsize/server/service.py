@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from upsize import demo
 from upsize.catalog import Kind
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Limits, Request, Result
 from upsize.errors import Unavailable, UnknownModel
 from upsize.evolve import Index, Indexes, Models, home
+from upsize.folders import expanded
 from upsize.server.allowed import Allowed, folder_of
 from upsize.server.metrics import Metrics
 
@@ -58,6 +60,8 @@ class Service:
     indexes_folder: Path = field(default_factory=home)
     allowed: Allowed = field(default_factory=Allowed)
     """Stores and models that requests may name."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Folder → what clients call it, "" for that of the indexes; found at the start."""
     fills: bool = True
     """Whether generations are filled beside the answers."""
     _engine: Engine | None = None
@@ -79,6 +83,7 @@ class Service:
             credentials=self.allowed.credentials,
         )
         self.models = models
+        self.folders = self._find_folders()
         self.metrics.watch(self._engine, {m.name: m.loaded for m in models}, self._indexes)
         if self.state == "starting":
             self.state = "ok"
@@ -113,6 +118,15 @@ class Service:
             state = index.state
             known |= {g.model for g in state.generations} | ({state.rerank.model} if state.rerank else set())
         return self.allowed.model(asked, param, [m.name for m in self.models], known)
+
+    def _find_folders(self) -> Mapping[str, str]:
+        called = {str(demo.folder(name)): name for name in demo.NAMES}
+        called |= {folder_of(path): name for name, path in self.allowed.models.items() if name != path}
+        for model in self.models:
+            called |= {folder_of(model.path): model.name, str(model.loaded.checkpoint.folder): model.name}
+        indexes = expanded(self.indexes_folder)
+        called |= {str(folder): "" for folder in (self.indexes_folder, indexes.absolute(), indexes.resolve())}
+        return {folder: name for folder, name in called.items() if folder.startswith("/")}
 
     def submit(self, model: ServedModel, request: Request) -> Future[Result]:
         """Start a request; the future gets its result."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from upsize.evolve.index import COUNTED
 from upsize.evolve.vectors import is_vector_name
 from upsize.server.codec import dumps
 from upsize.server.handling import Operation, read
+from upsize.server.redaction import public_status
 from upsize.server.service import Lane, Service
 from upsize.server.wire.index_bodies import (
     AddBody,
@@ -39,7 +40,9 @@ MOST_DOCUMENTS = 2048
 
 async def do(service: Service, lane: Lane, work: Callable[[], T]) -> T:
     """Work that blocks, off the event loop."""
-    return await service.beside(lane, work)
+    done = await service.beside(lane, work)
+    shown = not service.allowed.anything and isinstance(done, dict)
+    return cast(T, public_status(done, service.folders)) if shown else done
 
 
 def index_of(service: Service, request: Request) -> Index:
@@ -136,6 +139,7 @@ async def search(service: Service, request: Request) -> Response:
     def work() -> Answer:
         index = index_of(service, request)
         if isinstance(rerank, Rerank) and not _at_hand(index, rerank.model):
+            service.loadable(rerank.model, "rerank.model", index)  # NotAllowed comes before what to do about it
             raise InvalidInput(
                 f"rerank.model: {rerank.model!r} is not served here, and a search does not load one. Set it for the "
                 f"index: upsize index ladder {index.name} --rerank {rerank.model}",
