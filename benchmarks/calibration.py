@@ -3,7 +3,7 @@
 Three candidates on the same queries. Values are normal, skewed, tied on two thirds of the queries or on nine tenths, or
 0 and 1. Coverage: how often all three differences lie in their intervals at once. Verdicts: how often "go up" comes
 without a difference; and how often the right verdict comes at the number of queries that an undecided pilot asked for.
-Harder cells are in `hard_cells`.
+Harder cells are in `hard_cells`, each candidate's own interval in `own_quality`.
 
 usage: python -m benchmarks.calibration [--experiments 2000]      # a few minutes on one core
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import hard_cells
+from benchmarks import hard_cells, own_quality
 from benchmarks.common import RESULTS, between, write
 from benchmarks.hard_cells import DRAWS, bounds_of
 from upsize.choose.decide import Decided, decide, matrices
@@ -177,6 +177,7 @@ def measure(experiments: int, sizes: tuple[int, ...] = SIZES, pilots: tuple[int,
         "coverage": covered,
         "verdicts": told,
         **hard_cells.measure(experiments),
+        **own_quality.measure(experiments),
         "cpu_seconds": round(time.process_time() - started),
     }
 
@@ -215,7 +216,7 @@ def table(result: dict[str, Any]) -> str:
             + " | ".join(later)
             + " |"
         )
-    return "\n".join([*lines, "", hard_cells.table(result, result["experiments"])])
+    return "\n".join([*lines, "", hard_cells.table(result, result["experiments"]), "", own_quality.table(result)])
 
 
 def filled(text: str) -> str:

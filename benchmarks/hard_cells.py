@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from upsize.choose.decide import decide, matrices
-from upsize.choose.judge import FEWEST, judge
-from upsize.choose.statistics import Bounds, Sample, contrasts, sample_of
+from upsize.choose.judge import judge
+from upsize.choose.statistics import FEWEST, Bounds, Sample, contrasts, sample_of
 from upsize.choose.statistics.intervals import Moments, critical, tail
 from upsize.measure.metrics import Mean
 from upsize.measure.tasks.grouping import grouping_of

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.choose.judge import CONFIDENCE, FEWEST_EFFECTIVE, Judged, JudgedSlice, judge, judge_slices
+from upsize.choose.judge import CONFIDENCE, Judged, JudgedSlice, judge, judge_slices
 from upsize.choose.runs import Run
-from upsize.choose.statistics import RESAMPLES, Sample, sample_of
+from upsize.choose.statistics import FEWEST_EFFECTIVE, RESAMPLES, Sample, sample_of
 from upsize.choose.verdict import (
     CandidateReport,
     Difference,

@@ -13,13 +13,16 @@ import numpy as np
 
 from upsize.choose.decide import Decided, decide, matrices
 from upsize.choose.statistics import (
+    FEWEST,
     POWER,
     RESAMPLES,
     Bounds,
+    QualityBounds,
     Sample,
     bounds,
     bounds_of_parts,
     contrasts,
+    quality_bounds,
     randomisation,
     units_needed,
     upper_sd,
@@ -28,11 +31,6 @@ from upsize.choose.statistics.influence import Floats
 from upsize.choose.verdict import SampleSize
 
 CONFIDENCE = 0.95
-FEWEST = 10
-"""Independent units below which nothing is judged (docs/choose.md says what fewer would show)."""
-FEWEST_EFFECTIVE = 8.0
-"""The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
-observation, however many others there are."""
 
 Why = Literal["margin", "seeds", "far", "order"]
 
@@ -41,7 +39,7 @@ Why = Literal["margin", "seeds", "far", "order"]
 class Judged:
     """Of candidates in order of size."""
 
-    quality: Bounds
+    quality: QualityBounds
     """Of each candidate, for it alone."""
     differences: Bounds
     """Of each pair, later minus earlier, for all at once."""
@@ -81,11 +79,11 @@ def judge(
     able = list(range(m) if feasible is None else feasible)
     matrix = contrasts(m)
     found = bounds(sample, matrix, seed=seed, confidence=CONFIDENCE, resamples=resamples)
-    quality = bounds(sample, np.eye(m), seed=seed, families=m, confidence=CONFIDENCE, resamples=resamples)
+    quality = quality_bounds(sample, CONFIDENCE)
     p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
     lower, upper = matrices(m, found.lower, found.upper)
     decided = size = None
-    too_few = len(able) > 1 and (independent < FEWEST or sample.effective < FEWEST_EFFECTIVE)
+    too_few = len(able) > 1 and sample.too_few
     all_units = units or independent
     more: int | None = None
     why: Why | None = None

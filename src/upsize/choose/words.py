@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from upsize.choose.judge import FEWEST, FEWEST_EFFECTIVE, Judged
-from upsize.choose.statistics import FARTHEST
+from upsize.choose.judge import Judged
+from upsize.choose.statistics import FARTHEST, FEWEST, FEWEST_EFFECTIVE
 from upsize.choose.verdict import CandidateReport, Refusal
 from upsize.figures import short
 

@@ -23,6 +23,12 @@ GROUPS = 1000
 """Units are left out one by one up to so many, beyond it in so many random groups: the statistic is computed anew for
 each. The variance from G groups is itself good to 1 in sqrt(G / 2), about 4 %."""
 
+FEWEST = 10
+"""Independent units below which nothing is judged (docs/choose.md says what fewer would show)."""
+FEWEST_EFFECTIVE = 8.0
+"""The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
+observation, however many others there are."""
+
 
 class Statistic(Protocol):
     """A metric over chosen units of columns."""
@@ -70,6 +76,25 @@ class Sample:
         if self.sizes is None:
             return float(len(self.values))
         return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are too few independent units to judge by."""
+        return len(self.values) < FEWEST or self.effective < FEWEST_EFFECTIVE
+
+    def clusters(self) -> tuple[Floats, Floats]:
+        """(values (independent units, candidates), how many independent values each stands for (independent units,)).
+
+        A cluster of units is one value, their mean. It weighs as many of the effective clusters as its share of the
+        units, so that the weighted mean is that of the units, and clusters of one size count one each.
+        """
+        n = len(self.values)
+        if (
+            self.sizes is None or self.units is None
+        ):  # no clusters, or a jackknife's values, which are no means of units
+            return self.values, np.full(n, self.effective / n)
+        share = self.sizes / self.sizes.sum()
+        return self.estimates + (self.values - self.estimates) / (n * share)[:, None], share * self.effective
 
 
 def sample_of(

@@ -5,8 +5,8 @@ deviation is divided by the standard error of that very draw. For a family the g
 taken (max-t; Westfall and Young 1993; Romano and Wolf 2005), so all bounds hold at once at the stated confidence.
 docs/choose.md says how well they cover; plain percentile intervals of few, skewed values cover far less.
 
-A bootstrap knows only what was seen. Where little was, the bounds are widened to those of `bounded`, which hold for
-every distribution on the metric's range. All bounds lie within that range.
+A bootstrap knows only what was seen. Where little was, the bounds are those of `bounded`, which hold for every
+distribution on the metric's range; in between, a weighted mean of the two. All bounds lie within that range.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from upsize.choose.statistics.bounded import lower_bounds, upper_bounds
@@ -26,9 +27,9 @@ RESAMPLES = 4000
 EXTRA = 4.0
 """Units of the typical difference that are imagined where all units tie, as in "plus four" (Agresti and Caffo 2000):
 with 20 units and 2 that differ, a draw of none that differ would say there is no variance at all."""
-CARRIERS = (10, 20)
+CARRIERS = (3, 8)
 """Units that carry a difference (more than 0.1 of the greatest away from the median): up to the first number the bounds
-that hold for every distribution are used in full, from the second on not at all."""
+that hold for every distribution stand alone, from the second on the bootstrap does."""
 SPREAD = (0.5, 2.0)
 """The same of the sum of squared distances from the median, in squares of half the range: below 1, a single event as
 great as the range allows would outweigh all that was seen. Both pairs come from simulation (docs/choose.md)."""
@@ -69,20 +70,16 @@ def bounds(
     matrix: Floats,
     *,
     seed: int,
-    families: int = 1,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Bounds:
-    """Two-sided bounds of `matrix` @ estimates; of a single unit, the range of the metric.
-
-    `matrix` is (contrasts, candidates). Its rows are so many `families`, one after the other and of one length: bounds
-    hold for all contrasts of a family at once. 1: for all; as many as rows: for each alone.
-    """
+    """Two-sided bounds of `matrix` (contrasts, candidates) @ estimates, which hold for all of them at once; of a single
+    unit, the range of the metric."""
     moments = Moments(sample, matrix)
     if moments.n < 2:
         return moments.unknown()
     far = moments.draw(seed, resamples)
-    return moments.bounds(critical(far, families, confidence), tail(confidence, len(matrix) // families))
+    return moments.bounds(critical(far, 1, confidence), tail(confidence, len(matrix)))
 
 
 def bounds_of_parts(
@@ -102,7 +99,8 @@ def tail(confidence: float, family: int) -> float:
 
 
 def critical(far: Floats, families: int, confidence: float) -> Floats:
-    """(contrasts,) standard errors from an estimate to its bounds, from draws (draws, contrasts) of that distance."""
+    """(contrasts,) standard errors from an estimate to its bounds, from draws (draws, contrasts) of that distance. The
+    contrasts are so many `families`, one after the other and of one length; bounds hold for all of a family at once."""
     draws, count = far.shape
     if not count:  # a single candidate has no difference
         return np.empty(0)
@@ -138,6 +136,11 @@ class Moments:
             self.seeds = seeds - seeds.mean(axis=0)
             error_seeds = np.sqrt((self.seeds**2).sum(axis=0) / (len(seeds) - 1) / len(seeds))
         self.error_seeds: Floats = error_seeds
+        self.too_few: tuple[Floats, Floats] | None = None
+        """Of so few independent units that their spread is hardly known: their values and weights."""
+        if sample.too_few:
+            clusters, shapes = sample.clusters()
+            self.too_few = clusters @ matrix.T, shapes
         self.error = np.sqrt((self.n * self.sd**2 + self.extra) / self.n**2 + error_seeds**2)
 
     def draw(self, seed: int, resamples: int, stream: int = 0) -> Floats:
@@ -148,20 +151,35 @@ class Moments:
     def bounds(self, critical: Floats, alpha: float) -> Bounds:
         """At so many errors from the estimate, or where little was seen, where the bounds of error `alpha` are that
         hold for every distribution."""
-        half = critical * self.error
+        half, seeds = critical * self.error, critical * self.error_seeds
         below, above = half.copy(), half.copy()
-        count = self._count()
-        share = _unseen(self.units, count / len(self.units), (self.high - self.low) / 2)
-        if (few := share > 0).any():
-            values, seeds = self.units.T[few], (critical * self.error_seeds)[few]
-            centre, count = self.units.mean(axis=0)[few], count[few]
-            up = np.hypot(upper_bounds(values, self.high[few], alpha, count) - centre, seeds)
-            down = np.hypot(centre - lower_bounds(values, self.low[few], alpha, count), seeds)
-            above[few] += share[few] * np.maximum(up - half[few], 0.0)
-            below[few] += share[few] * np.maximum(down - half[few], 0.0)
+        if self.too_few is not None:
+            values, shapes = self.too_few
+            every = np.ones_like(half, dtype=bool)
+            below, above = self._distribution_free(values, np.broadcast_to(shapes, values.T.shape), alpha, seeds, every)
+        else:
+            count = self._count() / len(self.units)
+            share = _unseen(self.units, count, (self.high - self.low) / 2)
+            few = share > 0
+            shapes = np.broadcast_to(count[few, None], (few.sum(), len(self.units)))
+            down, up = self._distribution_free(self.units, shapes, alpha, seeds, few)
+            if len(self.units) > self.n:  # `count` is itself estimated, from the clusters: no narrower than these tell
+                down, up = np.maximum(down, half[few]), np.maximum(up, half[few])
+            below[few] += share[few] * (down - half[few])
+            above[few] += share[few] * (up - half[few])
         lower, upper = np.maximum(self.estimate - below, self.low), np.minimum(self.estimate + above, self.high)
-        allowance = np.maximum(below, above) - half
+        allowance = np.maximum(np.maximum(below, above) - half, 0.0)
         return Bounds(self.estimate, lower, upper, self.error, self.error_seeds, self.sd, critical, allowance)
+
+    def _distribution_free(
+        self, values: Floats, shapes: Floats, alpha: float, seeds: Floats, of: NDArray[np.bool_]
+    ) -> tuple[Floats, Floats]:
+        """Distances from the estimates down and up to the bounds `of` some contrasts that hold for every distribution,
+        from `values` (units, contrasts) that stand for `shapes` (those contrasts, units) independent ones each."""
+        values, estimate = values.T[of], self.estimate[of]
+        down = estimate - lower_bounds(values, self.low[of], alpha, shapes)
+        up = upper_bounds(values, self.high[of], alpha, shapes) - estimate
+        return np.hypot(down, seeds[of]), np.hypot(up, seeds[of])
 
     def unknown(self) -> Bounds:
         """Of a single unit, which says nothing: the whole range."""
