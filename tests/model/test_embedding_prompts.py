@@ -148,6 +148,7 @@ def test_an_instruction_makes_any_text_a_query(input_type: str | None) -> None:
         ("Instruct: Sort\nQuery: ", "Sort"),
         ("Instruct: Sort", "Sort"),
         ("<Instruct>: Sort\n<Query>: ", "Sort"),
+        ("Sort\nQuery:", "Sort"),
         ("Sort by Query:", "Sort by Query:"),
         ("Instruct: Sort\nQuery: with a query", "Instruct: Sort\nQuery: with a query"),
         ("Instruct a colleague", "Instruct a colleague"),

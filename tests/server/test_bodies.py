@@ -104,7 +104,7 @@ def embeddings(**more: Any) -> bytes:
             "2,097,152 is the most",
         ),
         (b'{"input": [' + b"[]," * 270_000 + b"[]]}", "270,003 lists and objects; 262,144 is the most"),
-        (b'{"input": "a", "dimensions": ' + b"9" * 400 + b"}", "dimensions: Expected `int` <= "),
+        (b'{"input": "a", "dimensions": ' + b"9" * 400 + b"}", "dimensions: Expected a whole number <= "),
         (b'{"input": "a", "dimensions": ' + b"9" * 5000 + b"}", "dimensions: Integer value out of range"),
         (b'{"input": [1, ' + b"9" * 400 + b"]}", "input"),
         (b'{"input": "a", "dimensions": 1e400}', "dimensions: Number out of range"),

@@ -27,6 +27,7 @@ def vector(server: httpx.Client, **fields: Any) -> np.ndarray[Any, Any]:
         ("task_type", "RETRIEVAL_QUERY"),
         ("text_type", "query"),
         ("prompt_name", "query"),
+        ("is_query", True),
     ],
 )
 def test_a_query_by_any_name_is_a_query(server: httpx.Client, field: str, value: str) -> None:
@@ -53,7 +54,7 @@ def test_what_is_done_anyway_or_means_nothing_passes(server: httpx.Client, field
     np.testing.assert_array_equal(vector(server, **fields), vector(server))
 
 
-@pytest.mark.parametrize("field", ["output_dimension", "output_dimensionality", "dim"])
+@pytest.mark.parametrize("field", ["output_dimension", "output_dimensionality", "dim", "truncate_dim"])
 def test_dimensions_by_other_names(server: httpx.Client, field: str) -> None:
     np.testing.assert_array_equal(vector(server, **{field: 32}), vector(server, dimensions=32))
     assert server.post("/v1/embeddings", json=TEXT | {field: 31}).status_code == 400
@@ -109,6 +110,13 @@ def test_a_cut_by_cohere_and_tei(server: httpx.Client) -> None:
         ("query_instruction", "Find it"),
         ("precision", "binary"),
         ("long_text_mode", "mean"),
+        ("max_tokens", 2),
+        ("prefix", "query: "),
+        ("quantization", "int8"),
+        ("return_sparse", True),
+        ("return_dense", False),
+        ("role", "user"),
+        ("is_query", "perhaps"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/encode"])
@@ -151,6 +159,9 @@ def test_a_field_in_another_case_is_misspelt(server: httpx.Client, field: str, m
         ("truncation_direction", "left", 400),
         ("truncate_prompt_tokens", 100, 400),
         ("prompt", "x", 400),
+        ("top_k", 1, 400),
+        ("topK", 1, 400),
+        ("score_threshold", 0.5, 400),
         ("user", "me", 200),
         ("priority", 1, 200),
     ],

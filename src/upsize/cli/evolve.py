@@ -285,8 +285,10 @@ def _tell(told: dict[str, Any], json: bool) -> None:
         print_json(told)
         return
     if told["phase"] == "none":
-        dropped = f"{told['dropped']} was dropped; the move is over, and" if "dropped" in told else "is not on a move;"
-        typer.echo(f"{told['index']}: {dropped} {told['active']} answers.")
+        dropped = (
+            f": {told['dropped']} was dropped; the move is over, and" if "dropped" in told else " is not on a move;"
+        )
+        typer.echo(f"{told['index']}{dropped} {told['active']} answers.")
         return
     table = Table(show_header=False, box=None)
     source, target = told["source"], told["target"]

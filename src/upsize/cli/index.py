@@ -277,6 +277,12 @@ def search(
         print_table(results(markup=False), table)
     else:
         typer.echo("Nothing found.")
+        if any(_has_number(wanted) for wanted in body.get("filter", {}).values()):
+            typer.echo(
+                "A number in a filter is compared with numbers alone, and all fields of a CSV file are strings: "
+                'for these write it in quotes, {"year": {"gte": "2020"}}.',
+                err=True,
+            )
     if "incomplete" in reply:
         typer.echo(reply["incomplete"]["note"], err=True)
     if explain:
@@ -285,6 +291,13 @@ def search(
         typer.echo(
             f"{told['model']} ({told['generation']}, {told['fingerprint']}), {' → '.join(told['rungs'])}: {parts}"
         )
+
+
+def _has_number(wanted: object) -> bool:
+    """Whether a condition of a filter compares with a number."""
+    values = wanted.values() if isinstance(wanted, dict) else [wanted]
+    listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from upsize.cli.files.partial import Partial, refuse_existing
 from upsize.cli.files.rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
 from upsize.cli.files.survey import Survey
 from upsize.cli.ranking import pair_fault, probabilities, rank, show
-from upsize.io import Reading, copy_stdin, import_pyarrow, open_input
+from upsize.io import Reading, copy_stdin, format_of, import_pyarrow, open_input
 from upsize.space import Fingerprint
 
 if TYPE_CHECKING:
@@ -105,6 +105,14 @@ def rerank(
             f"upsize rerank {shlex.quote(documents)} {shlex.quote(query)}",
             param_hint="QUERY DOCUMENTS",
         )
+    if documents is not None and Path(query).suffix and Path(query).is_file():
+        raise typer.BadParameter(
+            f"{query} is a file. Its name would be ranked for, not what it holds. For one query give its text; a file "
+            f"of queries holds the documents of each: upsize rerank {shlex.quote(query)} -o RESULTS.jsonl",
+            param_hint="QUERY DOCUMENTS",
+        )
+    if documents is not None and format_of(Path(query)) and " " not in query:
+        typer.echo(f"Note: {query!r} is taken for the query's text; there is no file of this name.", err=True)
     if documents is not None and output is not None:
         shared.suffix_of(output, (JSONL,))
         shared.require_other(documents, output)

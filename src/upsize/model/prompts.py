@@ -19,6 +19,7 @@ _FORM = re.compile(r"Instruct: (?P<instruction>.*)\nQuery:(?P<space>\s*)", re.DO
 
 
 _LEAD = re.compile(r"(?:Instruct|<Instruct>): ?")
+_TAIL = re.compile(r"\n(?:Query|<Query>):[ \t]*\Z")
 
 
 def bare_instruction(instruction: str) -> str:
@@ -28,7 +29,7 @@ def bare_instruction(instruction: str) -> str:
     """
     lead = _LEAD.match(instruction)
     if lead is None:
-        return instruction
+        return _TAIL.sub("", instruction)
     task, _, rest = instruction[lead.end() :].partition("\nQuery:" if lead[0].startswith("I") else "\n<Query>:")
     return instruction if rest.strip() else task
 

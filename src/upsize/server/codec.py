@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import orjson
@@ -31,6 +31,16 @@ _KEY_END = re.compile(rb'"[ \t\n\r]*:')
 """Ends every key, and may stand within a text too."""
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _MISSING = re.compile(r"missing required field `(\w+)`$")
+_TYPES = re.compile(r"`((?:str|int|float|bool|array|object|null)(?: \| (?:str|int|float|bool|array|object|null))*)`")
+_NAMES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""msgspec's names of JSON types, and those for people."""
 _SHOWN = 300
 """Characters of a message that may quote the body."""
 
@@ -62,10 +72,10 @@ def loads(body: bytes, into: type[T]) -> T:
             body = msgspec.json.encode(given) if changed else body
         return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), into) from None
     except msgspec.DecodeError as error:
-        hint = " Half of a surrogate pair (\\ud800 to \\udfff) is no character." if _HALF.search(body) else ""
-        raise InvalidInput(f"The body is not valid JSON: {error}.{hint}") from None
+        reason = "half of a surrogate pair (\\ud800 to \\udfff) is no character" if _HALF.search(body) else str(error)
+        raise InvalidInput(f"The body is not valid JSON: {reason}.") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
     except RecursionError:
@@ -82,7 +92,7 @@ def _repeated(body: bytes, fields: int) -> str | None:
     return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
-def _invalid(message: str) -> InvalidInput:
+def _invalid(message: str, into: Any) -> InvalidInput:
     """From msgspec's message, which ends with the place where it knows one."""
     what, place = message, ""
     if message.endswith("`") and " - at `$" in message:
@@ -91,7 +101,17 @@ def _invalid(message: str) -> InvalidInput:
     what = what if len(what) <= _SHOWN else f"{what[:_SHOWN]}…"
     missing = _MISSING.search(what)
     param = re.split(r"[.\[]", place, maxsplit=1)[0] or (missing[1] if missing else None)
+    what = _TYPES.sub(lambda found: " or ".join(_NAMES.get(name, name) for name in found[1].split(" | ")), what)
+    if what.startswith("Invalid enum value") and (values := _values(into, place)):
+        what += f"; use {', '.join(values)}"
     return InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param)
+
+
+def _values(into: Any, field: str) -> list[str]:
+    """The values that a field of the body may have, if they are listed in its type."""
+    annotation = get_type_hints(into).get(field) if isinstance(into, type) else None
+    parts = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
+    return [str(value) for part in parts for value in get_args(part)]
 
 
 def _honoured(
