@@ -220,7 +220,8 @@ def test_large_corpus(tmp_path: Path) -> None:
 def test_calibration() -> None:
     result = calibration.measure(8, (20,), (30,))
     assert set(result["coverage"]) == {f"{name}, 20 queries" for name in calibration.SCENARIOS}
-    assert calibration.table(result).count("\n| normal") == 1 + len(calibration.GAINS)
+    # A row of coverage, one of each verdict, one of each candidate's own quality.
+    assert calibration.table(result).count("\n| normal") == 2 + len(calibration.GAINS)
 
 
 def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
