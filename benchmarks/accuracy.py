@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.cpu import texts_of
 from upsize.compute import LoadedModel, load_model, run_to_end
-from upsize.model.heads import Vectors
+from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.common import RESULTS, write
 from benchmarks.multilingual import mixed
 from upsize import Embedder
-from upsize.store import Hit, Rows, Table
+from upsize.store import Hit, Table, VectorRows
 from upsize.store.lance import LanceStore
 
 Floats = NDArray[np.float32]
@@ -61,7 +61,7 @@ def measure_one(store: LanceStore, name: str, vectors: Floats, queries: Floats, 
     for first in tqdm(range(0, len(vectors), CALL), desc="upsert"):
         part = vectors[first : first + CALL]
         ids = [f"d{first + i}" for i in range(len(part))]
-        store.upsert(table, Rows(ids, range(first, first + len(part)), part, [{}] * len(part)))
+        store.upsert(table, VectorRows(ids, range(first, first + len(part)), part, [{}] * len(part)))
     filled = time.perf_counter() - begun
     limit, store.exact_below = store.exact_below, len(vectors) + 1
     begun = time.perf_counter()

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from benchmarks import hard_cells, own_quality
 from benchmarks.common import RESULTS, between, write
 from benchmarks.hard_cells import DRAWS, bounds_of
-from upsize.choose.decide import Decided, decide, matrices
-from upsize.choose.judge import size_that_settles
-from upsize.choose.verdict import Decision
+from upsize.selection.comparison import size_that_settles
+from upsize.selection.decision import Decided, decide, matrices
+from upsize.selection.verdict import Decision
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int, Floats], Floats]

@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.common import RESULTS, between, write
 from benchmarks.datasets import convert
-from upsize.choose import Verdict
-from upsize.choose.settings import Settings
-from upsize.choose.walk import choose
+from upsize.selection import Verdict
+from upsize.selection.pipeline import run_choice
+from upsize.selection.settings import ChoiceSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "choose.md"
 SIZES = ("demo-xs", "demo-s", "demo-m")
@@ -45,7 +45,7 @@ def measure(data: Path, out: Path) -> Path:
         asked: dict[str, Any] = {"models": SIZES, **own}
         report, started = out / name.replace(" ", "-"), time.monotonic()
         resumed = report.exists()
-        verdict = choose(Settings(data / path, out=report, **asked))
+        verdict = run_choice(ChoiceSettings(data / path, out=report, **asked))
         minutes = None if resumed else round((time.monotonic() - started) / 60, 1)
         answers[name] = answer(verdict) | {"minutes": minutes}
         print(f"{name}: {answers[name]['reason']}", flush=True)

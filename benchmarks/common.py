@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from upsize.compute import this_machine
-from upsize.measure.environment import installed
+from upsize.diagnostics.environment import installed
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.peers import Peer, PeerFailed
 from upsize.compute import LoadedModel
 from upsize.compute.native import NativeQwen3
-from upsize.compute.native.prefixes import REMEMBERED, Prefixes, token_bytes
-from upsize.engine.schedule import next_batch
+from upsize.compute.native.prefix_cache import REMEMBERED, PrefixCache, token_bytes
+from upsize.engine.scheduler import next_batch
 from upsize.model.tokenizer import Ids
 
 Clock = Callable[[], float]
@@ -66,7 +66,7 @@ class Ours:
         """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
         network = self.loaded._network
         if isinstance(network, NativeQwen3):
-            network.prefixes = Prefixes(REMEMBERED if wanted else 0, token_bytes(network.config))
+            network.prefixes = PrefixCache(REMEMBERED if wanted else 0, token_bytes(network.config))
 
 
 def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:

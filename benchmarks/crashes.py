@@ -36,10 +36,11 @@ from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
 from benchmarks.texts import prose
-from upsize.engine import Engine, Lane
+from upsize.engine import Engine, Priority
 from upsize.errors import Refused, UpsizeError
-from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted, move, plan_move
-from upsize.evolve.creation import create_index
+from upsize.index import DocumentWrite, Index, ModelPool, SearchRequest, Setup, VectorSpec
+from upsize.index.creation import create_index
+from upsize.migration import move, plan_move
 
 DOCUMENTS = 150
 """Ids that are written and deleted in turn."""
@@ -73,7 +74,7 @@ class Worker:
     def run(self) -> None:
         """Work until killed."""
         engine = Engine({})
-        models = Models(engine)
+        models = ModelPool(engine)
         for size in SIZES:
             models.embedder(size, "worker")
         self.say("begin open")
@@ -95,21 +96,21 @@ class Worker:
         if draw < 0.35:
             ids = self._random.sample(range(DOCUMENTS), self._random.randint(1, 12))
             texts = {f"d{i}": text_of(f"d{i}", self._random.randrange(10**6)) for i in ids}
-            return "add", texts, lambda: index.add([Incoming(id, text) for id, text in texts.items()])
+            return "add", texts, lambda: index.add([DocumentWrite(id, text) for id, text in texts.items()])
         if draw < 0.5:
             gone = [f"d{i}" for i in self._random.sample(range(DOCUMENTS), self._random.randint(1, 8))]
             return "delete", gone, lambda: index.delete(gone)
         if draw < 0.6:
-            return "search", None, lambda: index.search(Question("the history of trade", k=5))
+            return "search", None, lambda: index.search(SearchRequest("the history of trade", k=5))
         if draw < 0.7:
             return "tend", None, lambda: index.generations.tend(index.state.serving)
         if draw < 0.8 and under_way:
             target = index.state.generation(under_way.target)
             index.documents.remake(target.id)  # so that there is something to fill
-            return "backfill", None, lambda: index.generations.fill(target, Lane.BULK)
+            return "backfill", None, lambda: index.generations.fill(target, Priority.BULK)
         if under_way is None:
             to = next(s for s in SIZES if s != index.state.serving.model)
-            return "start", to, lambda: move.start(index, plan_move(index, Wanted(to), seconds=0.01), shadow=0.5)
+            return "start", to, lambda: move.start(index, plan_move(index, VectorSpec(to), seconds=0.01), shadow=0.5)
         if under_way.phase != "switched":
             return "switch", None, lambda: move.switch(index)
         if draw < 0.9:
@@ -160,14 +161,14 @@ def _after(texts: dict[str, str], begun: tuple[str, Any]) -> dict[str, str]:
 def verify(folder: Path) -> dict[str, Any]:
     """Open the index, let it do what is left, and look at everything."""
     engine = Engine({})
-    models = Models(engine)
+    models = ModelPool(engine)
     faults: list[str] = []
     with Index(folder, models, background=False) as index:
         active = index.state.active
         if active not in {g.id for g in index.state.generations}:
             faults.append(f"the pointer names {active}, which is not there")
         began = time.perf_counter()
-        while index.caretaker.step():
+        while index.reconciler.step():
             pass
         seconds = time.perf_counter() - began
         documents = index.documents.get([id for id, _ in index.documents.all_numbers()])
@@ -194,7 +195,7 @@ def verify(folder: Path) -> dict[str, Any]:
             if worst < COSINE:
                 faults.append(f"{generation.id}: a vector is not that of its text (cosine {worst:.6f})")
         if documents:
-            found = index.search(Question("the history of trade", k=5))
+            found = index.search(SearchRequest("the history of trade", k=5))
             if not set(found.ids) <= set(documents) or len(found.ids) != min(5, len(documents)):
                 faults.append("a search does not find what is there")
         state = {"active": active, "phase": index.state.move.phase if index.state.move else "none"}
@@ -276,7 +277,7 @@ def run(kills: int, store: str = "lancedb", seed: int = 0, *, progress: bool = F
 
     def create(_: int) -> None:
         engine = Engine({})
-        create_index(folder, Models(engine), Setup(name, Wanted(SIZES[0]), store=store))
+        create_index(folder, ModelPool(engine), Setup(name, VectorSpec(SIZES[0]), store=store))
         engine.close()
 
     child, pipe = _forked(create)

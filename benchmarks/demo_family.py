@@ -24,8 +24,8 @@ from benchmarks.datasets import convert
 from benchmarks.quality.outcomes import RESAMPLES, SEED, Outcome, difference, interval, mean
 from benchmarks.quality.tasks import Encoder, LabelledSet, Vectors, labelled_sets
 from upsize import Embedder, Reranker
-from upsize.measure.tasks import Group, RankingTask, reorder
-from upsize.measure.tasks.ranking import DEPTH
+from upsize.evaluation.tasks import Group, RankingTask, reorder
+from upsize.evaluation.tasks.ranking import DEPTH
 
 SIZES = ("demo-xs", "demo-s", "demo-m")
 CUTS = (32, 64, 128)

@@ -20,14 +20,14 @@ import numpy as np
 
 from benchmarks.common import RESULTS, kernels_name, model_name, write
 from upsize.catalog import FAMILY, FamilyMember
-from upsize.choose.matrix.child import resident
 from upsize.compute import LoadedModel, load_model, this_machine, work_bytes
 from upsize.compute.native import NativeQwen3
-from upsize.measure import measure_rates
-from upsize.measure.estimates import estimates
-from upsize.measure.rates import FULL, QUERY
+from upsize.diagnostics import measure_rates
+from upsize.diagnostics.estimates import estimates
+from upsize.diagnostics.rates import FULL, QUERY
 from upsize.model import open_checkpoint
 from upsize.model.config import ModelConfig
+from upsize.selection.matrix.child import resident
 
 PASSAGE = 128
 """Tokens; a full batch is of several."""

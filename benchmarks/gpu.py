@@ -29,12 +29,12 @@ from tqdm import tqdm
 from benchmarks.common import RESULTS, write
 from benchmarks.contenders import batches
 from upsize.catalog import FAMILY
-from upsize.compute.agreement import centred_cosine
 from upsize.compute.network import run_to_end
-from upsize.compute.plan import CUDA_BUDGET, FP8, PRECISIONS, Plan, work_bytes
+from upsize.compute.plan import CUDA_BUDGET, FP8, PRECISIONS, ExecutionPlan, work_bytes
 from upsize.compute.pytorch import TorchNetwork, tensor
 from upsize.compute.pytorch.fp8 import Fp8Linear
-from upsize.measure.shapes import config_of, random_weights
+from upsize.compute.quantization_fidelity import centred_cosine
+from upsize.diagnostics.random_models import config_of, random_weights
 from upsize.model.config import ModelConfig
 from upsize.model.tokenizer import Ids
 from upsize.model.weights import expected_shapes
@@ -92,7 +92,7 @@ class Network:
         self.weights = 2 * vectors + others * (1 if precision == FP8 else PRECISIONS[precision])
         self.work = work_bytes(config, CUDA_BUDGET, "cuda"), work_bytes(config, LONG, "cuda")
         self.config = config
-        plan = Plan("cuda", precision, LONG, CUDA_BUDGET, self.weights, self.work[1])
+        plan = ExecutionPlan("cuda", precision, LONG, CUDA_BUDGET, self.weights, self.work[1])
         self._network = TorchNetwork(config, lambda name: random_weights(shapes[name]), plan, False, 1)
 
     def __call__(self, texts: Sequence[Ids]) -> np.ndarray[Any, Any]:

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
 from benchmarks.texts import OBJECTS, SUBJECTS, VERBS, sentences
-from upsize.engine import Engine, Lane
-from upsize.evolve import Incoming, Index, Models, Question, Setup, Wanted
-from upsize.evolve.creation import create_index
+from upsize.engine import Engine, Priority
+from upsize.index import DocumentWrite, Index, ModelPool, SearchRequest, Setup, VectorSpec
+from upsize.index.creation import create_index
 
 CALL = 2048
 SINGLES, SEARCHES = 50, 200
@@ -39,8 +39,8 @@ def measure(largest: int = 1_000_000, model: str = "demo-xs", folder: Path = RES
     engine = Engine({})
     sizes: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as home:
-        models = Models(engine)
-        create_index(Path(home) / "growing", models, Setup("growing", Wanted(model)))
+        models = ModelPool(engine)
+        create_index(Path(home) / "growing", models, Setup("growing", VectorSpec(model)))
         with Index(Path(home) / "growing", models) as index:
             count, size = 0, 1000
             with tqdm(total=largest, unit="text") as bar:
@@ -48,8 +48,8 @@ def measure(largest: int = 1_000_000, model: str = "demo-xs", folder: Path = RES
                     begun, before = time.perf_counter(), count
                     while count < size:
                         number = min(CALL, size - count)
-                        documents = [Incoming(f"d{i}", text(i), {"n": i}) for i in range(count, count + number)]
-                        index.add(documents, Lane.BULK)
+                        documents = [DocumentWrite(f"d{i}", text(i), {"n": i}) for i in range(count, count + number)]
+                        index.add(documents, Priority.BULK)
                         count += number
                         bar.update(number)
                     rate = (count - before) / (time.perf_counter() - begun)
@@ -58,7 +58,7 @@ def measure(largest: int = 1_000_000, model: str = "demo-xs", folder: Path = RES
             began = time.perf_counter()
         with Index(Path(home) / "growing", models) as index:
             opened = time.perf_counter() - began
-            index.search(Question("the long bridge"))
+            index.search(SearchRequest("the long bridge"))
     engine.close()
     return write(
         "growth",
@@ -68,18 +68,20 @@ def measure(largest: int = 1_000_000, model: str = "demo-xs", folder: Path = RES
 
 
 def _look(index: Index, count: int) -> dict[str, Any]:
-    index.caretaker.step()
+    index.reconciler.step()
     asked = iter(sentences(1, SEARCHES))
-    search = _times(SEARCHES, lambda _: index.search(Question(next(asked), k=10)))
-    one = _times(SINGLES, lambda i: index.add([Incoming(f"d{i * 17 % count}", f"Changed at {count}: {i}.")]))
+    search = _times(SEARCHES, lambda _: index.search(SearchRequest(next(asked), k=10)))
+    one = _times(SINGLES, lambda i: index.add([DocumentWrite(f"d{i * 17 % count}", f"Changed at {count}: {i}.")]))
     many = _times(
         5,
-        lambda i: index.add([Incoming(f"d{(i * 256 + j) % count}", f"Again at {count}: {i} {j}.") for j in range(256)]),
+        lambda i: index.add(
+            [DocumentWrite(f"d{(i * 256 + j) % count}", f"Again at {count}: {i} {j}.") for j in range(256)]
+        ),
     )
     gone = _times(5, lambda i: index.delete([f"d{(i * 31 + 7) % count}"]))
     for i in range(5):
         place = (i * 31 + 7) % count
-        index.add([Incoming(f"d{place}", text(place), {"n": place})])
+        index.add([DocumentWrite(f"d{place}", text(place), {"n": place})])
     told = index.status()["generations"][0]
     folder = index.folder
     return {

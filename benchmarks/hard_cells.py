@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from upsize.choose.decide import decide, matrices
-from upsize.choose.judge import judge
-from upsize.choose.statistics import FEWEST, Bounds, Sample, contrasts, sample_of
-from upsize.choose.statistics.intervals import Moments, critical, tail
-from upsize.measure.metrics import Mean
-from upsize.measure.tasks.grouping import grouping_of
+from upsize.evaluation.metrics import Mean
+from upsize.evaluation.statistics import FEWEST, Bounds, Sample, contrasts, sample_of
+from upsize.evaluation.statistics.bootstrap import Moments, critical, tail
+from upsize.evaluation.tasks.grouping import grouping_of
+from upsize.selection.comparison import judge
+from upsize.selection.decision import decide, matrices
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Floats]

@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
-from upsize.engine import Engine, Lane
-from upsize.evolve import Incoming, Index, Models, Question, Rerank, Rescore, Setup, Wanted, ladder, move, plan_move
-from upsize.evolve.compare import Compared, Labelled, Way, compare_ways, place_labels, read_labelled
-from upsize.evolve.creation import create_index
-from upsize.measure.datasets import RetrievalData, load_dataset
+from upsize.engine import Engine, Priority
+from upsize.evaluation.datasets import RetrievalData, load_dataset
+from upsize.index import DocumentWrite, Index, ModelPool, Rerank, Rescore, SearchRequest, Setup, VectorSpec
+from upsize.index import cascade as ladder
+from upsize.index.creation import create_index
+from upsize.migration import move, plan_move
+from upsize.migration.compare import Comparison, Labelled, SearchVariant, compare_ways, place_labels, read_labelled
 
 DATASETS = ("xquad-en", "xquad-zh", "scifact")
 RERANKED, RESCORED = (20, 50), (20, 50, 100, 200)
@@ -36,17 +38,17 @@ RESAMPLES = 4000
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "ladder.svg"
 
 
-def measure_one(models: Models, path: Path, small: str, large: str, reranker: str) -> dict[str, Any]:
+def measure_one(models: ModelPool, path: Path, small: str, large: str, reranker: str) -> dict[str, Any]:
     """One dataset."""
     data = load_dataset(path)
     assert isinstance(data, RetrievalData)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "ladder"
-        create_index(folder, models, Setup("ladder", Wanted(small), truncate=True))
+        create_index(folder, models, Setup("ladder", VectorSpec(small), truncate=True))
         with Index(folder, models) as index:
-            documents = [Incoming(id, text) for id, text in zip(data.document_ids, data.documents, strict=True)]
+            documents = [DocumentWrite(id, text) for id, text in zip(data.document_ids, data.documents, strict=True)]
             for first in range(0, len(documents), 512):
-                index.add(documents[first : first + 512], Lane.BULK)
+                index.add(documents[first : first + 512], Priority.BULK)
             labelled = place_labels(index, read_labelled(path)[0])
             return _rungs(index, labelled, large, reranker) | {"documents": len(documents)}
 
@@ -55,18 +57,21 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     ladder.set_rescore(index, large, keep_bytes=0)
     assert index.state.rescore is not None
     larger = index.state.rescore.generation
-    plain = Question(rerank=False, rescore=False)
-    cold = [Way(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth, keep_bytes=0))) for depth in RESCORED]
+    plain = SearchRequest(rerank=False, rescore=False)
+    cold = [
+        SearchVariant(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth, keep_bytes=0)))
+        for depth in RESCORED
+    ]
     few = Labelled(labelled.queries[:COLD], dict(list(labelled.judgements.items())[:COLD]), ())
     timed = _compare(index, few, cold, "cold")
     # And from here on the large model's vectors are there: they came with the rescoring, or with the backfill.
-    move.start(index, plan_move(index, Wanted(large), seconds=0.1))
+    move.start(index, plan_move(index, VectorSpec(large), seconds=0.1))
     while index.documents.missing_count(larger):
         time.sleep(0.05)
-    ways = [Way("L0", plain)]
-    ways += [Way(f"L1, {depth}", replace(plain, rerank=Rerank(reranker, depth))) for depth in RERANKED]
-    ways += [Way(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth))) for depth in RESCORED]
-    ways += [Way("L3", replace(plain, generation=larger))]
+    ways = [SearchVariant("L0", plain)]
+    ways += [SearchVariant(f"L1, {depth}", replace(plain, rerank=Rerank(reranker, depth))) for depth in RERANKED]
+    ways += [SearchVariant(f"L2, {depth}", replace(plain, rescore=Rescore(larger, depth))) for depth in RESCORED]
+    ways += [SearchVariant("L3", replace(plain, generation=larger))]
     found = _compare(index, labelled, ways, "rungs")
     told = found.to_json()
     shares = _shares(found.values)
@@ -77,7 +82,7 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     return told
 
 
-def _compare(index: Index, labelled: Labelled, ways: Sequence[Way], what: str) -> Compared:
+def _compare(index: Index, labelled: Labelled, ways: Sequence[SearchVariant], what: str) -> Comparison:
     for way in ways:  # to warm up
         index.search(replace(way.question, query=labelled.queries[0], counted=False))
     with tqdm(desc=what, total=len(ways) * len(labelled.queries)) as bar:
@@ -154,7 +159,7 @@ def measure(
 ) -> Path:
     """All of them, and the picture."""
     engine = Engine({})
-    models = Models(engine)
+    models = ModelPool(engine)
     for model in (small, large):
         models.embedder(model, "benchmark")
     models.reranker(reranker, "benchmark")

@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.common import RESULTS, write
 from benchmarks.texts import prose
-from upsize.measure.datasets import RetrievalData, load_dataset
-from upsize.measure.tasks import RetrievalTask
+from upsize.evaluation.datasets import RetrievalData, load_dataset
+from upsize.evaluation.tasks import RetrievalTask
 
 WORDS = 150
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, model_name, write
 from upsize import Embedder
-from upsize.measure.datasets import (
+from upsize.evaluation.datasets import (
     Dataset,
     Kind,
     LabelledData,
@@ -28,12 +28,12 @@ from upsize.measure.datasets import (
     ParallelData,
     RerankingData,
     RetrievalData,
-    Traits,
+    UnitMetadata,
     load_dataset,
 )
-from upsize.measure.metrics import whole
-from upsize.measure.mteb_encoder import MtebEncoder
-from upsize.measure.tasks import Task, UnjudgedTask, task_of
+from upsize.evaluation.metrics import whole
+from upsize.evaluation.mteb_encoder import MtebEncoder
+from upsize.evaluation.tasks import Task, UnjudgedTask, task_of
 
 SEED = 42
 """mteb's."""
@@ -174,7 +174,7 @@ def embed(embedder: Embedder, task: Task, table: dict[tuple[str, str], NDArray[n
 def thinned(data: Dataset, step: int) -> Dataset:
     """Every so-manieth unit: what a minute of one core can embed. A corpus stays whole."""
     part = slice(None, None, step)
-    traits = Traits(data.traits.ids[part])
+    traits = UnitMetadata(data.traits.ids[part])
     match data:
         case RetrievalData():
             judgements = {unit: data.judgements[unit] for unit in traits.ids}

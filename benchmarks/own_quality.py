@@ -15,8 +15,8 @@ from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.hard_cells import ICC
-from upsize.choose.statistics import Sample, quality_bounds, sample_of
-from upsize.measure.metrics import Mean
+from upsize.evaluation.metrics import Mean
+from upsize.evaluation.statistics import Sample, quality_bounds, sample_of
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]

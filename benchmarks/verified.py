@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.common import RESULTS, model_name, write
 from upsize.compute import load_model
-from upsize.measure import verify
+from upsize.diagnostics import verify
 
 
 def measure(model: str, dtype: str, batches: int, folder: Path = RESULTS) -> Path:

@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.checkpoints import EMBEDDER, RERANKER, Layout, write_checkpoint
-from upsize.measure import rates
+from upsize.diagnostics import rates
 
 SHARED_VARIABLE = "UPSIZE_SHARED"
 """Names another place for the shared folder."""

@@ -13,7 +13,7 @@ import torch
 from upsize.compute import LoadedModel, load_model
 from upsize.compute.pytorch import Backend, CpuBackend, Qwen3, tensor
 from upsize.model import open_checkpoint
-from upsize.model.heads import Vectors
+from upsize.model.pooling import Vectors
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.figures import bounds, cells, fixed, plain, short
+from upsize.number_format import bounds, cells, fixed, plain, short
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from upsize import demo, folders
-from upsize.evolve.indexes import home
+from upsize.index.indexes import home
 
 VARIABLES = ("UPSIZE_CACHE", "UPSIZE_INDEXES", "XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME", "HF_HUB_CACHE")
 
@@ -103,7 +103,7 @@ def test_a_folder_that_others_may_enter_is_not_trusted(homeless: Path, mode: int
 AS_ANOTHER = """
 import os, sys, tempfile
 import upsize
-from upsize.evolve.indexes import home
+from upsize.index.indexes import home
 from upsize.folders import cache_folder
 os.environ["UPSIZE_CACHE"] = sys.argv[1] + "/before"
 upsize.Embedder(sys.argv[2]).encode_query(["a"])  # the interpreter's own files may be root's alone

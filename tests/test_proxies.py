@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Ran, upsize  # noqa: F401 (a fixture)
+from tests.diagnostics.misbehaving import Service
 from tests.little_server import Answer, Call, serving
-from tests.measure.misbehaving import Service
 from upsize.errors import HubError, StoreUnavailable, UnusableProxy
 from upsize.model.hub import HubOptions, locate
 from upsize.proxies import async_client_options, client_options, is_loopback, proxy_for, readable_by_libraries

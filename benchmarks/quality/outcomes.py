@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from upsize.choose.statistics.influence import sample_of
-from upsize.measure.metrics import Columns
-from upsize.measure.tasks import Task
+from upsize.evaluation.metrics import Columns
+from upsize.evaluation.statistics.sample import sample_of
+from upsize.evaluation.tasks import Task
 
 Floats = NDArray[np.float64]
 SEED, RESAMPLES, TOGETHER = 20, 10_000, 500

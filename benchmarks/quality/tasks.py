@@ -1,4 +1,4 @@
-"""The demo family's tasks: test sets as `benchmarks.datasets` lays them out, judged by `upsize.measure`.
+"""The demo family's tasks: test sets as `benchmarks.datasets` lays them out, judged by `upsize.diagnostics`.
 
 Retrieval puts the models' own default instruction before queries; other tasks embed plain texts.
 """
@@ -18,10 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.quality import references
 from benchmarks.quality.outcomes import Outcome, mean, outcomes
 from upsize.catalog import WEB_SEARCH
-from upsize.measure.datasets import Dataset, LabelledData, PairsData, RetrievalData, load_dataset
-from upsize.measure.metrics import Columns
-from upsize.measure.tasks import Group, RankingTask, Task, UnjudgedTask, task_of
-from upsize.measure.tasks.ranking import DEPTH
+from upsize.evaluation.datasets import Dataset, LabelledData, PairsData, RetrievalData, load_dataset
+from upsize.evaluation.metrics import Columns
+from upsize.evaluation.tasks import Group, RankingTask, Task, UnjudgedTask, task_of
+from upsize.evaluation.tasks.ranking import DEPTH
 
 Vectors = Mapping[str, NDArray[np.float32]]
 Encoder = Callable[[Group], NDArray[np.float32]]

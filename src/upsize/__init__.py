@@ -6,28 +6,27 @@
 from typing import TYPE_CHECKING, Any
 
 from upsize import errors
-from upsize.space import Fingerprint
+from upsize.fingerprint import Fingerprint
+from upsize.version import __version__
 
 if TYPE_CHECKING:
-    from upsize.choose import Room, Verdict
     from upsize.engine import Embedder, Ranked, Reranker
-
-    choose: Room
-
-__version__ = "0.1.0"
+    from upsize.selection import Verdict, choose
 
 __all__ = ["Embedder", "Fingerprint", "Ranked", "Reranker", "Verdict", "__version__", "choose", "errors"]
 
+_ENGINE = ("Embedder", "Ranked", "Reranker")
+_SELECTION = ("Verdict", "choose")
+
 
 def __getattr__(name: str) -> Any:
-    """Load the engine only when a model is wanted: `upsize --help` and error handling do without."""
-    if name in ("Embedder", "Ranked", "Reranker"):
+    """Import the engine and the selection when they are first used, so that `upsize --help` starts fast."""
+    if name in _ENGINE:
         from upsize import engine
 
         return getattr(engine, name)
-    if name in ("Verdict", "choose"):
-        import importlib
+    if name in _SELECTION:
+        from upsize import selection
 
-        room = importlib.import_module("upsize.choose")
-        return room if name == "choose" else room.Verdict
+        return getattr(selection, name)
     raise AttributeError(f"module 'upsize' has no attribute {name!r}")

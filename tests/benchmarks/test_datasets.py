@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.datasets import convert
-from upsize.measure.datasets import Kind, LabelledData, RetrievalData, load_dataset
-from upsize.measure.recipes import RECIPES
-from upsize.measure.tasks import task_of
+from upsize.evaluation.datasets import Kind, LabelledData, RetrievalData, load_dataset
+from upsize.evaluation.recipes import RECIPES
+from upsize.evaluation.tasks import task_of
 
 
 @pytest.fixture(scope="module")

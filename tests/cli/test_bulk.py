@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from upsize.cli.files.output import Npy
-from upsize.cli.files.pairing import Pairing
-from upsize.cli.files.rows import Row
 from upsize.engine import Result, Times
 from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory, TextTooLong, Unavailable, UpsizeError
+from upsize.fingerprint import Fingerprint
 from upsize.io import Format, Source
-from upsize.space import Fingerprint
+from upsize.jobs.input_rows import InputRow
+from upsize.jobs.output_formats import Npy
+from upsize.jobs.pairing import Pairing
 
 SOURCE = Source("rows.jsonl", Path("rows.jsonl"), Format.JSONL)
 FINGERPRINT = Fingerprint("", "", "", "", 8, 1, False, "float32", "none")
@@ -52,8 +52,8 @@ class Lengths:
 TEXTS = ["a", "bb cc", "d e ffff", "g", "hhh i", "j", "k l"]
 
 
-def rows() -> Iterator[Row[str]]:
-    return (Row(2 * i, i, text) for i, text in enumerate(TEXTS, 1))
+def rows() -> Iterator[InputRow[str]]:
+    return (InputRow(2 * i, i, text) for i, text in enumerate(TEXTS, 1))
 
 
 def test_results_and_rows_stay_together() -> None:
@@ -109,7 +109,7 @@ def test_a_row_that_the_model_cannot_take_is_left_out_alone(
     names: Callable[[list[int]], Exception], bad: set[int]
 ) -> None:
     work, out = Fussy(names), {}
-    given = [Row(i + 1, None, f"good {'bad' * 2 if i in bad else 'x' * (i % 9 + 1)}") for i in range(300)]
+    given = [InputRow(i + 1, None, f"good {'bad' * 2 if i in bad else 'x' * (i % 9 + 1)}") for i in range(300)]
     results = [r for part in Pairing(SOURCE, work, out.__setitem__).run(iter(given)) for r in part]
     assert [r["line"] for r in results] == [i + 1 for i in range(300) if i not in bad]
     assert all(r["lengths"] == [len(w) for w in str(given[r["line"] - 1].value).split()] for r in results)
@@ -119,7 +119,7 @@ def test_a_row_that_the_model_cannot_take_is_left_out_alone(
 
 def test_an_error_that_spares_no_row_ends_the_run() -> None:
     work, out = Fussy(lambda bad: OutOfMemory(9, "cpu")), {}
-    given = (Row(i, None, "bad") for i in range(100_000))
+    given = (InputRow(i, None, "bad") for i in range(100_000))
     with pytest.raises(OutOfMemory):
         list(Pairing(SOURCE, work, out.__setitem__).run(given))
     assert work.calls <= 200

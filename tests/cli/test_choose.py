@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Ran
 from upsize import progress
-from upsize.choose import Verdict
+from upsize.selection import Verdict
 
 Upsize = Callable[..., Ran]
 
@@ -68,7 +68,7 @@ def test_a_log_hears_what_is_to_do_and_how_far_it_is(
     upsize: Upsize, pairs: Path, embedder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often = functools.partial(progress.ProgressBar, first=0.001)
-    monkeypatch.setattr("upsize.choose.work.ProgressBar", often)
+    monkeypatch.setattr("upsize.selection.row_store.ProgressBar", often)
     command = ["choose", "--data", pairs, "--models", embedder_folder, "--no-speed", "--out", tmp_path / "report"]
     ran = upsize(*command)
     assert "60 texts to embed." in ran.err

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ran
+from tests.diagnostics.misbehaving import NAMES, Service
 from tests.little_server import serving
-from tests.measure.misbehaving import NAMES, Service
-from upsize.cli.measuring import noise_note
-from upsize.measure import Rates
+from upsize.cli.machine_rates import noise_note
+from upsize.diagnostics import Rates
 
 Upsize = Callable[..., Ran]
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.evolve.conftest import QUERIES, TEXTS
+from tests.index.conftest import QUERIES, TEXTS
 from tests.server.live import live
 from upsize import demo
 from upsize.cli.app import app
-from upsize.cli.files.documents import DocumentRows, FileDocument
-from upsize.cli.files.vectors import unfit
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.io import open_source
-from upsize.server.presence import announced, running_service
+from upsize.jobs.document_rows import DocumentRows, FileDocument
+from upsize.jobs.vector_columns import unfit
+from upsize.server.discovery import announced, running_service
 
 Run = Callable[..., str]
 
@@ -196,7 +196,7 @@ def test_a_plan_that_will_not_fit_is_exit_code_1(run: Run, corpus: Path, monkeyp
     run("index", "create", "docs", "-m", "demo-xs")
     run("index", "add", "docs", str(corpus))
     with monkeypatch.context() as patch:
-        patch.setattr("upsize.evolve.plan.COMPACTING", 1 << 60)
+        patch.setattr("upsize.migration.plan.COMPACTING", 1 << 60)
         run("evolve", "plan", "docs", "--to", "demo-s", code=1)
         with pytest.raises(UpsizeError, match="will not fit"):
             run("evolve", "start", "docs", "--to", "demo-s")

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.choose.test_matrix import TINY
-from tests.choose.test_report import leaves, read
 from tests.cli.conftest import Ran
+from tests.selection.test_matrix import TINY
+from tests.selection.test_report import leaves, read
 from upsize.catalog import FamilyMember
-from upsize.choose.matrix import cells as measuring
-from upsize.choose.matrix import rows as building
-from upsize.choose.matrix.cells import Cell
-from upsize.choose.matrix.child import measure
-from upsize.choose.matrix.shapes import write_random
-from upsize.measure.shapes import config_of
+from upsize.diagnostics.random_models import config_of
+from upsize.selection.matrix import cells as measuring
+from upsize.selection.matrix import table as building
+from upsize.selection.matrix.cells import Cell
+from upsize.selection.matrix.child import measure
+from upsize.selection.matrix.model_shapes import write_random
 
 LARGER = FamilyMember("Qwen/Qwen3-Embedding-4B", "embedding", 96, 6, 8, 128, 16_000_000, 2_000_000, 40960)
 

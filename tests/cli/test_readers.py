@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from tests.cli.conftest import Ran
 from upsize.errors import InvalidInput
-from upsize.measure.datasets import LabelledData, load_dataset
+from upsize.evaluation.datasets import LabelledData, load_dataset
 
 Command = Callable[..., Ran]
 Read = Callable[..., "dict[str, str] | str"]

@@ -17,8 +17,8 @@ import pytest
 
 from tests.cli.conftest import Ran, finished, start
 from tests.cli.test_embed import vectors
-from upsize.cli.files.partial import Partial
 from upsize.errors import InvalidInput
+from upsize.jobs.partial_output import Partial
 
 Command = Callable[..., Ran]
 
@@ -118,7 +118,7 @@ def test_killed_between_the_output_and_its_sidecar(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("upsize.cli.files.partial.write_whole", killed_at_sidecar(killed))
+        patch.setattr("upsize.jobs.partial_output.write_whole", killed_at_sidecar(killed))
         upsize(*command)
     assert output.exists()
     assert not (tmp_path / "out.npy.json").exists()
@@ -130,7 +130,7 @@ def test_killed_between_the_output_and_its_sidecar(
 
 
 def killed_at_sidecar(kill: Callable[..., None]) -> Callable[[Path, bytes], Path]:
-    from upsize.cli.files.partial import write_whole
+    from upsize.jobs.partial_output import write_whole
 
     def write(path: Path, content: bytes) -> Path:
         if path.name == "sidecar":

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tests.checkpoints import copy_of
 from tests.cli.conftest import Ran
 from upsize import Embedder, Reranker
-from upsize.cli.files.partial import Partial
+from upsize.jobs.partial_output import Partial
 
 Command = Callable[..., Ran]
 POISON = "東京"

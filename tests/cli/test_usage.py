@@ -58,7 +58,7 @@ def test_lists_of_models(monkeypatch: pytest.MonkeyPatch, upsize: Command, model
         asked.append(settings)
         raise InvalidInput("enough")
 
-    monkeypatch.setattr("upsize.choose.walk.choose", answer)
+    monkeypatch.setattr("upsize.selection.pipeline.run_choice", answer)
     upsize(
         "choose", "--data", "d.csv", "--models", *models, "--dims=32,64", "--depths", "5,10", "20", "--slices", "a,b"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkpoints import Layout
 from tests.cli.conftest import Ran
-from upsize.measure import texts
+from upsize.diagnostics import sample_texts as texts
 
 Upsize = Callable[..., Ran]
 

@@ -13,11 +13,11 @@ import torch
 from tests.checkpoints import Layout
 from tests.networks import cosines, finish, last_states, loaded, network, random_sequences
 from upsize.compute import load_model
-from upsize.compute.agreement import LEAST
 from upsize.compute.pytorch import CudaBackend, TorchNetwork
 from upsize.compute.pytorch.fp8 import Fp8Linear
 from upsize.compute.pytorch.graphs import ROWS, Graphs
 from upsize.compute.pytorch.operations import TorchOperations
+from upsize.compute.quantization_fidelity import LEAST
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.checkpoints import Layout, copy_of, edit_json
-from upsize.compute import Gpu, Machine, Plan, plan, work_bytes
+from upsize.compute import ExecutionPlan, Gpu, Machine, plan, work_bytes
 from upsize.compute.plan import CPU_BUDGET, CUDA_BUDGET
 from upsize.errors import InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint, open_checkpoint
@@ -33,7 +33,7 @@ def reshaped(checkpoint: Checkpoint, **config: Any) -> Checkpoint:
 def test_what_is_derived_on_a_cpu(tiny: Checkpoint) -> None:
     derived = plan(tiny, CPU)
     expected_work = work_bytes(tiny.config, 1024, "cpu")
-    assert derived == Plan("cpu", "bfloat16", 1024, CPU_BUDGET, tiny.weights.bytes, expected_work)
+    assert derived == ExecutionPlan("cpu", "bfloat16", 1024, CPU_BUDGET, tiny.weights.bytes, expected_work)
 
 
 def test_what_is_derived_on_a_gpu(tiny: Checkpoint) -> None:

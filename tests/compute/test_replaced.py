@@ -113,6 +113,6 @@ def test_a_file_that_changes_while_the_model_is_loaded_is_named(
         (folder / "model.safetensors").write_bytes(other)
         return checkpoint
 
-    monkeypatch.setattr("upsize.compute.loaded.open_checkpoint", opened)
+    monkeypatch.setattr("upsize.compute.loaded_model.open_checkpoint", opened)
     with pytest.raises(CheckpointError, match=r"expected the file that was there when the model was opened"):
         load_model(folder, device="cpu", dtype=precision)

@@ -15,7 +15,7 @@ from tests import reference
 from upsize import Embedder, Reranker
 from upsize.compute import load_model
 from upsize.demo import NAMES, corpus, folder
-from upsize.measure import verify
+from upsize.diagnostics import verify
 
 EMBEDDERS = ("demo-xs", "demo-s", "demo-m")
 TEXTS = [

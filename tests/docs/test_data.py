@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from upsize.measure.datasets import Kind, load_dataset
-from upsize.measure.datasets.fields import ROLES
-from upsize.measure.tasks import task_of
+from upsize.evaluation.datasets import Kind, load_dataset
+from upsize.evaluation.datasets.fields import ROLES
+from upsize.evaluation.tasks import task_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^### [^\n]*→ `([^`]+)`[^\n]*\n\n```(jsonl|csv)\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)

@@ -10,10 +10,10 @@ import pytest
 from benchmarks import evolution, performance
 from benchmarks.cards import pages
 from benchmarks.page import READMES, filled
-from upsize.model.suspicion import ADVICE
-from upsize.server.failures import STATUS
+from upsize.model.input_lint import ADVICE
+from upsize.server.dialects import OPERATIONS
+from upsize.server.error_replies import STATUS
 from upsize.server.metrics import Metrics
-from upsize.server.wire import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

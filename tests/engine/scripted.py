@@ -12,7 +12,7 @@ import numpy as np
 from upsize.compute import LoadedModel
 from upsize.engine import Engine
 from upsize.errors import OutOfMemory
-from upsize.model.heads import Vectors
+from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 
 STEPS = 4

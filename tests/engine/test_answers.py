@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints import SENTENCES
 from upsize.compute import LoadedModel
-from upsize.engine import EmbedRequest, Engine, Lane, RerankRequest
+from upsize.engine import EmbedRequest, Engine, Priority, RerankRequest
 from upsize.errors import InvalidDimension, InvalidInput, TextTooLong, UnknownModel
 from upsize.model import Truncation
 
@@ -37,11 +37,14 @@ def test_many_threads_and_two_models_get_their_own_answers(engine: Engine) -> No
         for _ in range(12):
             chosen = rng.integers(0, len(texts), rng.integers(1, 9))
             some = [texts[i] for i in chosen]
-            lane = Lane(int(rng.integers(0, 3)))
+            priority = Priority(int(rng.integers(0, 3)))
             if rng.random() < 0.5:
-                got, expected = ask(engine, "embed", EmbedRequest(some, lane=lane)).values, vectors[chosen]
+                got, expected = ask(engine, "embed", EmbedRequest(some, priority=priority)).values, vectors[chosen]
             else:
-                got, expected = ask(engine, "rank", RerankRequest("why?", some, lane=lane)).values, scores[chosen]
+                got, expected = (
+                    ask(engine, "rank", RerankRequest("why?", some, priority=priority)).values,
+                    scores[chosen],
+                )
             worst = max(worst, float(np.abs(got - expected).max()))
         return worst
 

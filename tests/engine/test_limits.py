@@ -18,8 +18,8 @@ from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits
 from upsize.engine.job import Job
 from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
-from upsize.model.heads import Vectors
-from upsize.model.reading import Steps
+from upsize.model.incremental_encoding import Steps
+from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 
 

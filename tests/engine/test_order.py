@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from tests.engine.scripted import Gate, Scripted, slow, wait_until
 from upsize.compute import LoadedModel
-from upsize.engine import EmbedRequest, Engine, Lane, Result
+from upsize.engine import EmbedRequest, Engine, Priority, Result
 
 
 def ids(tokens: int, first: int = 5) -> list[list[int]]:
@@ -15,10 +15,10 @@ def ids(tokens: int, first: int = 5) -> list[list[int]]:
     return [[first, *[6] * (tokens - 2)]]
 
 
-def queued(engine: Engine, tokens: int, lane: Lane = Lane.INTERACTIVE) -> Future[Result]:
+def queued(engine: Engine, tokens: int, priority: Priority = Priority.INTERACTIVE) -> Future[Result]:
     """Submit one sequence and wait until it stands in the queue."""
     before = engine.queue("m")[0]
-    future = engine.submit("m", EmbedRequest(ids(tokens), lane=lane))
+    future = engine.submit("m", EmbedRequest(ids(tokens), priority=priority))
     wait_until(lambda: engine.queue("m")[0] > before)
     return future
 
@@ -101,14 +101,14 @@ def test_lanes_run_in_their_order(embedding_model: LoadedModel) -> None:
     slow(engine, 100)
     futures = [engine.submit("m", EmbedRequest(ids(20)))]
     gate.reached.wait(20)
-    for tokens, lane in (
-        (31, Lane.SHADOW),
-        (32, Lane.BULK),
-        (33, Lane.INTERACTIVE),
-        (34, Lane.BULK),
-        (35, Lane.INTERACTIVE),
+    for tokens, priority in (
+        (31, Priority.SHADOW),
+        (32, Priority.BULK),
+        (33, Priority.INTERACTIVE),
+        (34, Priority.BULK),
+        (35, Priority.INTERACTIVE),
     ):
-        futures.append(queued(engine, tokens, lane))
+        futures.append(queued(engine, tokens, priority))
     gate.open.set()
     for future in futures:
         future.result(20)
@@ -129,7 +129,7 @@ def test_a_query_passes_a_backlog_of_bulk_work(embedding_model: LoadedModel) -> 
 
     model.at_step = at_the_third
     slow(engine, 1000)
-    bulk = engine.submit("m", EmbedRequest(ids(40) * 6, lane=Lane.BULK))
+    bulk = engine.submit("m", EmbedRequest(ids(40) * 6, priority=Priority.BULK))
     bulk.result(20)
     futures[0].result(20)
     assert model.starts == [(40,), (40,), (40,), (33,), (40,), (40,), (40,)]
@@ -143,10 +143,10 @@ def test_interactive_work_alone_overtakes(embedding_model: LoadedModel) -> None:
 
     def when_the_long_one_runs(tokens: int, step: int) -> None:
         if tokens == 400 and step == 0:
-            futures.extend([queued(engine, 11, Lane.BULK), queued(engine, 12)])
+            futures.extend([queued(engine, 11, Priority.BULK), queued(engine, 12)])
 
     model.at_step = when_the_long_one_runs
-    engine.submit("m", EmbedRequest(ids(400), lane=Lane.BULK)).result(20)
+    engine.submit("m", EmbedRequest(ids(400), priority=Priority.BULK)).result(20)
     for future in futures:
         future.result(20)
     assert model.events[:4] == [("start", (400,)), ("start", (12,)), ("end", (12,)), ("end", (400,))]

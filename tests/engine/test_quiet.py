@@ -8,7 +8,8 @@ import pytest
 
 from tests.engine.scripted import Scripted
 from upsize.compute import LoadedModel, load_model
-from upsize.engine import EmbedRequest, Engine, Lane, threads
+from upsize.engine import EmbedRequest, Engine, Priority
+from upsize.engine import runner as threads
 
 SHORT = ["word " * 100] * 12
 LONG = ["word " * 300] * 12
@@ -22,7 +23,7 @@ def test_bulk_work_waits_while_somebody_wants_the_machine(
     monkeypatch.setattr(threads, "ASIDE", 60.0)  # longer than any machine needs for what is asked here
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
     with engine.quiet():
-        bulk = engine.submit("model", EmbedRequest(LONG, lane=Lane.BULK))
+        bulk = engine.submit("model", EmbedRequest(LONG, priority=Priority.BULK))
         # What is asked meanwhile is answered meanwhile, however much of it there is.
         for _ in range(3):  # the second and third find the runner standing aside
             assert engine.submit("model", EmbedRequest(["short"])).result(timeout=30).values.shape[0] == 1
@@ -36,7 +37,9 @@ def test_bulk_work_never_stands_still(embedder_folder: Path) -> None:
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
     with engine.quiet():
         assert (
-            engine.submit("model", EmbedRequest(["a few words"], lane=Lane.BULK)).result(timeout=30).values.shape[0]
+            engine.submit("model", EmbedRequest(["a few words"], priority=Priority.BULK))
+            .result(timeout=30)
+            .values.shape[0]
             == 1
         )
     engine.close()
@@ -48,18 +51,18 @@ def test_bulk_work_leaves_a_core_to_those_who_ask(
     model = Scripted(embedding_model)
     engine = Engine({"m": model})
 
-    def run(tokens: int, lane: Lane) -> set[bool]:
+    def run(tokens: int, priority: Priority) -> set[bool]:
         model.spared.clear()
-        engine.submit("m", EmbedRequest([[5] * (tokens - 1)], lane=lane)).result(timeout=30)
+        engine.submit("m", EmbedRequest([[5] * (tokens - 1)], priority=priority)).result(timeout=30)
         return {spare for counted, spare in model.spared if counted == tokens}
 
     monkeypatch.setattr(threads, "ASKED", 60.0)
-    assert run(50, Lane.BULK) == {False}  # nobody asked yet
-    assert run(20, Lane.INTERACTIVE) == {False}
-    assert run(50, Lane.BULK) == run(60, Lane.SHADOW) == {True}
+    assert run(50, Priority.BULK) == {False}  # nobody asked yet
+    assert run(20, Priority.INTERACTIVE) == {False}
+    assert run(50, Priority.BULK) == run(60, Priority.SHADOW) == {True}
     monkeypatch.setattr(threads, "ASKED", 0.0)
-    assert run(50, Lane.BULK) == {False}
+    assert run(50, Priority.BULK) == {False}
     with engine.quiet():
         monkeypatch.setattr(threads, "ASKED", 60.0)
-        assert run(50, Lane.BULK) == {True}
+        assert run(50, Priority.BULK) == {True}
     engine.close()

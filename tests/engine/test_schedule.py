@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.engine import Lane
-from upsize.engine.nouns import Priority
-from upsize.engine.schedule import (
+from upsize.engine import Priority
+from upsize.engine.scheduler import (
     LOOK_AHEAD,
     deadline,
     next_batch,
     order,
     overtakers,
     overtaking_budget,
-    priority,
+    queue_class,
     turn_due,
 )
+from upsize.engine.types import QueueClass
 
 
 @dataclass(frozen=True)
@@ -93,25 +93,25 @@ def test_a_deadline_grows_with_arrival_and_size(
     assert deadline(arrival, tokens, rate * 2) <= due
 
 
-priorities = st.dictionaries(st.sampled_from(Priority), times)
+priorities = st.dictionaries(st.sampled_from(QueueClass), times)
 
 
 @given(priorities, times)
-def test_priorities_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[Priority, float], now: float) -> None:
+def test_priorities_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[QueueClass, float], now: float) -> None:
     ordered = order(due, now)
     assert sorted(ordered) == sorted(due)
-    owed = [p for p in ordered if p is not Priority.SHORT and due[p] <= now]
+    owed = [p for p in ordered if p is not QueueClass.SHORT and due[p] <= now]
     assert ordered[: len(owed)] == sorted(owed, key=lambda p: due[p])
     assert ordered[len(owed) :] == sorted(ordered[len(owed) :])
 
 
 @pytest.mark.parametrize(
-    ("waits", "share"), [(Priority.LONG, 1 / 2), (Priority.BULK, 1 / 10), (Priority.SHADOW, 1 / 100)]
+    ("waits", "share"), [(QueueClass.LONG, 1 / 2), (QueueClass.BULK, 1 / 10), (QueueClass.SHADOW, 1 / 100)]
 )
-def test_beside_short_requests_without_end_a_priority_has_its_share(waits: Priority, share: float) -> None:
+def test_beside_short_requests_without_end_a_priority_has_its_share(waits: QueueClass, share: float) -> None:
     now, last, ran, batch = 0.0, 0.0, 0.0, 0.02
     while now < 200:
-        due = {Priority.SHORT: now, waits: turn_due(waits, last, batch)}
+        due = {QueueClass.SHORT: now, waits: turn_due(waits, last, batch)}
         first = order(due, now)[0]
         now += batch if first is waits else 0.001
         if first is waits:
@@ -120,26 +120,26 @@ def test_beside_short_requests_without_end_a_priority_has_its_share(waits: Prior
 
 
 def test_short_requests_have_half_beside_long_ones_without_end() -> None:
-    now, last, had = 0.0, 0.0, {Priority.SHORT: 0.0, Priority.LONG: 0.0}
+    now, last, had = 0.0, 0.0, {QueueClass.SHORT: 0.0, QueueClass.LONG: 0.0}
     while now < 100:
-        first = order({Priority.SHORT: now, Priority.LONG: turn_due(Priority.LONG, last, 0.1)}, now)[0]
-        now += (spent := 0.1 if first is Priority.LONG else 0.01)
+        first = order({QueueClass.SHORT: now, QueueClass.LONG: turn_due(QueueClass.LONG, last, 0.1)}, now)[0]
+        now += (spent := 0.1 if first is QueueClass.LONG else 0.01)
         had[first] += spent
-        last = now if first is Priority.LONG else last
-    assert had[Priority.SHORT] / now == pytest.approx(0.5, abs=0.05)
+        last = now if first is QueueClass.LONG else last
+    assert had[QueueClass.SHORT] / now == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
-    ("lane", "tokens", "expected"),
+    ("priority", "tokens", "expected"),
     [
-        (Lane.INTERACTIVE, 256, Priority.SHORT),
-        (Lane.INTERACTIVE, 257, Priority.LONG),
-        (Lane.BULK, 1, Priority.BULK),
-        (Lane.SHADOW, 9999, Priority.SHADOW),
+        (Priority.INTERACTIVE, 256, QueueClass.SHORT),
+        (Priority.INTERACTIVE, 257, QueueClass.LONG),
+        (Priority.BULK, 1, QueueClass.BULK),
+        (Priority.SHADOW, 9999, QueueClass.SHADOW),
     ],
 )
-def test_a_request_is_short_if_it_fits_into_half_a_batch(lane: Lane, tokens: int, expected: Priority) -> None:
-    assert priority(lane, tokens, 512) is expected
+def test_a_request_is_short_if_it_fits_into_half_a_batch(priority: Priority, tokens: int, expected: QueueClass) -> None:
+    assert queue_class(priority, tokens, 512) is expected
 
 
 def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() -> None:
@@ -148,32 +148,32 @@ def test_a_short_query_is_due_before_a_long_text_that_came_a_little_before_it() 
     assert deadline(29.99, 20, 1000) > long, "but not before one that is about to be due"
 
 
-BOTH, SHORT = [Priority.SHORT, Priority.LONG], [Priority.SHORT]
+BOTH, SHORT = [QueueClass.SHORT, QueueClass.LONG], [QueueClass.SHORT]
 
 
 @pytest.mark.parametrize(
     ("running", "earlier", "oversized", "computed", "overtaken", "expected"),
     [
-        (Priority.SHORT, True, False, 0.0, 5.0, BOTH),
-        (Priority.SHORT, False, False, 1.0, 0.0, []),
-        (Priority.LONG, True, True, 0.0, 5.0, BOTH),
-        (Priority.LONG, False, True, 1.0, 0.5, BOTH),
-        (Priority.LONG, False, False, 1.0, 0.5, SHORT),
-        (Priority.LONG, False, True, 1.0, 1.0, []),
-        (Priority.LONG, False, False, 0.0, 0.0, []),
-        (Priority.BULK, False, False, 1.0, 8.9, BOTH),
-        (Priority.BULK, True, False, 1.0, 9.0, []),
-        (Priority.SHADOW, False, False, 1.0, 98.9, BOTH),
-        (Priority.SHADOW, True, True, 1.0, 99.0, []),
+        (QueueClass.SHORT, True, False, 0.0, 5.0, BOTH),
+        (QueueClass.SHORT, False, False, 1.0, 0.0, []),
+        (QueueClass.LONG, True, True, 0.0, 5.0, BOTH),
+        (QueueClass.LONG, False, True, 1.0, 0.5, BOTH),
+        (QueueClass.LONG, False, False, 1.0, 0.5, SHORT),
+        (QueueClass.LONG, False, True, 1.0, 1.0, []),
+        (QueueClass.LONG, False, False, 0.0, 0.0, []),
+        (QueueClass.BULK, False, False, 1.0, 8.9, BOTH),
+        (QueueClass.BULK, True, False, 1.0, 9.0, []),
+        (QueueClass.SHADOW, False, False, 1.0, 98.9, BOTH),
+        (QueueClass.SHADOW, True, True, 1.0, 99.0, []),
     ],
 )
 def test_overtaking_ends_when_neither_urgent_nor_owed(
-    running: Priority,
+    running: QueueClass,
     earlier: bool,
     oversized: bool,
     computed: float,
     overtaken: float,
-    expected: list[Priority],
+    expected: list[QueueClass],
 ) -> None:
     assert overtakers(running, computed, overtaken, earlier=earlier, oversized=oversized) == expected
 

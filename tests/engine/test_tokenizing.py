@@ -10,7 +10,7 @@ import pytest
 from tests.engine.scripted import Scripted, wait_until
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits, RerankRequest
-from upsize.engine.tokenizing import Rotation, Tokenizing, _Task
+from upsize.engine.tokenizer_threads import Rotation, TokenizerThreads, _Task
 from upsize.errors import InvalidInput, Unavailable
 from upsize.model.tokenizer import Ids, TextTokenizer
 
@@ -33,7 +33,7 @@ def test_models_take_turns_and_within_one_who_had_least_goes_first() -> None:
 
 def test_a_short_text_does_not_wait_for_long_ones() -> None:
     ran: list[str] = []
-    tokenizing, short = Tokenizing(1, "test"), threading.Event()
+    tokenizing, short = TokenizerThreads(1, "test"), threading.Event()
     for i in range(8):
         tokenizing.submit("a", endless(ran, f"long {i}"), lambda: ran.append("dropped"))
     wait_until(lambda: len(ran) > 20)
@@ -50,7 +50,7 @@ def test_a_short_text_does_not_wait_for_long_ones() -> None:
 
 
 def test_what_comes_after_the_end_is_dropped() -> None:
-    tokenizing, dropped = Tokenizing(1, "test"), threading.Event()
+    tokenizing, dropped = TokenizerThreads(1, "test"), threading.Event()
     tokenizing.close()
     tokenizing.submit("a", iter(()), dropped.set)
     assert dropped.is_set()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from upsize.errors import InvalidInput
-from upsize.io import Reading, open_source
+from upsize.io import ReadOptions, open_source
 from upsize.io.encoding import detect
 
 TEXTS = {
@@ -94,10 +94,10 @@ def test_a_korean_file_is_refused_and_read_when_told(tmp_path: Path) -> None:
         InvalidInput, match=r"d\.csv, line 2: not UTF-8 \(byte 0xb9 at .*; as cp949 it reads '배송이 너무"
     ):
         list(open_source(path, "d.csv").records())
-    told = open_source(path, "d.csv", reading=Reading("euc-kr"))
+    told = open_source(path, "d.csv", reading=ReadOptions("euc-kr"))
     assert [r.fields["text"] for r in told.records()] == TEXTS["ko"].split("\n")
     assert told.notes == ("d.csv is read as euc-kr, as asked.",)
-    wrong = open_source(path, "d.csv", reading=Reading("ascii"))
+    wrong = open_source(path, "d.csv", reading=ReadOptions("ascii"))
     assert all(r.fault and "not ascii (byte 0x" in r.fault for r in wrong.records())
 
 
@@ -107,7 +107,7 @@ def test_encodings_of_seven_bits_are_refused_and_read_when_told(tmp_path: Path, 
     path.write_bytes(f"text\n{TEXTS[language]}\n".encode(encoding))
     with pytest.raises(InvalidInput, match=r"d\.csv, line \d: escapes of an encoding of seven bits.* --encoding"):
         list(open_source(path, "d.csv").records())
-    told = open_source(path, "d.csv", reading=Reading(encoding))
+    told = open_source(path, "d.csv", reading=ReadOptions(encoding))
     assert next(iter(told.records())).fields["text"] == TEXTS[language].split("\n")[0]
 
 
@@ -122,7 +122,7 @@ def test_what_is_no_text_encoding(tmp_path: Path, name: str) -> None:
     path = tmp_path / "d.txt"
     path.write_text("text\n")
     with pytest.raises(InvalidInput, match="is no encoding that is known"):
-        list(open_source(path, "d.txt", reading=Reading(name)).records())
+        list(open_source(path, "d.txt", reading=ReadOptions(name)).records())
 
 
 def test_a_stray_nul_does_not_make_it_utf_16(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsize.errors import InvalidInput
-from upsize.io import Format, Reading, open_source
+from upsize.io import Format, ReadOptions, open_source
 from upsize.io.jsonline import record_of
 
 
@@ -100,7 +100,7 @@ def test_lines_that_may_be_a_tables_are_texts_with_a_note(tmp_path: Path, conten
     (note,) = open_source(path, "d.txt").notes
     assert re.search(message, note)
     assert open_source(path, "d.txt", Format.TEXT).notes == ()
-    table = open_source(path, "d.txt", Format.CSV, Reading(delimiter=content[1]))
+    table = open_source(path, "d.txt", Format.CSV, ReadOptions(delimiter=content[1]))
     assert len(table.columns) == content.split("\n")[0].count(content[1]) + 1
 
 
@@ -123,7 +123,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     for module in ("lines", "delimited"):
         monkeypatch.setattr(f"upsize.io.{module}.LONGEST", 1000)
     monkeypatch.setattr("upsize.io.lines.BLOCK", 100)
-    told = Reading("utf-8")  # then nothing else reads the file first
+    told = ReadOptions("utf-8")  # then nothing else reads the file first
     with pytest.raises(InvalidInput, match=r"d\.\w+, line 2: more than 1,000 characters"):
         read(tmp_path / name, (b"{}" if name == "d.jsonl" else b"text") + b"\n" + b"x" * 5000, reading=told)
 

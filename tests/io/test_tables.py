@@ -11,12 +11,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from upsize.errors import InvalidInput
-from upsize.io import FOUND_OUT, Format, Reading, Source, open_source
+from upsize.io import FOUND_OUT, Format, ReadOptions, Source, open_source
 
 GUTEN_TAG = [{"id": "1", "text": "Guten Tag"}, {"id": "2", "text": "a;b"}]
 
 
-def read(path: Path, reading: Reading = FOUND_OUT) -> list[dict[str, str] | str]:
+def read(path: Path, reading: ReadOptions = FOUND_OUT) -> list[dict[str, str] | str]:
     """Fields of each record, or its fault."""
     return [record.fault or record.fields for record in open_source(path, path.name, reading=reading).records()]
 
@@ -131,13 +131,13 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path, content: str, message: s
 
 def test_the_user_may_say_the_separator(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "id;text,long;n\n1;a;0,5\n")
-    assert read(path, Reading(delimiter=";")) == [{"id": "1", "text,long": "a", "n": "0,5"}]
-    assert read(path, Reading(delimiter=",")) == [{"id;text": "1;a;0", "long;n": "5"}]
+    assert read(path, ReadOptions(delimiter=";")) == [{"id": "1", "text,long": "a", "n": "0,5"}]
+    assert read(path, ReadOptions(delimiter=",")) == [{"id;text": "1;a;0", "long;n": "5"}]
     tabs = write(tmp_path / "t.csv", "a\tb\n1\t2\n")
-    assert read(tabs, Reading(delimiter="tab")) == [{"a": "1", "b": "2"}]
+    assert read(tabs, ReadOptions(delimiter="tab")) == [{"a": "1", "b": "2"}]
     for wrong in ("", ";;", '"', "x", "\n"):
         with pytest.raises(InvalidInput, match=r"--delimiter .*: give one character"):
-            read(path, Reading(delimiter=wrong))
+            read(path, ReadOptions(delimiter=wrong))
 
 
 def test_a_single_column_stays_one(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_any_rows_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
 def test_a_mark_is_no_part_of_the_header_where_the_encoding_is_told(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "d.csv", '\ufeff"id";"text"\n1;Guten Tag\n2;"a;b"\n'.encode(encoding))
-    assert read(path, Reading(encoding)) == GUTEN_TAG
+    assert read(path, ReadOptions(encoding)) == GUTEN_TAG
 
 
 def test_a_header_of_very_many_columns(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from tests.checkpoints import EMBEDDER, SENTENCES, tokenizer_of
 from upsize import demo
 from upsize.errors import InvalidInput, TextTooLong
-from upsize.model import Truncation, borders, reading
-from upsize.model.borders import BORDER, last_border, next_border, pieces
+from upsize.model import Truncation
+from upsize.model import incremental_encoding as reading
+from upsize.model import split_points as borders
 from upsize.model.encoding import encode_pairs, encode_texts
-from upsize.model.reading import exact_characters
+from upsize.model.incremental_encoding import exact_characters
+from upsize.model.split_points import BORDER, last_border, next_border, pieces
 from upsize.model.tokenizer import TextTokenizer
 
 TRICKY = [

@@ -18,7 +18,7 @@ from tests.checkpoints import Layout, copy_of, edit_json, write_checkpoint
 from upsize.errors import CheckpointError, FingerprintMismatch
 from upsize.model import digest as digests
 from upsize.model import open_checkpoint
-from upsize.model.tensors import StoredTensor
+from upsize.model.stored_tensor import StoredTensor
 from upsize.model.weights import layer_shapes
 
 Folder = Callable[[Layout], Path]

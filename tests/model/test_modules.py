@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tests.checkpoints import Layout, base_tokenizer, copy_of, edit_json, write_json
 from upsize.errors import CheckpointError
 from upsize.model import open_checkpoint
-from upsize.model.heads import rerank_direction
+from upsize.model.pooling import rerank_direction
 
 Folder = Callable[[Layout], Path]
 OLD, NEW = "sentence_transformers.models", "sentence_transformers.sentence_transformer.modules"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.networks import last_states, network, random_sequences
-from upsize.compute.pytorch.network import Slab
+from upsize.compute.pytorch.qwen3 import Slab
 
 RNG = np.random.default_rng(3)
 SEQUENCES = random_sequences(RNG, 12, 70)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import SENTENCES
 from upsize.catalog import cl100k
 from upsize.catalog.instructions import QUERY_FORM, RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
-from upsize.model.suspicion import ADVICE, in_ids, in_text
+from upsize.model.input_lint import ADVICE, in_ids, in_text
 from upsize.model.tokenizer import TextTokenizer
 
 INSTRUCTED = QUERY_FORM.format(instruction=WEB_SEARCH) + "why is the sky blue?"

@@ -16,7 +16,7 @@ from tests.checkpoints import Layout, copy_of
 from upsize.errors import CheckpointError
 from upsize.model import digest as digests
 from upsize.model import open_checkpoint
-from upsize.model.tensors import StoredTensor
+from upsize.model.stored_tensor import StoredTensor
 from upsize.model.zeros import SHORTEST, joined, runs_in
 
 Folder = Callable[[Layout], Path]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.live import live
 from upsize.engine import Limits
-from upsize.server.wire import OPERATIONS
+from upsize.server.dialects import OPERATIONS
 
 OPEN = {"/health", "/health_generate", "/ready", "/ping"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.evolve.conftest import TEXTS
+from tests.index.conftest import TEXTS
 from tests.server.live import live
 from upsize import demo
 from upsize.errors import InvalidInput

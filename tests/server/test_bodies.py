@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsize.errors import InvalidInput
-from upsize.server import shape
+from upsize.server import json_shape as shape
 from upsize.server.codec import loads
-from upsize.server.wire import OPERATIONS
-from upsize.server.wire.index_bodies import SearchBody
-from upsize.server.wire.openai import EmbeddingsBody
+from upsize.server.dialects import OPERATIONS
+from upsize.server.dialects.index_bodies import SearchBody
+from upsize.server.dialects.openai import EmbeddingsBody
 
 awkward = st.one_of(st.none(), st.booleans(), st.integers(), st.text('"\\[]{},:a\né', max_size=6))
 values = st.recursive(

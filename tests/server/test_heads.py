@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.server.live import live
 from tests.server.raw import code_of, connect, embed, ended, read_reply, request
+from upsize.server.dialects import OPERATIONS
 from upsize.server.http.head import HeadRefused, host_of
-from upsize.server.wire import OPERATIONS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from upsize import Embedder
-from upsize.server.wire.openai import EmbeddingsBody
+from upsize.server.dialects.openai import EmbeddingsBody
 
 TEXTS = ["How are you today", "今天过得怎么样", "a much longer text " * 30]
 

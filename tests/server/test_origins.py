@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from tests.server.live import live
 from tests.server.raw import embed
 from upsize.server import Service, create_app
-from upsize.server.handling import Operation
-from upsize.server.wire import OPERATIONS
+from upsize.server.dialects import OPERATIONS
+from upsize.server.endpoint import Operation
 
 EVIL = "http://evil.example"
 

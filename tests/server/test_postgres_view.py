@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.evolve.conftest import TEXTS
+from tests.index.conftest import TEXTS
 from tests.postgres import database
 from tests.server.live import live
 from upsize import demo

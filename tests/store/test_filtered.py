@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from upsize.store import Rows, Store, Table, parse_filter, pgvector
+from upsize.store import Store, Table, VectorRows, parse_filter, pgvector
 from upsize.store.lance import LanceStore
 from upsize.store.pgvector import PgvectorStore
 
@@ -54,7 +54,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         opened = PgvectorStore(dsn, exact_below=1)
     opened.drop(TABLE)
     opened.create(TABLE)
-    opened.upsert(TABLE, Rows([str(i) for i in range(COUNT)], range(COUNT), VECTORS, METADATA))
+    opened.upsert(TABLE, VectorRows([str(i) for i in range(COUNT)], range(COUNT), VECTORS, METADATA))
     opened.tend(TABLE)
     assert opened.indexed(TABLE)
     yield opened
@@ -97,7 +97,7 @@ def test_what_many_meet_at_the_edge_of_what_the_index_sees_is_found(
     vectors = centres[of] + rng.standard_normal((rows, table.dimension), np.float32) * np.float32(0.8)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.create(table)
-    store.upsert(table, Rows([str(i) for i in range(rows)], range(rows), vectors, [{"of": int(c)} for c in of]))
+    store.upsert(table, VectorRows([str(i) for i in range(rows)], range(rows), vectors, [{"of": int(c)} for c in of]))
     store.tend(table)
     recalls = []
     for query in vectors[:8]:

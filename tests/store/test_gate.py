@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from upsize.errors import StoreUnavailable
-from upsize.store.gate import FEW, MOST, PAUSE, QUIET, STALLED, Gate
+from upsize.store.gate import FEW, MOST, PAUSE, QUIET, STALLED, CircuitBreaker
 
 
 class Clock:
@@ -25,11 +25,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def one(clock: Clock) -> Gate:
-    return Gate("the store", clock)
+def one(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("the store", clock)
 
 
-def test_after_a_failure_calls_fail_at_once_and_one_probe_at_a_time_is_let_through(one: Gate, clock: Clock) -> None:
+def test_after_a_failure_calls_fail_at_once_and_one_probe_at_a_time_is_let_through(
+    one: CircuitBreaker, clock: Clock
+) -> None:
     one.failed(stalled=True)
     with pytest.raises(StoreUnavailable, match="the store does not answer"), one.enter("read"):
         raise AssertionError
@@ -50,7 +52,7 @@ def test_after_a_failure_calls_fail_at_once_and_one_probe_at_a_time_is_let_throu
             one.require_answering()
 
 
-def test_while_a_server_is_silent_few_calls_wait_for_it(one: Gate, clock: Clock) -> None:
+def test_while_a_server_is_silent_few_calls_wait_for_it(one: CircuitBreaker, clock: Clock) -> None:
     with ExitStack() as calls:
         for _ in range(FEW):
             calls.enter_context(one.enter("read"))
@@ -66,7 +68,7 @@ def test_while_a_server_is_silent_few_calls_wait_for_it(one: Gate, clock: Clock)
             one.require_answering()
 
 
-def test_a_server_that_was_not_asked_is_not_silent(one: Gate, clock: Clock) -> None:
+def test_a_server_that_was_not_asked_is_not_silent(one: CircuitBreaker, clock: Clock) -> None:
     clock.now += 1000
     one.require_answering()
     with ExitStack() as calls:
@@ -74,7 +76,7 @@ def test_a_server_that_was_not_asked_is_not_silent(one: Gate, clock: Clock) -> N
             calls.enter_context(one.enter("read"))
 
 
-def test_long_work_keeps_nobody_out(one: Gate, clock: Clock) -> None:
+def test_long_work_keeps_nobody_out(one: CircuitBreaker, clock: Clock) -> None:
     with ExitStack() as calls:
         for _ in range(3 * MOST["read"]):
             calls.enter_context(one.enter("long"))
@@ -84,7 +86,7 @@ def test_long_work_keeps_nobody_out(one: Gate, clock: Clock) -> None:
             pass
 
 
-def test_a_call_waits_for_its_turn_while_others_are_answered(one: Gate) -> None:
+def test_a_call_waits_for_its_turn_while_others_are_answered(one: CircuitBreaker) -> None:
     entered, leave = threading.Event(), threading.Event()
     with ExitStack() as calls:
         for _ in range(MOST["write"] - 1):

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from upsize.errors import StoreFull
-from upsize.store import Rows, Table, lance, parse_filter
+from upsize.store import Table, VectorRows, lance, parse_filter
 from upsize.store.lance import LanceStore
 
 COUNT, K = 24_000, 20
@@ -32,7 +32,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Far:
     store = LanceStore(tmp_path_factory.mktemp("far"), exact_below=1)
     store.create(table)
     metadata = [{"far": bool(one)} for one in distant]
-    store.upsert(table, Rows([str(i) for i in range(COUNT)], range(COUNT), vectors, metadata))
+    store.upsert(table, VectorRows([str(i) for i in range(COUNT)], range(COUNT), vectors, metadata))
     store.tend(table)
     assert store.indexed(table)
     allowed = np.flatnonzero(distant)
@@ -62,7 +62,7 @@ def test_a_compaction_that_would_not_fit_is_not_begun(tmp_path: Path, monkeypatc
     store = LanceStore(tmp_path)
     store.create(table)
     for i in range(3):
-        store.upsert(table, Rows([str(i)], [i], np.eye(4, dtype=np.float32)[i : i + 1], [{}]))
+        store.upsert(table, VectorRows([str(i)], [i], np.eye(4, dtype=np.float32)[i : i + 1], [{}]))
     before = sorted(tmp_path.rglob("*"))
     with monkeypatch.context() as patch:
         patch.setattr(lance, "SPARE_BYTES", 1 << 60)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from upsize.errors import InvalidInput
-from upsize.store import Rows, Store, Table, parse_filter
+from upsize.store import Store, Table, VectorRows, parse_filter
 from upsize.store.filters import meets
 from upsize.store.numbers import split
 
@@ -31,7 +31,7 @@ def put(store: Store, kept: list[Any]) -> None:
     store.create(TABLE)
     vectors = np.tile(np.array([1, 0, 0, 0], np.float32), (len(kept), 1))
     metadata = [{} if v is None else {"v": v, "w": {"v": 1}} for v in kept]
-    store.upsert(TABLE, Rows([str(i) for i in range(len(kept))], range(len(kept)), vectors, metadata))
+    store.upsert(TABLE, VectorRows([str(i) for i in range(len(kept))], range(len(kept)), vectors, metadata))
 
 
 def found(store: Store, filter: dict[str, Any], most: int = 1000) -> list[int]:  # noqa: A002

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from upsize.errors import RowsRefused, StoreUnavailable
-from upsize.store import Rows, Table, gate, qdrant
+from upsize.store import Table, VectorRows, gate, qdrant
 from upsize.store.qdrant import QdrantStore
 
 LIMIT = 32 << 20
@@ -74,10 +74,10 @@ def serving(requests: Requests) -> Iterator[QdrantStore]:
         server.shutdown()
 
 
-def rows(count: int, dimension: int, metadata: Callable[[int], dict[str, Any]] = lambda _: {}) -> Rows:
+def rows(count: int, dimension: int, metadata: Callable[[int], dict[str, Any]] = lambda _: {}) -> VectorRows:
     vectors = np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Rows([f"d{i}" for i in range(count)], range(count), vectors, [metadata(i) for i in range(count)])
+    return VectorRows([f"d{i}" for i in range(count)], range(count), vectors, [metadata(i) for i in range(count)])
 
 
 def test_large_vectors_go_in_requests_that_a_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:

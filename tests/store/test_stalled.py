@@ -16,7 +16,8 @@ import pytest
 
 from tests.postgres import database
 from upsize.errors import StoreUnavailable
-from upsize.store import Rows, Table, gate, parse_filter, pgconnections
+from upsize.store import Table, VectorRows, gate, parse_filter
+from upsize.store import pg_connections as pgconnections
 from upsize.store.pgvector import PgvectorStore
 
 TABLE = Table("upsize_stalled_g1", 4)
@@ -80,7 +81,7 @@ def store(server: Server) -> Iterator[PgvectorStore]:
     opened = PgvectorStore(server.dsn)
     opened.drop(TABLE)
     opened.create(TABLE)
-    opened.upsert(TABLE, Rows(["a"], [1], QUERY[None], [{"n": 1}]))
+    opened.upsert(TABLE, VectorRows(["a"], [1], QUERY[None], [{"n": 1}]))
     yield opened
     server.go_on()
     opened.close()
@@ -114,7 +115,7 @@ def test_a_stopped_server_holds_few_threads_and_for_seconds(store: PgvectorStore
         lambda: store.search(TABLE, QUERY, 1),
         lambda: store.search(TABLE, QUERY, 1, where=parse_filter({"n": 1}), exact=True),
         lambda: store.count(TABLE),
-        lambda: store.upsert(TABLE, Rows(["b"], [2], QUERY[None], [{}])),
+        lambda: store.upsert(TABLE, VectorRows(["b"], [2], QUERY[None], [{}])),
         lambda: store.delete(TABLE, ["a"]),
         lambda: store.vectors(TABLE, ["a"]),
         lambda: list(store.placed(TABLE)),
@@ -144,7 +145,7 @@ def test_a_stopped_server_holds_few_threads_and_for_seconds(store: PgvectorStore
         except StoreUnavailable:
             assert time.monotonic() < end
             time.sleep(0.05)
-    store.upsert(TABLE, Rows(["c"], [3], QUERY[None], [{}]))
+    store.upsert(TABLE, VectorRows(["c"], [3], QUERY[None], [{}]))
     store.require_answering()
     assert "c" in dict(store.placed(TABLE))
 
@@ -170,7 +171,7 @@ def test_connections_that_the_server_has_closed_cost_no_call(store: PgvectorStor
     assert ended[0] >= 4
     for _ in range(6):
         assert [hit.id for hit in store.search(TABLE, QUERY, 1)] == ["a"]
-    store.upsert(TABLE, Rows(["b"], [2], QUERY[None], [{}]))
+    store.upsert(TABLE, VectorRows(["b"], [2], QUERY[None], [{}]))
 
 
 def test_closing_does_not_wait_for_a_stopped_server(server: Server) -> None:

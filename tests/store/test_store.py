@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from upsize.errors import InvalidInput
-from upsize.store import Rows, Store, Table, parse_filter
+from upsize.store import Store, Table, VectorRows, parse_filter
 
 DIMENSION = 48
 COUNT = 120
@@ -21,9 +21,9 @@ def vectors(count: int, seed: int = 0, dimension: int = DIMENSION) -> NDArray[np
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def rows(matrix: NDArray[np.float32], first: int = 0, metadata: list[dict[str, Any]] | None = None) -> Rows:
+def rows(matrix: NDArray[np.float32], first: int = 0, metadata: list[dict[str, Any]] | None = None) -> VectorRows:
     ids = [f"d{first + i}" for i in range(len(matrix))]
-    return Rows(ids, list(range(first, first + len(matrix))), matrix, metadata or [{} for _ in ids])
+    return VectorRows(ids, list(range(first, first + len(matrix))), matrix, metadata or [{} for _ in ids])
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_upsert_replaces_and_may_be_repeated(store: Store, table: Table) -> N
     store.upsert(table, rows(matrix))
     store.upsert(table, rows(matrix))
     other = vectors(5, seed=3)
-    changed = Rows([f"d{i}" for i in range(5)], [100 + i for i in range(5)], other, [{"n": 1}] * 5)
+    changed = VectorRows([f"d{i}" for i in range(5)], [100 + i for i in range(5)], other, [{"n": 1}] * 5)
     store.upsert(table, changed)
     assert store.count(table) == 20
     found = store.vectors(table, ["d0", "d7", "absent"])
@@ -86,7 +86,7 @@ def test_deleted_rows_are_gone_and_those_that_were_not_there_do_not_matter(store
 def test_ids_and_metadata_may_hold_anything(store: Store, table: Table) -> None:
     ids = ["it's", 'a "quoted" one', "новости/1", "a b;DROP TABLE x", "🙂"]
     metadata = [{"it's": "a 'value'", "nested": {"a": 1}, "none": None} for _ in ids]
-    store.upsert(table, Rows(ids, range(5), vectors(5), metadata))
+    store.upsert(table, VectorRows(ids, range(5), vectors(5), metadata))
     assert {id for id, _ in store.placed(table)} == set(ids)
     assert len(store.search(table, vectors(1)[0], 9, where=parse_filter({"it's": "a 'value'"}))) == 5
     store.delete(table, ids[:4])

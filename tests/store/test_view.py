@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from upsize.errors import InvalidInput, Refused
-from upsize.store import Rows, Table
+from upsize.store import Table, VectorRows
+from upsize.store.pg_view import OURS
 from upsize.store.pgvector import PgvectorStore
-from upsize.store.pgview import OURS
 
 OWNER = "upsize_viewed_k_"
 SMALL, LARGE = Table(f"{OWNER}g1", 4), Table(f"{OWNER}g2", 8, 4)
@@ -24,7 +24,7 @@ def store(postgres: str) -> Iterator[PgvectorStore]:
     for place, table in enumerate((SMALL, LARGE)):
         opened.create(table)
         vectors = np.eye(table.dimension, dtype=np.float32)[: 2 + place]
-        opened.upsert(table, Rows([f"d{i}" for i in range(len(vectors))], range(len(vectors)), vectors, [{}] * 3))
+        opened.upsert(table, VectorRows([f"d{i}" for i in range(len(vectors))], range(len(vectors)), vectors, [{}] * 3))
     yield opened
     with psycopg.connect(postgres, autocommit=True) as c:
         c.execute("DROP VIEW IF EXISTS viewed CASCADE")

@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from upsize import __version__
 from upsize.cli import choose, doctor, embed, evolve, index, matrix, rerank, serve, verify
 from upsize.cli.examples import examples_for
-from upsize.cli.several import SeveralValues
+from upsize.cli.list_options import SeveralValues
 from upsize.errors import UpsizeError
+from upsize.version import __version__
 
 app = typer.Typer(
     name="upsize",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from upsize.cli.calls import Name
+from upsize.cli.index_client import Name
 
 
 def backup(
@@ -23,8 +23,8 @@ def backup(
     upsize index backup docs /backups/docs-monday --with-vectors
     ```
     """
-    from upsize.evolve import home
-    from upsize.evolve.backup import back_up
+    from upsize.index import home
+    from upsize.index.backup import back_up
 
     made = back_up(home() / name, destination, with_vectors=with_vectors)
     told = ", ".join(f"{count:,} vectors of {generation}" for generation, count in made.vectors.items())
@@ -47,8 +47,8 @@ def restore(
     upsize index restore /backups/docs-monday --name docs-again
     ```
     """
-    from upsize.evolve import home
-    from upsize.evolve.backup import restore as restore_index
+    from upsize.index import home
+    from upsize.index.backup import restore as restore_index
 
     state = restore_index(source, home(), name, store)
     typer.echo(f"{state.name} is there. Look what it holds: upsize index status {state.name}")

@@ -13,10 +13,10 @@ from rich.table import Table
 from upsize.cli import options as shared
 from upsize.cli.console import print_table, results
 from upsize.cli.report import write_json
-from upsize.figures import MISSING, bounds, fixed, plain
+from upsize.number_format import MISSING, bounds, fixed, plain
 
 if TYPE_CHECKING:
-    from upsize.choose import CandidateReport, Latency, Quantile, Verdict
+    from upsize.selection import CandidateReport, Latency, Quantile, Verdict
 
 DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
 HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
@@ -101,7 +101,7 @@ def choose(
     upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
     ```
     """
-    from upsize.choose import require_extra
+    from upsize.selection import require_extra
 
     require_extra()
     if data is None and (task or language or domain):
@@ -111,10 +111,10 @@ def choose(
         raise typer.BadParameter(
             "say which texts and which models, --data PATH --models NAME …; or with no data, --task NAME."
         )
-    from upsize.choose.settings import Settings, milliseconds
-    from upsize.choose.walk import choose as answer
-    from upsize.measure.recipes import RECIPES
+    from upsize.evaluation.recipes import RECIPES
     from upsize.model import HubOptions
+    from upsize.selection.pipeline import run_choice as answer
+    from upsize.selection.settings import ChoiceSettings, milliseconds
 
     if task or language or domain:
         raise typer.BadParameter("--task, --language and --domain ask what is published; with --data, use --kind.")
@@ -123,7 +123,7 @@ def choose(
             raise typer.BadParameter(f"{recipe!r} is none. Recipes: {', '.join(RECIPES)}.", param_hint="--recipe")
         kind, instruction = kind or RECIPES[recipe].kind.value, instruction or RECIPES[recipe].instruction
     slo = {"p50": slo_p50, "p95": slo_p95, "p99": slo_p99}
-    settings = Settings(
+    settings = ChoiceSettings(
         data=data,
         models=tuple(models),
         out=out,
@@ -159,8 +159,8 @@ def choose(
 
 def _prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
     """What is published of the three sizes on such tasks."""
-    from upsize.choose.prior import prior
-    from upsize.choose.prior_text import render
+    from upsize.selection.prior.prior import prior
+    from upsize.selection.prior.text import render
 
     found = prior(task, language, domain, delta=delta)
     if json:

@@ -11,12 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from upsize.cli.console import print_table, results
-from upsize.cli.measuring import measured_rates, noise_note
+from upsize.cli.machine_rates import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from upsize.measure import Diagnosis, Environment, Estimate, Rates
+    from upsize.diagnostics import Diagnosis, Environment, Estimate, Rates
 
 SERVICE = "With --base-url"
 MARKS = {"ok": "[green]ok[/]", "note": "[dim]note[/]", "wrong": "[bold red]wrong[/]"}
@@ -47,7 +47,7 @@ def doctor(
             raise typer.BadParameter("--model and --dimensions ask about a running service: give its --base-url too.")
         _machine(json)
         return
-    from upsize.measure.service import diagnose
+    from upsize.diagnostics.diagnose_service import diagnose
 
     with ProgressBar(f"questioning {base_url}"):
         found = diagnose(base_url, model=model, api_key=api_key, dimensions=dimensions, timeout=timeout)
@@ -69,8 +69,8 @@ def _show_service(found: Diagnosis) -> None:
 
 def _machine(json: Path | None) -> None:
     """This machine: what it is, what it does, what each size would take and give."""
-    from upsize.measure import estimates, look_around
-    from upsize.measure.environment import advice
+    from upsize.diagnostics import estimates, look_around
+    from upsize.diagnostics.environment import advice
 
     environment = look_around()
     machine = environment.machine

@@ -13,13 +13,13 @@ import typer
 from numpy.typing import NDArray
 
 from upsize.cli import options as shared
-from upsize.cli.files.bulk import run
-from upsize.cli.files.output import Encoding, Jsonl, Npy, Parquet
-from upsize.cli.files.partial import Partial
-from upsize.cli.files.rows import TextRows, choose_text_field
-from upsize.cli.files.survey import Survey, too_long
-from upsize.io import Reading, import_pyarrow, open_input
-from upsize.space import Fingerprint
+from upsize.fingerprint import Fingerprint
+from upsize.io import ReadOptions, import_pyarrow, open_input
+from upsize.jobs.file_job import run
+from upsize.jobs.input_rows import TextRows, choose_text_field
+from upsize.jobs.output_formats import Jsonl, Npy, OutputFormat, Parquet
+from upsize.jobs.partial_output import Partial
+from upsize.jobs.survey import Survey, too_long
 
 if TYPE_CHECKING:
     from upsize.engine import Embedder, Result
@@ -114,7 +114,7 @@ def embed(
         import_pyarrow("Writing Parquet")
     name = shared.chosen_model(model, DEFAULT)
     with Partial(output, overwrite=overwrite) as partial:
-        source = open_input(input, format, Reading(encoding, delimiter), partial.spool)
+        source = open_input(input, format, ReadOptions(encoding, delimiter), partial.spool)
         field = choose_text_field(source, text_field, id_field)
         shared.tell(source, field, text_field)
         rows = TextRows(source, field, id_field, limit)
@@ -175,7 +175,7 @@ class Embedding:
         """The vector."""
         return {"embedding": values[0]}
 
-    def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> Encoding:
+    def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> OutputFormat:
         """A matrix, lines, or a table with a column of vectors."""
         if suffix == NPY:
             return Npy(found.rows, self.dimension)

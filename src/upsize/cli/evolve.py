@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from upsize.cli import options as shared
-from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Calls, Name, calls, labelled_queries, print_json
 from upsize.cli.console import print_table, results
+from upsize.cli.index_client import ApiKey, AsJson, BaseUrl, IndexClient, Name, calls, labelled_queries, print_json
 from upsize.cli.ladder import show_ways
-from upsize.figures import short
-from upsize.io import Reading
+from upsize.io import ReadOptions
+from upsize.number_format import short
 from upsize.progress import ProgressBar, duration
 
 app = typer.Typer(
@@ -141,7 +141,7 @@ def start(
     _tell(told, json)
 
 
-def _wait(call: Calls, name: str) -> dict[str, Any]:
+def _wait(call: IndexClient, name: str) -> dict[str, Any]:
     said = None
     with ProgressBar("backfill", unit="texts") as bar:
         while True:
@@ -223,7 +223,7 @@ def compare(
     upsize evolve compare docs queries.jsonl --json
     ```
     """
-    queries = labelled_queries(data, Reading(encoding, delimiter))
+    queries = labelled_queries(data, ReadOptions(encoding, delimiter))
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/move/compare", {"queries": queries, "delta": delta})
     if json:

@@ -13,15 +13,15 @@ from rich.table import Table
 
 from upsize.cli import options as shared
 from upsize.cli.backup import backup, restore
-from upsize.cli.calls import ApiKey, AsJson, BaseUrl, CallFailed, Calls, Name, calls, print_json
 from upsize.cli.console import print_table, results
-from upsize.cli.files.documents import DocumentRows, FileDocument, choose_id_field
-from upsize.cli.files.rows import choose_text_field
-from upsize.cli.files.survey import listing, survey
-from upsize.cli.files.vectors import WithoutVectors, unfit
 from upsize.cli.filters import filter_of
+from upsize.cli.index_client import ApiKey, AsJson, BaseUrl, CallFailed, IndexClient, Name, calls, print_json
 from upsize.cli.ladder import ladder
-from upsize.io import Reading, copy_stdin, open_input
+from upsize.io import ReadOptions, copy_stdin, open_input
+from upsize.jobs.document_rows import DocumentRows, FileDocument, choose_id_field
+from upsize.jobs.input_rows import choose_text_field
+from upsize.jobs.survey import listing, survey
+from upsize.jobs.vector_columns import WithoutVectors, unfit
 from upsize.progress import ProgressBar
 
 app = typer.Typer(
@@ -139,7 +139,7 @@ def add(
             param_hint="NAME",
         )
     with tempfile.TemporaryDirectory() as folder:
-        source = open_input(input, format, Reading(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
+        source = open_input(input, format, ReadOptions(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
         field = choose_text_field(source, text_field, id_field)
         shared.tell(source, field, text_field, with_title=True)
@@ -170,7 +170,9 @@ def add(
             )
 
 
-def _write(call: Calls, name: str, batch: list[FileDocument], *, keep_vectors: bool, skip_bad: bool) -> dict[str, int]:
+def _write(
+    call: IndexClient, name: str, batch: list[FileDocument], *, keep_vectors: bool, skip_bad: bool
+) -> dict[str, int]:
     """One request's documents; those that the index's model cannot take are left out and named, if they may be."""
     left = list(batch)
     while left:

@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from upsize.cli import options as shared
-from upsize.cli.calls import ApiKey, AsJson, BaseUrl, Name, calls, labelled_queries, print_json
 from upsize.cli.console import print_table, results
+from upsize.cli.index_client import ApiKey, AsJson, BaseUrl, Name, calls, labelled_queries, print_json
 from upsize.errors import InvalidInput
-from upsize.figures import fixed
-from upsize.io import Reading
+from upsize.io import ReadOptions
+from upsize.number_format import fixed
 
 
 def ladder(
@@ -64,7 +64,7 @@ def ladder(
     steps = [int(d) if re.fullmatch(r" *[0-9]{1,9} *", d) else 0 for d in depths.split(",")]
     if 0 in steps:
         raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.")
-    queries = labelled_queries(measure, Reading(encoding, delimiter)) if measure else None
+    queries = labelled_queries(measure, ReadOptions(encoding, delimiter)) if measure else None
     with calls(base_url, api_key) as call:
         told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
         if queries is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from upsize.cli.console import print_table, results
-from upsize.cli.measuring import measured_rates, noise_note
+from upsize.cli.machine_rates import measured_rates, noise_note
 from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
 
@@ -39,12 +39,12 @@ def matrix(
     - `upsize matrix --weights 0.6B=./Qwen3-Embedding-0.6B --json -`
     """
     from upsize.catalog.published import SIZES
-    from upsize.choose.matrix import MATRIX, Cell, Settings, build, expected_seconds, render
-    from upsize.choose.matrix.rows import members, precisions, wanted
-    from upsize.choose.report import write_matrix
     from upsize.compute import this_machine
+    from upsize.selection.matrix import MATRIX, Cell, CellSettings, build, expected_seconds, render
+    from upsize.selection.matrix.table import members, precisions, wanted
+    from upsize.selection.report import write_matrix
 
-    settings = Settings(device, whole, seconds, long_tokens)
+    settings = CellSettings(device, whole, seconds, long_tokens)
     real = _weights(weights or [])
     machine, chosen = this_machine(), members(sizes or SIZES)
     names = precisions(dtype or (), machine, settings)

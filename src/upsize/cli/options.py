@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from upsize.catalog import Kind
-from upsize.cli.files.documents import TITLE
 from upsize.io import TEXT, Format, Source
+from upsize.jobs.document_rows import TITLE
 
 if TYPE_CHECKING:
     from upsize.model import HubOptions

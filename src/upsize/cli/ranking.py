@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from upsize.cli.console import results
-from upsize.cli.files.output import Jsonl
-from upsize.cli.files.pairing import Pairing
-from upsize.cli.files.partial import guarded, write_whole
-from upsize.cli.files.rows import Pair, TextRows
-from upsize.cli.files.survey import listing, survey, too_long
 from upsize.errors import InvalidInput, TextTooLong
+from upsize.jobs.input_rows import Pair, TextRows
+from upsize.jobs.output_formats import Jsonl
+from upsize.jobs.pairing import Pairing
+from upsize.jobs.partial_output import guarded, write_whole
+from upsize.jobs.survey import listing, survey, too_long
 
 if TYPE_CHECKING:
     from upsize.engine import Reranker, Result

@@ -14,14 +14,14 @@ import typer
 from numpy.typing import NDArray
 
 from upsize.cli import options as shared
-from upsize.cli.files.bulk import run
-from upsize.cli.files.output import Encoding, Jsonl, Parquet
-from upsize.cli.files.partial import Partial, refuse_existing
-from upsize.cli.files.rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
-from upsize.cli.files.survey import Survey
 from upsize.cli.ranking import pair_fault, probabilities, rank, show
-from upsize.io import Reading, copy_stdin, format_of, import_pyarrow, open_input
-from upsize.space import Fingerprint
+from upsize.fingerprint import Fingerprint
+from upsize.io import ReadOptions, copy_stdin, format_of, import_pyarrow, open_input
+from upsize.jobs.file_job import run
+from upsize.jobs.input_rows import Pair, PairRows, TextRows, choose_text_field, require_pairs
+from upsize.jobs.output_formats import Jsonl, OutputFormat, Parquet
+from upsize.jobs.partial_output import Partial, refuse_existing
+from upsize.jobs.survey import Survey
 
 if TYPE_CHECKING:
     from upsize.engine import Reranker, Result
@@ -122,7 +122,7 @@ def rerank(
     name = shared.chosen_model(model, DEFAULT)
     chosen = shared.ModelOptions(name, dtype, device, max_length, truncate, hub, revision)
     shared.require_unicode(instruction, "--instruction")
-    reading = Reading(encoding, delimiter)
+    reading = ReadOptions(encoding, delimiter)
     if documents is not None:
         shared.require_unicode(query, "QUERY")
         with TemporaryDirectory() as folder:
@@ -205,7 +205,7 @@ class Reranking:
         order = np.argsort(-values, kind="stable")[: self.top_n]
         return {"results": [{"index": int(i), "score": float(scores[i])} for i in order]}
 
-    def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> Encoding:
+    def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> OutputFormat:
         """Lines, or a table with a column of results."""
         if suffix == JSONL:
             return Jsonl(self.fingerprint.id)

@@ -15,7 +15,7 @@ from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from upsize.measure import Figure, Verification
+    from upsize.diagnostics import Figure, Verification
 
 STYLES = {"passed": "green", "failed": "bold red", "differs": "yellow", "skipped": "dim"}
 
@@ -42,7 +42,7 @@ def verify(
     - `upsize verify Qwen/Qwen3-Reranker-0.6B --published --json report.json`
     """
     from upsize.compute import load_model
-    from upsize.measure import verify as run
+    from upsize.diagnostics import verify as run
     from upsize.model import HubOptions
 
     options = HubOptions(hub=hub, revision=revision)

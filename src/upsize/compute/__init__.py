@@ -5,9 +5,19 @@ batches, `load_model` does all of it by name. The network is in `native` for CPU
 the compiled kernels do not carry a precision; `network` is what the two have in common.
 """
 
-from upsize.compute.loaded import LoadedModel, load_model
+from upsize.compute.loaded_model import LoadedModel, load_model
 from upsize.compute.machine import Gpu, Machine, this_machine
 from upsize.compute.network import run_to_end
-from upsize.compute.plan import Plan, plan, work_bytes
+from upsize.compute.plan import ExecutionPlan, plan, work_bytes
 
-__all__ = ["Gpu", "LoadedModel", "Machine", "Plan", "load_model", "plan", "run_to_end", "this_machine", "work_bytes"]
+__all__ = [
+    "ExecutionPlan",
+    "Gpu",
+    "LoadedModel",
+    "Machine",
+    "load_model",
+    "plan",
+    "run_to_end",
+    "this_machine",
+    "work_bytes",
+]

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.model.heads import Vectors
+from upsize.model.pooling import Vectors
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from upsize.compute.machine import Gpu, Machine
 from upsize.errors import CheckpointError, InvalidInput, MissingExtra, UpsizeError
 from upsize.model import Checkpoint
 from upsize.model.config import ModelConfig
-from upsize.model.tensors import DTYPES
+from upsize.model.stored_tensor import DTYPES
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of floating numbers → bytes of one."""
@@ -34,7 +34,7 @@ ENTRY = 740
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """What was derived for one checkpoint. `notes` is what the user must hear of it."""
 
     device: str
@@ -57,7 +57,7 @@ def plan(
     dtype: str = "auto",
     max_length: int | None = None,
     budget: int | None = None,
-) -> Plan:
+) -> ExecutionPlan:
     """Derive what the user left open. Raises InvalidInput for what cannot be, UpsizeError where it cannot fit."""
     notes: list[str] = []
     if device == "auto":
@@ -102,7 +102,7 @@ def plan(
             f"a text of {longest} tokens needs {(weights + work) / 1e9:.1f} GB with the weights and {device} has "
             f"{memory / 1e9:.1f} GB; a lower --context-length refuses such texts instead of running out of memory"
         )
-    return Plan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
+    return ExecutionPlan(device, precision, longest, tokens, weights, work, tuple(notes), compiled)
 
 
 def _cuda_budget(config: ModelConfig, room: int) -> int:

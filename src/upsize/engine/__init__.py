@@ -6,18 +6,18 @@
 
 from upsize.engine.embedder import Embedder
 from upsize.engine.engine import UNLIMITED, Engine, Limits
-from upsize.engine.nouns import EmbedRequest, Lane, Request, RerankRequest, Result, Times
 from upsize.engine.reranker import Ranked, Reranker
-from upsize.engine.threads import Observer
+from upsize.engine.runner import Observer
+from upsize.engine.types import EmbedRequest, Priority, Request, RerankRequest, Result, Times
 
 __all__ = [
     "UNLIMITED",
     "EmbedRequest",
     "Embedder",
     "Engine",
-    "Lane",
     "Limits",
     "Observer",
+    "Priority",
     "Ranked",
     "Request",
     "RerankRequest",

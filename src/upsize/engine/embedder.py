@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.engine.given import each_text, instruction_of, texts_of
 from upsize.engine.local import CALL, LocalModel
-from upsize.engine.nouns import EmbedRequest, Lane, Result
+from upsize.engine.python_inputs import each_text, instruction_of, texts_of
+from upsize.engine.types import EmbedRequest, Priority, Result
 from upsize.model import EmbeddingPrompts
 
 InputType = Literal["query", "document"] | None
@@ -88,7 +88,7 @@ class Embedder(LocalModel):
         rest, instruction = each_text(texts, "texts", may_be_empty=True), instruction_of(instruction)
         chunks = iter(lambda: list(islice(rest, CALL)), [])
         return self._run(
-            EmbedRequest(chunk, input_type, instruction, dim, self._truncation, Lane.BULK) for chunk in chunks
+            EmbedRequest(chunk, input_type, instruction, dim, self._truncation, Priority.BULK) for chunk in chunks
         )
 
     def count_tokens(
@@ -109,7 +109,7 @@ class Embedder(LocalModel):
             return self._encode([texts], input_type, instruction, dim, progress)[0]  # type: ignore[no-any-return]
         texts, instruction = texts_of(texts, "texts"), instruction_of(instruction)
         requests = (
-            EmbedRequest(texts[i : i + CALL], input_type, instruction, dim, self._truncation, Lane.BULK)
+            EmbedRequest(texts[i : i + CALL], input_type, instruction, dim, self._truncation, Priority.BULK)
             for i in range(0, max(len(texts), 1), CALL)
         )
         return self._values(requests, len(texts), progress)

@@ -15,9 +15,9 @@ import numpy as np
 
 from upsize.compute import LoadedModel, run_to_end
 from upsize.engine.job import Job
-from upsize.engine.nouns import EmbedRequest, Lane, Request, Result
-from upsize.engine.served import FIRST_TOKENS, Served
-from upsize.engine.threads import Observer, Threads
+from upsize.engine.model_queue import FIRST_TOKENS, ModelQueue
+from upsize.engine.runner import Observer, Runner
+from upsize.engine.types import EmbedRequest, Priority, Request, Result
 from upsize.errors import CheckpointError, ForkedProcess, Overloaded, RequestTooLarge, Unavailable, UnknownModel
 
 
@@ -47,8 +47,8 @@ class Engine:
         self, models: Mapping[str, LoadedModel], limits: Limits = Limits(), observer: Observer | None = None
     ) -> None:
         self._limits, self._process = limits, os.getpid()
-        self._served = {name: Served(name, model, _first_rate(model)) for name, model in models.items()}
-        self._threads = Threads(self._served, limits.queue_seconds, limits.request_tokens, observer)
+        self._served = {name: ModelQueue(name, model, _first_rate(model)) for name, model in models.items()}
+        self._threads = Runner(self._served, limits.queue_seconds, limits.request_tokens, observer)
         self._inside = 0
         self._idle = threading.Condition()
         self._draining = False
@@ -61,7 +61,7 @@ class Engine:
     def add(self, name: str, model: LoadedModel) -> None:
         """Serve one more model from now on. CheckpointError if it does not give finite values."""
         self._require_process()
-        served = Served(name, model, _first_rate(model))
+        served = ModelQueue(name, model, _first_rate(model))
         self._threads.add(served)  # which share the mapping
 
     def remove(self, name: str) -> None:
@@ -82,7 +82,7 @@ class Engine:
         field, texts = (
             ("input", request.inputs) if isinstance(request, EmbedRequest) else ("documents", request.documents)
         )
-        if len(texts) > self._limits.request_inputs and request.lane is Lane.INTERACTIVE:
+        if len(texts) > self._limits.request_inputs and request.priority is Priority.INTERACTIVE:
             raise RequestTooLarge(
                 f"{field} has {len(texts):,} texts, and a request may have {self._limits.request_inputs:,}. Send them "
                 "in several calls; the server's setting is --max-client-batch-size.",

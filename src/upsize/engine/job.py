@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upsize.compute import LoadedModel
-from upsize.engine.nouns import EmbedRequest, Priority, Request, Result, Times
+from upsize.engine.types import EmbedRequest, QueueClass, Request, Result, Times
 from upsize.errors import InvalidInput
 from upsize.model import Encoded, check_dimension, require_finite, unit_vectors
 from upsize.model.encoding import ids_in_steps, pairs_in_steps, texts_in_steps
-from upsize.model.heads import Vectors
+from upsize.model.incremental_encoding import Steps, TokenBudget, finish
+from upsize.model.input_lint import in_ids, in_text
+from upsize.model.pooling import Vectors
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, bare_instruction
-from upsize.model.reading import Steps, TokenBudget, finish
-from upsize.model.suspicion import in_ids, in_text
 from upsize.model.tokenizer import Ids
 
 ID_INPUTS = 16
@@ -38,7 +38,7 @@ class Job:
     lint: tuple[str, ...] = ()
     expected: float | None = None
     """Seconds that it was expected to wait, until it begins."""
-    let_in: tuple[Priority, float] | None = None
+    let_in: tuple[QueueClass, float] | None = None
     """The priority and estimated tokens by which it was let in before it was tokenised."""
     _values: list[Vectors] = field(default_factory=list)
     _missing: int = 0

@@ -19,11 +19,11 @@ from upsize.catalog import Kind
 from upsize.compute import load_model
 from upsize.engine.engine import UNLIMITED, Engine
 from upsize.engine.job import encode_in_steps
-from upsize.engine.nouns import EmbedRequest, Request, Result
+from upsize.engine.types import EmbedRequest, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
+from upsize.fingerprint import Fingerprint
 from upsize.model import HubOptions, Truncation
-from upsize.model.reading import finish
-from upsize.space import Fingerprint
+from upsize.model.incremental_encoding import finish
 
 CALL = 64
 """Texts of one request to the engine."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upsize.engine.job import Job, QueuedSequence
-from upsize.engine.schedule import next_batch
+from upsize.engine.scheduler import next_batch
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.engine.given import instruction_of, text_of, texts_of
 from upsize.engine.local import CALL, LocalModel
-from upsize.engine.nouns import Lane, RerankRequest, Result
+from upsize.engine.python_inputs import instruction_of, text_of, texts_of
+from upsize.engine.types import Priority, RerankRequest, Result
 from upsize.errors import InvalidInput
 from upsize.model import RerankPrompts, probability
 
@@ -53,7 +53,7 @@ class Reranker(LocalModel):
         query, instruction = text_of(query, "query"), instruction_of(instruction)
         documents = texts_of(documents, "documents", may_be_empty=True)
         requests = (
-            RerankRequest(query, documents[i : i + CALL], instruction, self._truncation, lane=Lane.BULK)
+            RerankRequest(query, documents[i : i + CALL], instruction, self._truncation, priority=Priority.BULK)
             for i in range(0, max(len(documents), 1), CALL)
         )
         return self._values(requests, len(documents), progress)
@@ -71,7 +71,7 @@ class Reranker(LocalModel):
                 texts_of(documents, "documents", may_be_empty=True),
                 instruction,
                 self._truncation,
-                lane=Lane.BULK,
+                priority=Priority.BULK,
             )
             for query, documents in rows
         )

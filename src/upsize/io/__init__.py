@@ -4,20 +4,20 @@
 its records. What cannot be found out for certain is refused with the option that says it.
 """
 
-from upsize.io.encoding import Encoding
+from upsize.io.encoding import TextEncoding
 from upsize.io.parquet import import_pyarrow
 from upsize.io.source import Source, copy_stdin, open_input, open_source
-from upsize.io.types import FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, find, format_of, stem_of
+from upsize.io.types import FOUND_OUT, SUFFIXES, TEXT, Format, ReadOptions, Record, find, format_of, stem_of
 
 __all__ = [
     "FOUND_OUT",
     "SUFFIXES",
     "TEXT",
-    "Encoding",
     "Format",
-    "Reading",
+    "ReadOptions",
     "Record",
     "Source",
+    "TextEncoding",
     "copy_stdin",
     "find",
     "format_of",

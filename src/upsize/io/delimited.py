@@ -9,14 +9,14 @@ from typing import TextIO
 
 from upsize.errors import InvalidInput
 from upsize.io.dialect import Dialect
-from upsize.io.encoding import Encoding
+from upsize.io.encoding import TextEncoding
 from upsize.io.types import END_MARK, LONGEST, Record
 
 
-class Rows:
+class DelimitedReader:
     """The rows of an open file, after its header."""
 
-    def __init__(self, file: TextIO, name: str, dialect: Dialect, encoding: Encoding) -> None:
+    def __init__(self, file: TextIO, name: str, dialect: Dialect, encoding: TextEncoding) -> None:
         """Reads the header. Raises InvalidInput where it cannot be one."""
         csv.field_size_limit(LONGEST)  # the module's own limit is 128 KiB, and texts may be longer
         self._skipped = dialect.skip

@@ -41,7 +41,7 @@ FIXED_WIDTH = ("utf-16", "utf-32")
 
 
 @dataclass(frozen=True)
-class Encoding:
+class TextEncoding:
     """How a file's bytes are read."""
 
     name: str
@@ -102,7 +102,7 @@ def _readings(line: bytes, others: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
+def detect(file: IO[bytes], name: str, asked: str | None = None) -> TextEncoding:
     """The encoding of a file that the user calls `name`, which is read to its end.
 
     Raises InvalidInput for a name in `asked` that is no encoding, and for a file in an encoding that the user has to
@@ -116,7 +116,7 @@ def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
             raise InvalidInput(
                 f"{asked!r} is no encoding that is known ({known}, or another of Python's text encodings)."
             ) from None
-        return Encoding(codecs.lookup(asked).name, f"{name} is read as {asked}, as asked.", clean=False)
+        return TextEncoding(codecs.lookup(asked).name, f"{name} is read as {asked}, as asked.", clean=False)
     head = file.read(HEAD)
     for mark, encoding in MARKS:
         if head.startswith(mark):
@@ -126,15 +126,15 @@ def detect(file: IO[bytes], name: str, asked: str | None = None) -> Encoding:
     return _by_lines(file, head, name)
 
 
-def _marked(encoding: str, name: str, file: IO[bytes], head: bytes) -> Encoding:
+def _marked(encoding: str, name: str, file: IO[bytes], head: bytes) -> TextEncoding:
     if encoding == "utf-8-sig":
         lines = _byte_lines(file, head[len(codecs.BOM_UTF8) :], name)
         broken = list(islice((line for line in lines if not _is_utf8(line)), SAMPLE))
-        return Encoding(encoding, clean=not broken, others=guess.encodings_of(broken))
-    return Encoding(encoding, f"{name} is {encoding.upper()}, as its first bytes say.")
+        return TextEncoding(encoding, clean=not broken, others=guess.encodings_of(broken))
+    return TextEncoding(encoding, f"{name} is {encoding.upper()}, as its first bytes say.")
 
 
-def _without_mark(head: bytes, name: str) -> Encoding | None:
+def _without_mark(head: bytes, name: str) -> TextEncoding | None:
     """UTF-16, told by newlines of two bytes, or by a NUL in most pairs; None for lines with a few NULs in them.
 
     Raises InvalidInput for what is no text.
@@ -144,7 +144,7 @@ def _without_mark(head: bytes, name: str) -> Encoding | None:
     ends = head.decode(encoding, "replace").count("\n")
     wide = 2 * ends >= head.count(b"\n") > 0 or 3 * max(even, odd) >= len(head)
     if wide and 4 * min(even, odd) <= max(even, odd) and _is(encoding, head):
-        return Encoding(encoding, f"{name} looks like {encoding.upper()} without a byte order mark.")
+        return TextEncoding(encoding, f"{name} looks like {encoding.upper()} without a byte order mark.")
     nuls = even + odd
     if nuls * 2 > len(head) or (nuls * 20 > len(head) and not _is("utf-8", head)):
         raise InvalidInput(f"{name} is not text: it has NUL bytes. If it is UTF-16 or UTF-32, say so with --encoding.")
@@ -160,7 +160,7 @@ def _is(encoding: str, head: bytes) -> bool:
     return True
 
 
-def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
+def _by_lines(file: IO[bytes], head: bytes, name: str) -> TextEncoding:
     """UTF-8, GB18030 or, raising InvalidInput, another encoding, by how many lines are not UTF-8."""
     lines = valid = invalid = 0
     first = 0
@@ -182,11 +182,11 @@ def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
     if shifted and not valid:
         raise InvalidInput(shifted)
     if not invalid:
-        return Encoding("utf-8")
+        return TextEncoding("utf-8")
     others = guess.encodings_of(sample)
     if valid * 20 <= invalid:  # a few lines of an older encoding are valid UTF-8 by accident
         if guess.certainly_gb18030(b"\n".join(sample)):
-            return Encoding("gb18030", f"{name} is not UTF-8; it is read as GB18030.", clean=False)
+            return TextEncoding("gb18030", f"{name} is not UTF-8; it is read as GB18030.", clean=False)
         if others and invalid * 5 >= lines:
             shown = _readings(sample[0], others).values()
             would_be = ", ".join(f"{other} would be {guess.LANGUAGES[other]}" for other in shown)
@@ -194,7 +194,7 @@ def _by_lines(file: IO[bytes], head: bytes, name: str) -> Encoding:
                 f"{name}, line {first}: {_not_utf8(sample[0], others)}, and {invalid:,} of {lines:,} lines are not "
                 f"UTF-8. Say the encoding with --encoding; {would_be}; or another."
             )
-    return Encoding("utf-8", clean=False, others=others)
+    return TextEncoding("utf-8", clean=False, others=others)
 
 
 def _is_utf8(line: bytes) -> bool:

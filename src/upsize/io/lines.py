@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from upsize.errors import InvalidInput
-from upsize.io.encoding import Encoding
+from upsize.io.encoding import TextEncoding
 from upsize.io.jsonline import record_of
 from upsize.io.types import END_MARK, LONGEST, TEXT, Record
 
@@ -38,14 +38,14 @@ def lines_of(file: TextIO, name: str) -> Iterator[str]:
         yield last.removesuffix("\r")
 
 
-def read_text(file: TextIO, name: str, encoding: Encoding) -> Iterator[Record]:
+def read_text(file: TextIO, name: str, encoding: TextEncoding) -> Iterator[Record]:
     """A text a line."""
     for number, line in enumerate(lines_of(file, name), 1):
         fault = encoding.fault(line)
         yield Record(number, fault=fault) if fault else Record(number, {TEXT: line})
 
 
-def read_jsonl(file: TextIO, name: str, encoding: Encoding) -> Iterator[Record]:
+def read_jsonl(file: TextIO, name: str, encoding: TextEncoding) -> Iterator[Record]:
     """A JSON object a line."""
     for number, line in enumerate(lines_of(file, name), 1):
         if fault := encoding.fault(line):

@@ -17,12 +17,23 @@ import orjson
 
 from upsize.errors import InvalidInput
 from upsize.io.bytes import BROKEN, open_bytes, refuse_others
-from upsize.io.delimited import Rows
+from upsize.io.delimited import DelimitedReader
 from upsize.io.dialect import SAMPLE, Dialect, fields_note, find_dialect, looks_like_table
-from upsize.io.encoding import Encoding, detect
+from upsize.io.encoding import TextEncoding, detect
 from upsize.io.lines import read_jsonl, read_text
 from upsize.io.parquet import columns_of_parquet, read_parquet
-from upsize.io.types import COMPRESSED, END_MARK, FOUND_OUT, SUFFIXES, TEXT, Format, Reading, Record, format_of, stem_of
+from upsize.io.types import (
+    COMPRESSED,
+    END_MARK,
+    FOUND_OUT,
+    SUFFIXES,
+    TEXT,
+    Format,
+    ReadOptions,
+    Record,
+    format_of,
+    stem_of,
+)
 
 TABLES = (Format.CSV, Format.TSV)
 MARK = "\ufeff"
@@ -45,7 +56,7 @@ class Source:
     """What the user calls it."""
     path: Path
     format: Format
-    reading: Reading = FOUND_OUT
+    reading: ReadOptions = FOUND_OUT
     told: bool = True
     """Whether the user says the format."""
 
@@ -60,10 +71,10 @@ class Source:
         return stem_of(self.path)
 
     @cached_property
-    def encoding(self) -> Encoding:
+    def encoding(self) -> TextEncoding:
         """How its bytes are read. Raises InvalidInput where the user has to say it."""
         if self.format is Format.PARQUET:
-            return Encoding("utf-8")
+            return TextEncoding("utf-8")
         with open_bytes(self.path) as file:
             try:
                 return detect(file, self.name, self.reading.encoding)
@@ -86,7 +97,7 @@ class Source:
             return {TEXT: True}
         if self.format in TABLES:
             with self._text() as (file, _):
-                return dict.fromkeys(Rows(file, self.name, self.dialect, self.encoding).header, True)
+                return dict.fromkeys(DelimitedReader(file, self.name, self.dialect, self.encoding).header, True)
         found: dict[str, bool] = {}
         for record in islice((r for r in self.records() if r.fault is None), LOOKED_AT):
             for column, value in record.fields.items():
@@ -147,7 +158,7 @@ class Source:
 
     def _reader(self, file: TextIO) -> Iterator[Record]:
         if self.format in TABLES:
-            return iter(Rows(file, self.name, self.dialect, self.encoding))
+            return iter(DelimitedReader(file, self.name, self.dialect, self.encoding))
         return (read_text if self.format is Format.TEXT else read_jsonl)(file, self.name, self.encoding)
 
     @contextmanager
@@ -172,7 +183,7 @@ def open_source(
     path: Path,
     name: str,
     format: Format | None = None,  # noqa: A002 (the option's name)
-    reading: Reading = FOUND_OUT,
+    reading: ReadOptions = FOUND_OUT,
 ) -> Source:
     """The file that the user calls `name`, of the format that is given or that its suffix tells.
 
@@ -201,7 +212,7 @@ def open_source(
 def open_input(
     name: str,
     format: Format | None,  # noqa: A002 (the option's name)
-    reading: Reading,
+    reading: ReadOptions,
     spool: Callable[[], Path],
 ) -> Source:
     """The source of a command's argument: a file, or for `-` standard input, text unless the format is given.

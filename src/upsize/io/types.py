@@ -39,7 +39,7 @@ END_MARK = "\x1a"
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How the user says that files are written. None: found out."""
 
     encoding: str | None = None
@@ -48,7 +48,7 @@ class Reading:
     """The character between the fields of a CSV file; also `tab`."""
 
 
-FOUND_OUT = Reading()
+FOUND_OUT = ReadOptions()
 """Nothing is said."""
 
 

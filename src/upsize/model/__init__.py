@@ -6,8 +6,8 @@ and scores of a network's last states. The network itself is in `compute`.
 
 from upsize.model.checkpoint import Checkpoint, open_checkpoint
 from upsize.model.encoding import Encoded
-from upsize.model.heads import check_dimension, probability, require_finite, rerank_direction, unit_vectors
 from upsize.model.hub import HubOptions, locate
+from upsize.model.pooling import check_dimension, probability, require_finite, rerank_direction, unit_vectors
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, Truncation
 
 __all__ = [

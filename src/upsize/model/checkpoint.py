@@ -9,16 +9,16 @@ from pathlib import Path
 
 from upsize.catalog import FamilyMember, Kind, recognise
 from upsize.errors import CheckpointError, UnsupportedModel
+from upsize.fingerprint import Fingerprint
+from upsize.model.chat_template import check_template
 from upsize.model.config import ModelConfig, read_config
-from upsize.model.declared import Declared
 from upsize.model.kind import tell_kind
 from upsize.model.modules import ScoreTokens, check_embedder, check_reranker, read_modules, transformer_folder
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts
-from upsize.model.settings import check_transformer, read_settings
-from upsize.model.template import check_template
+from upsize.model.sentence_transformers import Declared
 from upsize.model.tokenizer import TextTokenizer
+from upsize.model.transformer_settings import check_transformer, read_settings
 from upsize.model.weights import Weights, find_weights
-from upsize.space import Fingerprint
 
 CONTEXT = 32768
 """The cards promise 32K for all six, whatever max_position_embeddings says."""

@@ -22,8 +22,8 @@ import numpy as np
 from upsize.errors import CheckpointError
 from upsize.folders import cache_folder
 from upsize.model.config import parsed
-from upsize.model.source import SourceFile
-from upsize.model.tensors import StoredTensor
+from upsize.model.stored_tensor import StoredTensor
+from upsize.model.weight_file import SourceFile
 from upsize.model.zeros import Run, joined, runs_in, runs_in_vector
 from upsize.progress import ProgressBar
 

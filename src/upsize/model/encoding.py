@@ -13,9 +13,18 @@ import numpy as np
 
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.errors import InvalidInput, TextTooLong
-from upsize.model.borders import last_border
+from upsize.model.incremental_encoding import (
+    STEP,
+    IncrementalEncoder,
+    Steps,
+    TokenBudget,
+    exact_characters,
+    finish,
+    read,
+    require_unicode,
+)
 from upsize.model.prompts import Truncation
-from upsize.model.reading import STEP, Reading, Steps, TokenBudget, exact_characters, finish, read, require_unicode
+from upsize.model.split_points import last_border
 from upsize.model.tokenizer import Ids, TextTokenizer
 
 
@@ -45,7 +54,7 @@ class _Prefix:
 def _prefix(tokenizer: TextTokenizer, prefix: str, limit: int) -> Steps[_Prefix]:
     """InvalidInput where it leaves no room for a text."""
     place = (last_border(prefix, len(prefix) - 1, 1024) or 0) if tokenizer.keeps_borders and prefix else 0
-    fixed, rest = (Reading(part, limit, limit, cut=False) for part in (prefix[:place], prefix[place:]))
+    fixed, rest = (IncrementalEncoder(part, limit, limit, cut=False) for part in (prefix[:place], prefix[place:]))
     yield from read(tokenizer, (fixed, rest), "instruction")
     if prefix and fixed.count + rest.count + 1 >= limit:
         raise InvalidInput(
@@ -87,16 +96,16 @@ def texts_in_steps(
         budget.require(before.tokens + 1, len(texts), "instruction")
     budget.spend((len(before.fixed) + 1) * len(texts), "input")
     keep, left = limit - len(before.fixed), truncation.allowed and truncation.side == "left"
-    begun: list[tuple[Reading, Reading | None]] = []
+    begun: list[tuple[IncrementalEncoder, IncrementalEncoder | None]] = []
 
-    def readings() -> Iterator[Reading]:
+    def readings() -> Iterator[IncrementalEncoder]:
         for index, bare in enumerate(texts):
             text, front = before.rest + bare, None
             long = left and not whole and len(text) > exact_characters(limit)
             if long and before.rest_tokens:
-                front = Reading(text, before.rest_tokens, limit, cut=False, index=index)
+                front = IncrementalEncoder(text, before.rest_tokens, limit, cut=False, index=index)
                 yield front
-            reading = Reading(
+            reading = IncrementalEncoder(
                 text,
                 keep,
                 limit,
@@ -114,7 +123,12 @@ def texts_in_steps(
 
 
 def _ended(
-    before: _Prefix, reading: Reading, front: Reading | None, end: int, limit: int, truncation: Truncation
+    before: _Prefix,
+    reading: IncrementalEncoder,
+    front: IncrementalEncoder | None,
+    end: int,
+    limit: int,
+    truncation: Truncation,
 ) -> Encoded:
     """With the end token, which stays last: it is appended unless it is there, after the cut. Of the text alone: the
     tokens of the instruction before it are no part of what may go."""
@@ -227,7 +241,7 @@ def pairs_in_steps(
     prefix, suffix = tokenizer.encode(RERANK_PREFIX), tokenizer.encode(RERANK_SUFFIX)
     around, body = len(prefix) + len(suffix), RERANK_BODY.format(instruction=instruction, query=query)
     # The last space of the body is part of the document's first token; before it is a border.
-    head = Reading(body.removesuffix(" "), limit, limit, cut=False)
+    head = IncrementalEncoder(body.removesuffix(" "), limit, limit, cut=False)
     yield from read(tokenizer, [head], "query")
     room = limit - around - head.count
     if room <= 0:
@@ -237,11 +251,11 @@ def pairs_in_steps(
     first, lead, skip = (head.ids, " ", 0) if tokenizer.keeps_borders else (head.ids[:0], body, head.count)
     most = room if max_document_tokens is None else min(room, max_document_tokens)
     cut = truncation.allowed or most < room or max_document_tokens == room
-    readings: list[Reading] = []
+    readings: list[IncrementalEncoder] = []
 
-    def begin() -> Iterator[Reading]:
+    def begin() -> Iterator[IncrementalEncoder]:
         for index, document in enumerate(documents):
-            readings.append(Reading(lead + document, skip + most, limit, cut=cut, whole=whole, index=index))
+            readings.append(IncrementalEncoder(lead + document, skip + most, limit, cut=cut, whole=whole, index=index))
             yield readings[-1]
 
     yield from read(tokenizer, begin(), "documents", budget)

@@ -19,8 +19,8 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
 from upsize.errors import CheckpointError
-from upsize.model.borders import BORDER, QWEN2_SPLIT
 from upsize.model.config import read_file
+from upsize.model.split_points import BORDER, QWEN2_SPLIT
 
 END_OF_TEXT = "<|endoftext|>"
 

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from upsize.errors import CheckpointError, UnsupportedModel
 from upsize.model.config import ModelConfig, read_json
 from upsize.model.digest import Digests, digests_of
-from upsize.model.source import AGAIN, SourceFile, diagnosis
-from upsize.model.tensors import DTYPES, Array, StoredTensor
+from upsize.model.stored_tensor import DTYPES, Array, StoredTensor
+from upsize.model.weight_file import AGAIN, SourceFile, diagnosis
 from upsize.model.zeros import check_zeros
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.errors import CheckpointError
-from upsize.model.tensors import DTYPES, StoredTensor
+from upsize.model.stored_tensor import DTYPES, StoredTensor
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@
 application, `serve` the life of a process. Each dialect is a file under `wire`.
 """
 
-from upsize.server.allowed import Allowed
+from upsize.server.allow_list import Allowed
 from upsize.server.app import create_app
 from upsize.server.http.limits import ConnectionLimits
-from upsize.server.loading import LoadOptions, load, read_allowed, wanted
+from upsize.server.model_loading import LoadOptions, load, read_allowed, wanted
 from upsize.server.run import Address, serve
 from upsize.server.service import ServedModel, Service
 

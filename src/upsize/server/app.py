@@ -15,13 +15,13 @@ from starlette.staticfiles import StaticFiles
 
 from upsize.server.auth import BearerAuth
 from upsize.server.codec import dumps
-from upsize.server.handling import endpoint
+from upsize.server.dialects import OPERATIONS
+from upsize.server.endpoint import endpoint
 from upsize.server.http.body import Bodies
 from upsize.server.http.guard import Guard
 from upsize.server.openapi import ASSETS, PAGE, describe
 from upsize.server.routing import WholeMount, WholeRoute
 from upsize.server.service import Service
-from upsize.server.wire import OPERATIONS
 
 EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens", "x-upsize-input-lint")
 """Headers of replies that scripts of other origins may read."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from upsize.server.failures import Unauthorized, reply_to
+from upsize.server.error_replies import Unauthorized, reply_to
 
 OPEN = frozenset({"/health", "/health_generate", "/ready", "/ping"})
 METRICS = "/metrics"

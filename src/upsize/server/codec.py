@@ -13,8 +13,8 @@ import msgspec
 import orjson
 
 from upsize.errors import InvalidInput
-from upsize.server import shape
-from upsize.server.fields import Foreign
+from upsize.server import json_shape as shape
+from upsize.server.foreign_fields import Foreign
 
 T = TypeVar("T")
 LIKE = 0.8

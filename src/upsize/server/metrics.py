@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Result
-from upsize.evolve import Indexes
+from upsize.index import Indexes
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import swagger_ui
 
-import upsize
-from upsize.server.handling import Operation
+from upsize.server.endpoint import Operation
+from upsize.version import __version__
 
 _PARAMETER, _CONVERTER = re.compile(r"{(\w+)"), re.compile(r":\w+}")
 ASSETS = Path(swagger_ui.__file__).parent / "static"
@@ -57,7 +57,7 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
             paths.setdefault(path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
-        "info": {"title": "upsize", "version": upsize.__version__},
+        "info": {"title": "upsize", "version": __version__},
         "paths": paths,
         "components": {
             "schemas": components,

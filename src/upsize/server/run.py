@@ -24,11 +24,11 @@ from starlette.types import ASGIApp
 
 from upsize.errors import UpsizeError
 from upsize.server.app import create_app
+from upsize.server.discovery import announced
 from upsize.server.http.body import Bodies
-from upsize.server.http.connection import Connection
+from upsize.server.http.connection import HttpConnection
 from upsize.server.http.limits import ConnectionLimits, within_files
 from upsize.server.http.pool import Pool
-from upsize.server.presence import announced
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
@@ -124,7 +124,7 @@ def config_of(app: ASGIApp, pool: Pool) -> uvicorn.Config:
     """uvicorn's settings for connections with limits."""
     return uvicorn.Config(
         app,
-        http=partial(Connection, pool=pool),  # type: ignore[arg-type]  # it is called as the class is
+        http=partial(HttpConnection, pool=pool),  # type: ignore[arg-type]  # it is called as the class is
         ws="none",
         log_config=None,
         access_log=False,

@@ -15,9 +15,9 @@ from upsize.catalog import Kind
 from upsize.compute import LoadedModel
 from upsize.engine import Engine, Limits, Request, Result
 from upsize.errors import Unavailable, UnknownModel
-from upsize.evolve import Index, Indexes, Models, home
 from upsize.folders import expanded
-from upsize.server.allowed import Allowed, folder_of
+from upsize.index import Index, Indexes, ModelPool, home
+from upsize.server.allow_list import Allowed, folder_of
 from upsize.server.metrics import Metrics
 
 OPEN_AGAIN = 30.0
@@ -25,8 +25,8 @@ OPEN_AGAIN = 30.0
 State = Literal["starting", "ok", "draining"]
 T = TypeVar("T")
 
-Lane = Literal["search", "write", "move", "long"]
-LANES: Mapping[Lane, int] = {"search": 16, "write": 8, "move": 2, "long": 4}
+Priority = Literal["search", "write", "move", "long"]
+PRIORITY_THREADS: Mapping[Priority, int] = {"search": 16, "write": 8, "move": 2, "long": 4}
 """Calls to indexes at once. Each kind has threads of its own: no write keeps a search or a switch waiting, and no plan
 a write."""
 
@@ -66,9 +66,10 @@ class Service:
     """Whether generations are filled beside the answers."""
     _engine: Engine | None = None
     _indexes: Indexes | None = None
-    _lanes: dict[str, ThreadPoolExecutor] = field(
+    _pools: dict[str, ThreadPoolExecutor] = field(
         default_factory=lambda: {
-            lane: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{lane}") for lane, threads in LANES.items()
+            priority: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{priority}")
+            for priority, threads in PRIORITY_THREADS.items()
         }
     )
 
@@ -78,7 +79,7 @@ class Service:
         served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
         self._indexes = Indexes(
             self.indexes_folder,
-            Models(self._engine, served),
+            ModelPool(self._engine, served),
             background=self.fills,
             credentials=self.allowed.credentials,
         )
@@ -146,9 +147,9 @@ class Service:
         assert self._indexes is not None  # made with the engine
         return self._indexes
 
-    async def beside(self, lane: Lane, work: Callable[[], T]) -> T:
+    async def beside(self, priority: Priority, work: Callable[[], T]) -> T:
         """Do what blocks in one of the threads for indexes."""
-        return await asyncio.get_running_loop().run_in_executor(self._lanes[lane], work)
+        return await asyncio.get_running_loop().run_in_executor(self._pools[priority], work)
 
     def queues(self) -> Mapping[str, tuple[int, int]]:
         """Name → (sequences, tokens) that wait."""
@@ -160,7 +161,7 @@ class Service:
 
     def finish(self) -> None:
         """Wait until everything accepted is answered, then close the indexes and stop the engine."""
-        for threads in self._lanes.values():
+        for threads in self._pools.values():
             threads.shutdown(wait=True)
         if self._indexes is not None:
             self._indexes.close()

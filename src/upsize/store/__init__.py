@@ -4,7 +4,7 @@
 what they are filtered by; the texts are the index's. It knows nothing of models.
 """
 
-from upsize.store.base import Hit, Rows, Store, Table
+from upsize.store.base import Hit, Store, Table, VectorRows
 from upsize.store.credentials import ANY_STORE, Credentials, credentials_of
 from upsize.store.filters import Condition, Filter, meets, parse_filter
 from upsize.store.opening import open_store
@@ -15,9 +15,9 @@ __all__ = [
     "Credentials",
     "Filter",
     "Hit",
-    "Rows",
     "Store",
     "Table",
+    "VectorRows",
     "credentials_of",
     "meets",
     "open_store",

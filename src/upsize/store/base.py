@@ -32,7 +32,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Rows:
+class VectorRows:
     """What is put into a table. Unit vectors (rows, dimension)."""
 
     ids: Sequence[str]
@@ -75,7 +75,7 @@ class Store(Protocol):
     def create(self, table: Table) -> None:
         """Make the table, unless it is there."""
 
-    def upsert(self, table: Table, rows: Rows) -> None:
+    def upsert(self, table: Table, rows: VectorRows) -> None:
         """Put rows in, in place of those of the same ids. No id twice. RowsRefused names those that the store will
         never take; the others are in."""
 

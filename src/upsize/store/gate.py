@@ -31,7 +31,7 @@ PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds for which calls fail at once after a failure; twice as many after each that follows."""
 
 
-class Gate:
+class CircuitBreaker:
     """One server's gate. Thread-safe."""
 
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -119,14 +119,14 @@ class Gate:
             self._changed.notify_all()
 
 
-_GATES: WeakValueDictionary[str, Gate] = WeakValueDictionary()
+_GATES: WeakValueDictionary[str, CircuitBreaker] = WeakValueDictionary()
 _MAKING = threading.Lock()
 
 
-def gate_of(server: str, where: str) -> Gate:
+def gate_of(server: str, where: str) -> CircuitBreaker:
     """The gate of a server, by its address: one for all indexes of this process. `where` is what messages call it."""
     with _MAKING:
         gate = _GATES.get(server)
         if gate is None:
-            gate = _GATES[server] = Gate(where)
+            gate = _GATES[server] = CircuitBreaker(where)
         return gate

@@ -22,10 +22,10 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfFlat, IvfRq
 
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
-from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Table, VectorRows, Vectors, column_of, cut
 from upsize.store.filters import Filter
-from upsize.store.lancefilters import one_of, where_sql
-from upsize.store.lancerows import arrow, matrix, schema
+from upsize.store.lance_filters import one_of, where_sql
+from upsize.store.lance_rows import arrow, matrix, schema
 from upsize.store.resident import ROWS, Resident
 
 log = logging.getLogger("upsize.store")
@@ -84,7 +84,7 @@ class LanceStore:
 
         self._guarded(table, make)
 
-    def upsert(self, table: Table, rows: Rows) -> None:  # noqa: D102
+    def upsert(self, table: Table, rows: VectorRows) -> None:  # noqa: D102
         if not len(rows):
             return
         self._require_room(2 * rows.vectors.nbytes, f"{len(rows)} rows")

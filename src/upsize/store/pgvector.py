@@ -10,11 +10,11 @@ import psycopg
 from psycopg import sql
 
 from upsize.errors import InvalidInput
-from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Table, VectorRows, Vectors, column_of, cut
 from upsize.store.filters import Filter
-from upsize.store.pgconnections import Connection, Connections
-from upsize.store.pgfilters import to_jsonb, where_clause
-from upsize.store.pgview import dependents, replace_view
+from upsize.store.pg_connections import Connection, Connections
+from upsize.store.pg_filters import to_jsonb, where_clause
+from upsize.store.pg_view import dependents, replace_view
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class PgvectorStore:
         ).format(_name(table), sql.Literal(table.dimension), coarse)
         self._write(lambda c: c.execute(make))
 
-    def upsert(self, table: Table, rows: Rows) -> None:
+    def upsert(self, table: Table, rows: VectorRows) -> None:
         """Transactions of WRITTEN rows: COPY into a temporary table, and from there into place."""
         columns = ["id", "number", "vector", "metadata", *(["coarse"] if table.coarse else [])]
         names = sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -19,7 +19,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from upsize.errors import InvalidInput, RowsRefused, StoreDamaged, StoreUnavailable, UnusableProxy
 from upsize.proxies import client_options
-from upsize.store.base import Hit, Rows, Table, Vectors, column_of, cut
+from upsize.store.base import Hit, Table, VectorRows, Vectors, column_of, cut
 from upsize.store.filters import Condition, Filter, scalars
 from upsize.store.gate import Kind, gate_of
 from upsize.store.numbers import EXACT, split
@@ -81,7 +81,7 @@ class QdrantStore:
 
         self._guarded(make)
 
-    def upsert(self, table: Table, rows: Rows) -> None:
+    def upsert(self, table: Table, rows: VectorRows) -> None:
         """By as many points a request as the server takes bytes. RowsRefused where one point alone is too large."""
         coarse = cut(rows.vectors, table.coarse) if table.coarse else None
         each = POINT_BYTES + FLOAT_BYTES * (table.dimension + (table.coarse or 0))

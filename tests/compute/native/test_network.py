@@ -12,12 +12,12 @@ import pytest
 
 from tests.checkpoints import Layout
 from tests.networks import finish, last_states, network, random_sequences
-from upsize.compute.agreement import centred_cosine
 from upsize.compute.native import NativeQwen3
-from upsize.compute.native.network import slab_of
 from upsize.compute.native.packing import OneLayer, packed_arrays
+from upsize.compute.native.qwen3 import slab_of
+from upsize.compute.quantization_fidelity import centred_cosine
 from upsize.model import open_checkpoint
-from upsize.model.heads import Vectors
+from upsize.model.pooling import Vectors
 
 Folder = Callable[[Layout], Path]
 LAYOUTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upsize.compute.native.prefixes import KEPT, LONGEST, SHORTEST, Plan, Prefix, Prefixes
+from upsize.compute.native.prefix_cache import KEPT, LONGEST, SHORTEST, Prefix, PrefixCache, PrefixPlan
 
 A, B, C = np.arange(20), np.arange(100, 130), np.arange(200, 203)
 
@@ -13,12 +13,12 @@ def joined(*parts: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).astype(np.int32)
 
 
-def keep(prefixes: Prefixes, plans: list[Plan]) -> None:
+def keep(prefixes: PrefixCache, plans: list[PrefixPlan]) -> None:
     prefixes.add(Prefix(p.ids[: p.keep], ()) for p in plans if p.keep)
 
 
 def test_the_second_text_leaves_it_behind_and_the_third_takes_it() -> None:
-    prefixes = Prefixes(1 << 20, 100)
+    prefixes = PrefixCache(1 << 20, 100)
     first, second, third = (joined(A, C + i * 10) for i in range(3))
     assert [(p.shared, p.keep) for p in prefixes.plan([first])] == [(0, 0)]
     plans = prefixes.plan([second])
@@ -28,26 +28,26 @@ def test_the_second_text_leaves_it_behind_and_the_third_takes_it() -> None:
 
 
 def test_part_of_what_is_kept_is_enough() -> None:
-    prefixes = Prefixes(1 << 20, 100)
+    prefixes = PrefixCache(1 << 20, 100)
     prefixes.add([Prefix(joined(A, B), ())])
     (plan,) = prefixes.plan([joined(A, C)])
     assert (plan.shared, plan.keep) == (20, 0)
 
 
 def test_within_one_batch_it_is_left_behind_once() -> None:
-    plans = Prefixes(1 << 20, 100).plan([joined(A, C + i * 10) for i in range(4)])
+    plans = PrefixCache(1 << 20, 100).plan([joined(A, C + i * 10) for i in range(4)])
     assert [p.keep for p in plans] == [0, 20, 0, 0]
 
 
 def test_the_last_token_is_always_computed() -> None:
-    prefixes = Prefixes(1 << 20, 100)
+    prefixes = PrefixCache(1 << 20, 100)
     prefixes.add([Prefix(joined(A), ())])
     assert prefixes.plan([joined(A)])[0].shared == 19
     assert prefixes.plan([A[:1]])[0].shared == 0
 
 
 def test_little_and_much_are_not_kept() -> None:
-    prefixes = Prefixes(1 << 30, 100)
+    prefixes = PrefixCache(1 << 30, 100)
     prefixes.plan([joined(A[: SHORTEST - 1], B)])
     assert prefixes.plan([joined(A[: SHORTEST - 1], C)])[0].keep == 0
     long = np.arange(LONGEST + 50)
@@ -56,7 +56,7 @@ def test_little_and_much_are_not_kept() -> None:
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
-    prefixes = Prefixes(60 * 100, 100)
+    prefixes = PrefixCache(60 * 100, 100)
     prefixes.add([Prefix(joined(A), ()), Prefix(joined(B), ())])
     assert prefixes.plan([joined(A, C)])[0].shared == 20
     prefixes.add([Prefix(joined(C, A), ())])
@@ -64,13 +64,13 @@ def test_what_was_used_longest_ago_is_forgotten() -> None:
 
 
 def test_no_memory_no_prefixes() -> None:
-    prefixes = Prefixes(0, 100)
+    prefixes = PrefixCache(0, 100)
     for _ in range(3):
         assert [(p.shared, p.keep) for p in prefixes.plan([joined(A, B)])] == [(0, 0)]
 
 
 def test_only_so_many_are_kept_and_what_is_used_stays() -> None:
-    prefixes = Prefixes(1 << 30, 100)
+    prefixes = PrefixCache(1 << 30, 100)
     used = joined(A, B)
     prefixes.add([Prefix(used, ())])
     for i in range(2 * KEPT):
@@ -82,7 +82,7 @@ def test_only_so_many_are_kept_and_what_is_used_stays() -> None:
 
 
 def test_the_longest_of_several_beginnings_is_taken() -> None:
-    prefixes = Prefixes(1 << 20, 100)
+    prefixes = PrefixCache(1 << 20, 100)
     prefixes.add(Prefix(ids, ()) for ids in (A, joined(A, B), joined(A, C)))
     (plan,) = prefixes.plan([joined(A, B, C)])
     assert plan.shared == len(A) + len(B)

@@ -13,7 +13,7 @@ from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 
 from upsize.compute.native import library as c
-from upsize.compute.native.packing import Packed, pack_bfloat16, pack_int8
+from upsize.compute.native.packing import PackedMatrix, pack_bfloat16, pack_int8
 
 Floats = NDArray[np.float32]
 SHAPES = {
@@ -27,7 +27,7 @@ shapes = given(**SHAPES)
 each_level = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def product(library: ctypes.CDLL, packed: Packed, x: Floats, outputs: int, group: int = 128) -> Floats:
+def product(library: ctypes.CDLL, packed: PackedMatrix, x: Floats, outputs: int, group: int = 128) -> Floats:
     scales = None if packed.scales is None else packed.scales.ctypes.data
     kind = c.BF16 if packed.scales is None else c.INT8
     matrix = c.Matrix(packed.panels.ctypes.data, scales, x.shape[1], outputs, group, kind)

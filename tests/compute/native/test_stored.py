@@ -17,10 +17,11 @@ from safetensors.numpy import load_file, save_file
 
 from tests.checkpoints import Layout, copy_of
 from tests.networks import finish
-from upsize.compute import load_model, loaded
-from upsize.compute.agreement import centred_cosine
-from upsize.compute.native import stored
-from upsize.compute.native.stored import stored_arrays
+from upsize.compute import load_model
+from upsize.compute import loaded_model as loaded
+from upsize.compute.native import packed_weights as stored
+from upsize.compute.native.packed_weights import stored_arrays
+from upsize.compute.quantization_fidelity import centred_cosine
 from upsize.errors import CheckpointError, WeightsDamaged
 
 Folder = Callable[[Layout], Path]

@@ -6,10 +6,10 @@ torch serves by it. The torch network is what the tests hold it against.
 """
 
 from upsize.compute.native.library import level, takes
-from upsize.compute.native.network import NativeQwen3
+from upsize.compute.native.packed_weights import load_network, packed_file
 from upsize.compute.native.packing import QUANTIZATION, OneLayer, packed_arrays
-from upsize.compute.native.prefixes import remembered_bytes
-from upsize.compute.native.stored import load_network, packed_file
+from upsize.compute.native.prefix_cache import remembered_bytes
+from upsize.compute.native.qwen3 import NativeQwen3
 
 __all__ = [
     "QUANTIZATION",

@@ -37,7 +37,7 @@ class Matrix(Structure):
     )
 
 
-class Layer(Structure):
+class CLayer(Structure):
     """One layer's matrices and norms."""
 
     _fields_ = (
@@ -48,7 +48,7 @@ class Layer(Structure):
     )
 
 
-class Batch(Structure):
+class CBatch(Structure):
     """Rows on their way through the network."""
 
     _fields_ = (
@@ -69,7 +69,7 @@ def library() -> ctypes.CDLL | None:
         log.warning("%s cannot be loaded, so products run in torch: %s", path, error)
         return None
     found.upsize_level.argtypes = found.upsize_threads.argtypes = found.upsize_use_threads.argtypes = [c_int]
-    found.upsize_project.argtypes = found.upsize_finish.argtypes = [POINTER(Layer), POINTER(Batch), c_int, c_int]
+    found.upsize_project.argtypes = found.upsize_finish.argtypes = [POINTER(CLayer), POINTER(CBatch), c_int, c_int]
     found.upsize_turn.argtypes = [c_void_p, c_int, c_int]
     found.upsize_linear.argtypes = [POINTER(Matrix), c_void_p, c_int, c_void_p]
     if hasattr(found, "upsize_watch"):

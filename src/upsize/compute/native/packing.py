@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from upsize.compute.native.library import PANEL
 from upsize.model.config import ModelConfig
-from upsize.model.tensors import Array
+from upsize.model.stored_tensor import Array
 
 GROUP = 128
 """Inputs that share a scale of their activations, where nothing spreads a loud one; see also `group_of_turned`."""
@@ -54,7 +54,7 @@ def turned(x: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedMatrix:
     """A matrix (outputs, inputs) as the kernels read it."""
 
     panels: Array
@@ -69,7 +69,7 @@ def in_panels(weight: Array, step: int) -> Array:
     return np.ascontiguousarray(full.reshape(len(full) // PANEL, PANEL, -1, step).swapaxes(1, 2))
 
 
-def pack_int8(weight: Floats) -> Packed:
+def pack_int8(weight: Floats) -> PackedMatrix:
     """One scale for each output; each value rounded, plus 128."""
     scales = np.maximum(weight.max(1), -weight.min(1)) / np.float32(127)
     scales[scales == 0] = 1
@@ -79,12 +79,12 @@ def pack_int8(weight: Floats) -> Packed:
     full = np.zeros(-(-len(weight) // PANEL) * PANEL, np.float32)
     full[: len(scales)] = scales
     with np.errstate(invalid="ignore"):  # what is not finite shows by its scale
-        return Packed(in_panels(quantised.astype(np.uint8), 4), full)
+        return PackedMatrix(in_panels(quantised.astype(np.uint8), 4), full)
 
 
-def pack_bfloat16(weight: Array) -> Packed:
+def pack_bfloat16(weight: Array) -> PackedMatrix:
     """Rounded to bfloat16; the panels are its bits."""
-    return Packed(in_panels(weight.astype(bfloat16, copy=False).view(np.uint16), 2), None)
+    return PackedMatrix(in_panels(weight.astype(bfloat16, copy=False).view(np.uint16), 2), None)
 
 
 def interleaved(gate: Array, up: Array) -> Array:

@@ -5,9 +5,9 @@ alike is in `operations`. `carrier` takes and gives numpy arrays, as the compile
 house knows torch, so a CPU does without it.
 """
 
-from upsize.compute.pytorch.carrier import TorchNetwork, tensor
 from upsize.compute.pytorch.cpu import CpuBackend
 from upsize.compute.pytorch.cuda import CudaBackend
-from upsize.compute.pytorch.network import Backend, Qwen3
+from upsize.compute.pytorch.qwen3 import Backend, Qwen3
+from upsize.compute.pytorch.torch_network import TorchNetwork, tensor
 
 __all__ = ["Backend", "CpuBackend", "CudaBackend", "Qwen3", "TorchNetwork", "tensor"]

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upsize.compute.plan import SLAB
-from upsize.compute.pytorch.network import Linear
 from upsize.compute.pytorch.operations import TorchOperations
+from upsize.compute.pytorch.qwen3 import Linear
 
 TILE = 512
 """Rows of a weight widened at once: 512 × 4096 float32 is 8 MB, which stays in the cache until it is used."""

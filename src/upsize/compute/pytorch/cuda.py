@@ -18,8 +18,8 @@ from torch import Tensor
 
 from upsize.compute.plan import SLAB
 from upsize.compute.pytorch.fp8 import Fp8Linear
-from upsize.compute.pytorch.network import Linear, Pieces
 from upsize.compute.pytorch.operations import TorchOperations
+from upsize.compute.pytorch.qwen3 import Linear, Pieces
 
 TRITON = importlib.util.find_spec("triton") is not None
 

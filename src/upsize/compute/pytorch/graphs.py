@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upsize.compute.network import run_to_end
-from upsize.compute.pytorch.network import Packed, Pieces, Qwen3, Rows
+from upsize.compute.pytorch.qwen3 import PackedBatch, PackedRows, Pieces, Qwen3
 
 ROWS = 32, 48, 64, 96, 128, 192, 256, 384, 512
 SEQUENCES = 1, 8, 64
@@ -30,7 +30,7 @@ class Captured:
     graph: torch.cuda.CUDAGraph
     inputs: Tensor
     """int32: ids, positions, bounds of sequences, rows of their last tokens."""
-    batch: Packed
+    batch: PackedBatch
     """Over the inputs. The graph knows its tensors by their addresses alone, so they are kept here."""
     states: Tensor
 
@@ -80,9 +80,9 @@ class Graphs:
         return captured
 
 
-def _packed(inputs: Tensor, rows: int, room: int) -> Packed:
+def _packed(inputs: Tensor, rows: int, room: int) -> PackedBatch:
     """A batch of one slab over the inputs of a graph."""
     ids, positions, bounds, last = torch.split(inputs, [rows, rows, room + 1, room])
     each = torch.arange(room + 1, dtype=torch.int32, device=inputs.device)
     whole, ends = Pieces((), (), (bounds, bounds), (rows, rows)), Pieces((), (), (each, bounds), (1, rows))
-    return Packed(ids, positions, (Rows(0, rows, 0, whole, last),), last, ends)
+    return PackedBatch(ids, positions, (PackedRows(0, rows, 0, whole, last),), last, ends)

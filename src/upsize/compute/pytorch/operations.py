@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.pytorch.network import Pieces
+from upsize.compute.pytorch.qwen3 import Pieces
 
 
 class TorchOperations:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from upsize.errors import Unavailable
-from upsize.server.failures import TooLarge, TooSlow
+from upsize.server.error_replies import TooLarge, TooSlow
 
 MAX_BODY = 64 << 20
 """Bytes. 2,048 texts of 32 KB."""
@@ -25,7 +25,7 @@ STALLED = 1.0
 
 
 @dataclass(eq=False)
-class _Reading:
+class _BodyRead:
     task: asyncio.Task[object]
     heard: float
     counted: int = 0
@@ -50,7 +50,7 @@ class Bodies:
     def __init__(self, budget: int = BUDGET, largest: int = MAX_BODY, stalled: float = STALLED) -> None:
         self._budget, self._largest, self._stalled = budget, largest, stalled
         self._closed: str | None = None
-        self._waiting: set[_Reading] = set()
+        self._waiting: set[_BodyRead] = set()
         """Those whose end has not come."""
         self.held = 0
         """Bytes that count."""
@@ -67,7 +67,7 @@ class Bodies:
             raise self._too_large()
         task = asyncio.current_task()
         assert task is not None  # a coroutine runs in one
-        reading = _Reading(task, asyncio.get_running_loop().time())
+        reading = _BodyRead(task, asyncio.get_running_loop().time())
         try:
             yield await self._read(request, reading)
         finally:
@@ -79,7 +79,7 @@ class Bodies:
         for reading in list(self._waiting):
             reading.stop(Unavailable(message))
 
-    async def _read(self, request: Request, reading: _Reading) -> bytes:
+    async def _read(self, request: Request, reading: _BodyRead) -> bytes:
         # Pieces, not one growing array: to grow several large ones beside each other leaves holes of their size.
         pieces, last, size = [], bytearray(), 0
         self._waiting.add(reading)
@@ -102,7 +102,7 @@ class Bodies:
             self._waiting.discard(reading)
         return b"".join([*pieces, last])
 
-    def _count(self, reading: _Reading, size: int) -> None:
+    def _count(self, reading: _BodyRead, size: int) -> None:
         if size > self._largest:
             raise self._too_large()
         reading.heard = asyncio.get_running_loop().time()

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from upsize.errors import Unavailable
 from upsize.server.auth import OPEN
 from upsize.server.codec import dumps
-from upsize.server.failures import reply_to
+from upsize.server.error_replies import reply_to
 from upsize.server.http.head import HeadRefused, check_framing, host_of
 from upsize.server.http.pool import GAVE_WAY, IDLE, TOO_MANY, UNREAD, Pool
 
@@ -43,7 +43,7 @@ class Waits(IntEnum):
     BODY = 3
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """See ConnectionLimits. A request to change the protocol (h2c, websocket) is served as if it had not been made."""
 
     def __init__(

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from upsize.server.auth import OPEN
-from upsize.server.failures import Forbidden, UnsupportedMedia, reply_to
+from upsize.server.error_replies import Forbidden, UnsupportedMedia, reply_to
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PRIVATE = (".localhost", ".local", ".internal", ".home.arpa")

@@ -6,12 +6,9 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from upsize.server.http.limits import ConnectionLimits
-
-if TYPE_CHECKING:
-    from upsize.server.http.connection import Connection
 
 log = logging.getLogger("upsize.server")
 
@@ -29,12 +26,40 @@ QUIET = 10.0
 """Seconds between two lines about connections that were closed."""
 
 
+class PooledConnection(Protocol):
+    """What the pool needs to know of a connection."""
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Its socket."""
+
+    @property
+    def waits(self) -> int:
+        """0 if it does not wait for its client; otherwise the more, the more would be lost by closing it."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its client has sent nothing yet."""
+
+    @property
+    def quiet_since(self) -> float:
+        """The loop's time in seconds since which its client is waited for."""
+
+    def give_way(self) -> None:
+        """Close to make room for another connection."""
+
+    def look(self, now: float) -> None:
+        """Close if a time limit has passed at `now`, in seconds of the loop's clock."""
+
+
 class Pool:
     """Every open connection, looked at once a tick."""
 
     def __init__(self, limits: ConnectionLimits | None = None) -> None:
         self.limits = limits or ConnectionLimits()
-        self.open: set[Connection] = set()
+        self.open: set[PooledConnection] = set()
         self.closed: Counter[str] = Counter()
         """Reason → connections that were closed for it."""
         self._told: Counter[str] = Counter()
@@ -46,7 +71,7 @@ class Pool:
         """Whether only requests about health are served."""
         return len(self.open) > self.limits.connections and self._excess() > 0
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: PooledConnection) -> bool:
         """Let it in. False where there is no room, and none could be made."""
         self.open.add(connection)
         if self._timer is None:
@@ -56,7 +81,7 @@ class Pool:
         self.count(TOO_MANY)
         return False
 
-    def serves(self, connection: Connection) -> bool:
+    def serves(self, connection: PooledConnection) -> bool:
         """Whether a request that has arrived on it is answered. Those that wait for their clients make room for it."""
         if not self.full:
             return True
@@ -64,7 +89,7 @@ class Pool:
         waiting = [c for c in self.open if c is not connection and c.waits and now - c.quiet_since >= IN_VAIN]
         return self._close(waiting, now, self._excess(), 0) <= 0
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: PooledConnection) -> None:
         """It is gone."""
         self.open.discard(connection)
 
@@ -76,7 +101,7 @@ class Pool:
         """Connections beyond the limit, without those that are about to be closed."""
         return sum(not c.transport.is_closing() for c in self.open) - self.limits.connections
 
-    def _make_room(self, new: Connection) -> int:
+    def _make_room(self, new: PooledConnection) -> int:
         """Close some that wait for their clients, with the least that would be lost, and of these the longest. What
         is beyond the limit then.
 
@@ -97,7 +122,7 @@ class Pool:
             self._in_vain_until = now + IN_VAIN
         return excess
 
-    def _close(self, waiting: list[Connection], now: float, excess: int, down_to: int) -> int:
+    def _close(self, waiting: list[PooledConnection], now: float, excess: int, down_to: int) -> int:
         """Close, however young they are, those that have used up most of their patience. What is beyond the limit then.
 
         Only clients are waited for here, so a flood of connections keeps nobody out who sends what he has to say.
@@ -110,7 +135,7 @@ class Pool:
             excess -= 1
         return excess
 
-    def _patience_used(self, connection: Connection, now: float) -> float:
+    def _patience_used(self, connection: PooledConnection, now: float) -> float:
         """Of the time for which it is waited while there are too many; 1 is all of it."""
         patience = (FRESH if connection.fresh else 1.0) * self.limits.settled_seconds
         quiet = now - connection.quiet_since

@@ -1,0 +1,125 @@
+"""LoadedModel: a checkpoint on a device, ready to run packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import accumulate
+from os import PathLike
+
+import numpy as np
+
+from upsize.catalog import Kind
+from upsize.compute import native
+from upsize.compute.machine import Machine, this_machine
+from upsize.compute.network import Network
+from upsize.compute.plan import FP8, INT8, ExecutionPlan, plan
+from upsize.compute.quantization_fidelity import LEAST, centred_cosine, keep, kept, require_states, states
+from upsize.errors import OutOfMemory
+from upsize.fingerprint import Fingerprint
+from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_direction
+from upsize.model.pooling import Vectors
+from upsize.model.tokenizer import Ids
+from upsize.model.weights import StoredRows
+
+QUANTIZATIONS = {INT8: native.QUANTIZATION, FP8: "e4m3, weights by output, activations by row"}
+"""Precision → how it rounds; part of the fingerprint. Each is checked when it is loaded."""
+
+
+class LoadedModel:
+    """The network of a checkpoint on the device and in the precision of a plan."""
+
+    def __init__(self, checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine | None = None) -> None:
+        self.checkpoint, self.plan = checkpoint, plan
+        quantization = QUANTIZATIONS.get(plan.precision, "none")
+        self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length, quantization)
+        machine = machine or this_machine()
+        self.threads = machine.threads if plan.device == "cpu" else 1
+        self._network, self.agreement = _checked(checkpoint, plan, machine)
+        """`agreement` is the centred cosine of a quantised network with bfloat16, of the worst built-in text."""
+        self.arithmetic = self._network.arithmetic
+        self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
+
+    @cached_property
+    def sampled_fingerprint(self) -> Fingerprint:
+        """What versions before called the space; see `Checkpoint.sampled_fingerprint`."""
+        quantization = QUANTIZATIONS.get(self.plan.precision, "none")
+        return self.checkpoint.sampled_fingerprint(self.plan.precision, self.plan.max_length, quantization)
+
+    def spare_a_core(self, spare: bool) -> None:
+        """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
+        self._network.use_threads(self.threads - 1 if spare else self.threads)
+
+    def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
+        """Run one packed batch. Pauses between slabs, yielding whether all work is launched (on a GPU it may then
+        still be under way); its value is float32 on the host: last states
+        (sequences, hidden) of an embedder, log-odds (sequences,) of a reranker.
+
+        Raises OutOfMemory where the device's memory does not suffice.
+        """
+        tokens, cu = sum(map(len, sequences)), [0, *accumulate(map(len, sequences))]
+        try:
+            states = yield from self._network.forward(np.concatenate(sequences), cu)
+        except MemoryError as error:
+            raise OutOfMemory(tokens, self.plan.device) from error
+        return states if self._direction is None else states @ self._direction
+
+
+def load_model(
+    model: str | PathLike[str],
+    *,
+    kind: Kind | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_length: int | None = None,
+    budget: int | None = None,
+    hub: HubOptions = HubOptions(),
+) -> LoadedModel:
+    """From what a user calls a model (folder, hub id, demo name) to one that runs here.
+
+    Raises CheckpointError, HubError, InvalidInput (device, dtype, max_length) or UpsizeError (does not fit).
+    """
+    checkpoint = open_checkpoint(locate(model, hub), kind)
+    machine = this_machine()
+    derived = plan(checkpoint, machine, device=device, dtype=dtype, max_length=max_length, budget=budget)
+    loaded = LoadedModel(checkpoint, derived, machine)
+    if loaded.agreement is None or loaded.agreement >= LEAST:
+        return loaded
+    note = (
+        f"{derived.precision} keeps a centred cosine of only {loaded.agreement:.3f} with bfloat16 on the built-in "
+        f"texts ({LEAST} is the least), so it runs in the checkpoint's own precision"
+    )
+    derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
+    return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
+
+
+def _checked(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> tuple[Network, float | None]:
+    """The network, and what it keeps of bfloat16 where it is quantised: as found before, or found now."""
+    if plan.precision not in QUANTIZATIONS:
+        return _network(checkpoint, plan, machine), None
+    form = plan.precision, QUANTIZATIONS[plan.precision]
+    if (found := kept(checkpoint, *form)) is not None:
+        return _network(checkpoint, plan, machine), found
+    exact = states(checkpoint, _exact(checkpoint, plan, machine))  # which is gone before the other is loaded
+    require_states(checkpoint, exact, "bfloat16")
+    network = _network(checkpoint, plan, machine)
+    return network, keep(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
+
+
+def _exact(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:
+    """The network in bfloat16, on the same device; on compiled kernels a layer at a time."""
+    if not plan.compiled:
+        return _network(checkpoint, replace(plan, precision="bfloat16"), machine)
+    config, load = checkpoint.config, checkpoint.weights.load
+    layers, vectors = native.OneLayer(config, load, "bfloat16"), StoredRows(checkpoint.weights, "embed_tokens.weight")
+    return native.NativeQwen3(config, layers, vectors, "bfloat16", machine.threads, remembered=0)
+
+
+def _network(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:
+    if plan.compiled:
+        return native.load_network(checkpoint, plan.precision, machine.threads)
+    from upsize.compute.pytorch import TorchNetwork
+
+    weights = checkpoint.weights
+    return TorchNetwork(checkpoint.config, weights.load, plan, machine.bfloat16_products, machine.threads)

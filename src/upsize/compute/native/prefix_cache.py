@@ -1,0 +1,156 @@
+"""Prefixes: keys and values of beginnings that texts share, such as a query's instruction or a rerank prompt's query.
+
+Attention looks backwards alone, so the keys and values of a text's first tokens are those of any other text that begins
+with the same tokens. The second text that shares a beginning with a recent one leaves it behind; from the third on it
+is not computed again. What was used longest ago is forgotten first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.model.config import ModelConfig
+
+REMEMBERED = 48 << 20
+"""Bytes of keys and values that are kept: of the 0.6B, 430 tokens."""
+SHORTEST = 8
+"""Tokens. Less is not worth the copying."""
+LONGEST = 512
+RECENT = 32
+"""Texts whose beginnings are compared with a new one's."""
+KEPT = 128
+"""Prefixes, at most: a small model's fit by the thousand, and looking through them would take longer than computing."""
+
+Ids = NDArray[np.integer]
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """Of one token's keys and values in all layers."""
+    return config.layers * config.kv_heads * config.head_dim * 4
+
+
+def remembered_bytes(config: ModelConfig) -> int:
+    """What a network keeps at most."""
+    return min(REMEMBERED, KEPT * LONGEST * token_bytes(config))
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Some first tokens, and each layer's keys and values of them."""
+
+    Layer: ClassVar[TypeAlias] = tuple[NDArray[np.uint16], NDArray[np.uint16]]
+    ids: Ids
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class PrefixPlan:
+    """What to do with one sequence: its first `shared` tokens come from `prefix`, its first `keep` are to be kept."""
+
+    ids: Ids
+    prefix: Prefix | None
+    shared: int
+    keep: int
+
+
+class PrefixCache:
+    """What is kept: KEPT prefixes of `limit` bytes, at most. `token_bytes`: a token's keys and values in all layers."""
+
+    def __init__(self, limit: int, token_bytes: int) -> None:
+        self._longest = min(LONGEST, limit // token_bytes)
+        self._limit, self._token_bytes = limit, token_bytes
+        self._kept: OrderedDict[bytes, Prefix] = OrderedDict()
+        """All tokens of a prefix → it; what was used longest ago first."""
+        self._starts: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        """The first SHORTEST tokens → the keys in `_kept` of those that begin with them."""
+        self._tokens = 0
+        self._recent = np.full((RECENT, max(self._longest, 1)), -1, np.int32)
+        self._next = 0
+
+    def plan(self, sequences: Sequence[Ids]) -> list[PrefixPlan]:
+        """What is remembered of each sequence, and what is worth remembering. The last token is always computed."""
+        if self._longest < SHORTEST:
+            return [PrefixPlan(ids, None, 0, 0) for ids in sequences]
+        plans: list[PrefixPlan] = []
+        promised: set[bytes] = set()
+        for ids in sequences:
+            head = ids[: min(len(ids) - 1, self._longest)].astype(np.int32)
+            prefix, shared = self._find(head)
+            keep = self._shared_with_recent(head)
+            name = head[:keep].tobytes()
+            if keep < shared + SHORTEST or name in promised:
+                keep = 0
+            else:
+                promised.add(name)
+            plans.append(PrefixPlan(ids, prefix, shared, keep))
+        return plans
+
+    def add(self, prefixes: Iterable[Prefix]) -> None:
+        """Keep them, and forget what was used longest ago.
+
+        One that is not finite is not kept: the text was bad that left it behind, and others must not see that.
+        """
+        for prefix in prefixes:
+            if not all(_finite(array) for layer in prefix.layers for array in layer):
+                continue
+            name = prefix.ids.astype(np.int32).tobytes()
+            if name not in self._kept:
+                self._starts[_start(name)].add(name)
+                self._tokens += len(prefix.ids)
+            self._kept[name] = prefix
+            while len(self._kept) > KEPT or self._tokens * self._token_bytes > self._limit:
+                self._forget()
+
+    def _forget(self) -> None:
+        """What was used longest ago."""
+        name, prefix = self._kept.popitem(last=False)
+        same = self._starts[_start(name)]
+        same.remove(name)
+        if not same:
+            del self._starts[_start(name)]
+        self._tokens -= len(prefix.ids)
+
+    def _find(self, head: NDArray[np.int32]) -> tuple[Prefix | None, int]:
+        """The prefix kept that has most of `head`, and how much."""
+        best, shared = None, SHORTEST - 1
+        for name in self._starts.get(_start(head.tobytes()), ()):
+            length = _common(self._kept[name].ids, head)
+            if length > shared:
+                best, shared = name, length
+        if best is None:
+            return None, 0
+        self._kept.move_to_end(best)
+        return self._kept[best], shared
+
+    def _shared_with_recent(self, head: NDArray[np.int32]) -> int:
+        """The longest beginning that `head` shares with a recent one, which it joins."""
+        differs = self._recent[:, : len(head)] != head
+        if not len(head):
+            return 0
+        length = int(np.where(differs.any(1), differs.argmax(1), len(head)).max())
+        self._recent[self._next] = -1
+        self._recent[self._next, : len(head)] = head
+        self._next = (self._next + 1) % RECENT
+        return length
+
+
+def _start(name: bytes) -> bytes:
+    """Of its first SHORTEST tokens, int32 each; no prefix that is kept has fewer."""
+    return name[: 4 * SHORTEST]
+
+
+def _finite(bits: NDArray[np.uint16]) -> bool:
+    """Of bfloat16: not all eight bits of any exponent are set."""
+    return not bool(((bits & 0x7F80) == 0x7F80).any())
+
+
+def _common(a: Ids, b: Ids) -> int:
+    n = min(len(a), len(b))
+    differs = a[:n] != b[:n]
+    return int(differs.argmax()) if differs.any() else n

@@ -1,0 +1,31 @@
+"""Measuring: is a checkpoint computed rightly, what does this machine do, and what is wrong with a running service.
+
+`verify` holds a checkpoint against references and against its own invariants, `rates` and `estimates` say what to
+expect of this machine, `service` questions a server from outside. What a figure is worth is judged by the pure
+functions of `check` and `replies`; the runs that give the figures are elsewhere.
+"""
+
+from upsize.diagnostics.check import Check, Figure, Status, judge
+from upsize.diagnostics.diagnose_service import Diagnosis, diagnose
+from upsize.diagnostics.environment import Environment, look_around
+from upsize.diagnostics.estimates import Estimate, estimates
+from upsize.diagnostics.rates import Rates, measure_rates
+from upsize.diagnostics.verify import BATCHES, Verification, verify
+
+__all__ = [
+    "BATCHES",
+    "Check",
+    "Diagnosis",
+    "Environment",
+    "Estimate",
+    "Figure",
+    "Rates",
+    "Status",
+    "Verification",
+    "diagnose",
+    "estimates",
+    "judge",
+    "look_around",
+    "measure_rates",
+    "verify",
+]

@@ -1,0 +1,76 @@
+"""What each size would take and give on a machine, from its measured rates. Pure: estimates, and said to be that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from upsize.catalog import FAMILY, FamilyMember
+from upsize.compute import work_bytes
+from upsize.compute.plan import INT8, PRECISIONS
+from upsize.diagnostics.random_models import config_of
+from upsize.diagnostics.rates import QUERY, Rates, products
+
+LENGTHS = (8192, 32768)
+"""Tokens of the longest text that a service takes: what everything official runs at, and what the models accept."""
+
+Fits = Literal["yes", "if memory is freed", "no"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One size in one precision. Bytes are arithmetic, rates are estimates."""
+
+    size: str
+    precision: str
+    weight_bytes: int
+    work_bytes: dict[int, int]
+    """Length of the longest text in tokens → bytes of `work_bytes`."""
+    fits: dict[int, Fits]
+    tokens_per_second: float
+    query_ms: float
+    """Of one query of 27 tokens, alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"estimated": ["tokens_per_second", "query_ms"]}
+
+
+def estimates(rates: Rates, memory: int, available: int, family: Sequence[FamilyMember] = FAMILY) -> list[Estimate]:
+    """Each embedder of the family in each precision that was measured, on a device of `memory` bytes, of which
+    `available` are free."""
+    return [
+        _estimate(member, precision, rates, memory, available)
+        for member in family
+        if member.kind == "embedding"
+        for precision in rates.batch
+    ]
+
+
+def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
+    weights, config = member_bytes(member, precision), config_of(member)
+    work = {n: work_bytes(config, n, rates.device) for n in LENGTHS}
+    return Estimate(
+        size=member.size,
+        precision=precision,
+        weight_bytes=weights,
+        work_bytes=work,
+        fits={n: fits(weights + w, memory, available) for n, w in work.items()},
+        tokens_per_second=rates.of_batch(precision, config.hidden_size) / products(config, 1),
+        query_ms=1e3 * products(config, QUERY) / rates.of_query(precision, config.hidden_size),
+    )
+
+
+def member_bytes(member: FamilyMember, precision: str) -> int:
+    """Of a published checkpoint's weights; with int8 products its token vectors stay in bfloat16."""
+    if precision != INT8:
+        return member.parameters * PRECISIONS[precision]
+    return 2 * member.parameters - member.non_embedding_parameters
+
+
+def fits(need: int, memory: int, available: int) -> Fits:
+    """Whether `need` bytes fit into those available, or into the memory at all."""
+    if need <= available:
+        return "yes"
+    return "if memory is freed" if need <= memory else "no"

@@ -1,0 +1,38 @@
+"""What sort of texts a corpus holds: code, long documents, or neither."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from statistics import median
+
+from upsize.evaluation.datasets.types import Kind
+
+SAMPLE = 500
+LONG = 4000
+"""Characters of the median document from which it is long: about a thousand tokens of English."""
+CODE_LINE = re.compile(
+    r"^\s*(def |class |function |func |fn |public |private |import |from \w+ import|#include|return\b|if \(|for \()"
+    r"|[;{}]\s*$|\):\s*$"
+)
+
+
+def sort_of_corpus(documents: Sequence[str], notes: list[str]) -> Kind:
+    """The kind of retrieval, told by the first documents; what is not plain retrieval is noted."""
+    sample = list(islice(documents, SAMPLE))
+    if sum(is_code(text) for text in sample) > len(sample) / 2:
+        notes.append("Most documents look like code, so MRR@10 decides; kind 'retrieval' would take nDCG@10.")
+        return Kind.CODE_SEARCH
+    length = median(len(text) for text in sample) if sample else 0
+    if length >= LONG:
+        notes.append(f"The median document has {length:,.0f} characters; see that the models read all of it.")
+        return Kind.LONG_DOCUMENTS
+    return Kind.RETRIEVAL
+
+
+def is_code(text: str) -> bool:
+    """Whether at least a third of its lines, and two of them, look like code."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    hits = sum(bool(CODE_LINE.search(line)) for line in lines)
+    return hits >= 2 and hits * 3 >= len(lines)

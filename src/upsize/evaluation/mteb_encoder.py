@@ -1,0 +1,113 @@
+"""mteb's own tasks through our engine: an encoder as its `EncoderProtocol` asks for (mteb 2).
+
+>>> import mteb
+>>> from upsize import Embedder
+>>> from upsize.evaluation.mteb_encoder import MtebEncoder
+>>> encoder = MtebEncoder(Embedder("demo-s", truncate=True), "upsize/demo-s")
+>>> results = mteb.evaluate(encoder, tasks=mteb.get_tasks(tasks=["STS12"]))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.engine import Embedder
+from upsize.errors import MissingExtra
+from upsize.evaluation.datasets import Kind
+from upsize.evaluation.tasks import INSTRUCTIONS
+
+Vectors = NDArray[np.float32]
+
+TYPES = {
+    "BitextMining": Kind.BITEXT,
+    "Classification": Kind.CLASSIFICATION,
+    "Clustering": Kind.CLUSTERING,
+    "PairClassification": Kind.PAIR_CLASSIFICATION,
+    "STS": Kind.STS,
+}
+"""mteb's types of task whose texts all take the instruction, where a task has no prompt of its own."""
+
+
+class MtebEncoder:
+    """An embedder under the name that mteb's results shall have, `organisation/model`.
+
+    Queries and the texts of symmetric tasks get the task's own prompt in the family's form, documents none, as in the
+    vendor's evaluation. `instructions` (mteb's task name → instruction) goes before mteb's prompts.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        name: str,
+        *,
+        dim: int | None = None,
+        instructions: Mapping[str, str] | None = None,
+    ) -> None:
+        self._embedder, self._name, self._dim = embedder, name, dim
+        self._instructions = instructions or {}
+
+    def encode(
+        self,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        task_metadata: Any,
+        prompt_type: Any = None,
+        **kwargs: Any,  # noqa: ARG002 (split, subset and batch size, none of which change a vector)
+    ) -> Vectors:
+        """Unit vectors (texts, dimension) of batches that have their texts under `text`.
+
+        An empty text is embedded as a space, because the engine takes none and mteb's data sets have some.
+        """
+        side = None if prompt_type is None else str(getattr(prompt_type, "value", prompt_type))
+        texts = (text or " " for batch in inputs for text in batch["text"])
+        instruction = self.instruction(task_metadata, side)
+        results = self._embedder.stream(
+            texts,
+            "document" if side == "document" else "query" if side else None,
+            instruction=instruction,
+            dim=self._dim,
+        )
+        return np.concatenate([result.values for result in results])
+
+    def instruction(self, task_metadata: Any, side: str | None) -> str | None:
+        """What stands before the texts: told for this task, or its prompt in mteb, or its type's."""
+        if side == "document":
+            return None
+        if task_metadata.name in self._instructions:
+            return self._instructions[task_metadata.name]
+        prompt = task_metadata.prompt
+        if isinstance(prompt, Mapping):
+            prompt = prompt.get(side or "query")
+        kind = TYPES.get(task_metadata.type)
+        return prompt or (INSTRUCTIONS[kind] if kind else None)
+
+    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Vectors:
+        """Cosines (first, second) of unit vectors."""
+        return np.asarray(np.atleast_2d(embeddings1) @ np.atleast_2d(embeddings2).T)
+
+    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Vectors:
+        """Cosines (pairs,) of unit vectors."""
+        return np.asarray(np.einsum("ij,ij->i", np.atleast_2d(embeddings1), np.atleast_2d(embeddings2)))
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        """Name, revision (the vector space's fingerprint) and dimension, for mteb's files of results."""
+        try:
+            from mteb.models.model_meta import ModelMeta, ScoringFunction
+        except ImportError:
+            raise MissingExtra("mteb's tasks", "mteb", "mteb") from None
+        dimension = self._dim or self._embedder.dimension
+        return ModelMeta.create_empty(
+            {
+                "name": self._name,
+                "revision": self._embedder.fingerprint.at(dimension).id,
+                "embed_dim": dimension,
+                "max_tokens": self._embedder.max_length,
+                "similarity_fn_name": ScoringFunction.COSINE,
+                "use_instructions": True,
+            }
+        )

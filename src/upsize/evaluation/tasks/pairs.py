@@ -1,0 +1,62 @@
+"""Pairs of texts: how alike they are (STS), and whether they belong together (pair classification).
+
+As MTEB's: the instruction on both sides, cosine as scikit-learn computes it, Spearman's correlation with the gold
+scores or average precision of the pairs that belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from sklearn.metrics.pairwise import paired_cosine_distances
+
+from upsize.evaluation.datasets import Kind, PairsData
+from upsize.evaluation.metrics import AveragePrecision, Columns, Metric, Spearman
+from upsize.evaluation.tasks.base import Group, Vectors
+from upsize.evaluation.tasks.grouping import Links, normalised
+from upsize.evaluation.tasks.unit_task import OfUnits
+
+
+class PairsTask(OfUnits[PairsData]):
+    """Pairs with a score each."""
+
+    also: ClassVar[tuple[Metric, ...]] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """Spearman's correlation, or average precision."""
+        return Spearman() if self.data.kind is Kind.STS else AveragePrecision()
+
+    @property
+    def _unit_texts(self) -> Sequence[str]:
+        return self.data.left
+
+    @property
+    def _noun(self) -> str:
+        return "pairs"
+
+    @property
+    def _texts(self) -> Sequence[tuple[str, ...]]:
+        return list(zip(self.data.left, self.data.right, strict=True))
+
+    @property
+    def _judged(self) -> Sequence[Hashable]:
+        return self.data.scores
+
+    @property
+    def _links(self) -> Links:
+        return [{normalised(text) for text in pair} for pair in self._texts]
+
+    def groups(self) -> Mapping[str, Group]:
+        """Both sides, with the instruction."""
+        return {
+            "left": Group(self.data.left, None, self.instruction),
+            "right": Group(self.data.right, None, self.instruction),
+        }
+
+    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+        """`cosine` and `gold` of each pair."""
+        cosine = 1 - paired_cosine_distances(vectors["left"], vectors["right"])
+        return {"cosine": cosine, "gold": np.array(self.data.scores)}

@@ -1,0 +1,172 @@
+"""What all tasks have of their data: its units, what they are resampled by, and its slices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.evaluation.datasets import Dataset, RetrievalData
+from upsize.evaluation.datasets.own_documents import Pairs, own_documents
+from upsize.evaluation.metrics import Columns, Metric
+from upsize.evaluation.tasks.base import Group, Ranking, Slices, Vectors
+from upsize.evaluation.tasks.chance import permuted, random_order
+from upsize.evaluation.tasks.grouping import Grouping, Links, grouping_of
+from upsize.evaluation.tasks.lint import any_order_is_right, copies_of, lint_retrieval
+from upsize.evaluation.tasks.ranking import priorities, top_k
+from upsize.evaluation.tasks.slices import slices_of
+
+D = TypeVar("D", bound=Dataset)
+
+
+@dataclass(frozen=True)
+class OfUnits(ABC, Generic[D]):
+    """A task over a dataset."""
+
+    data: D
+    instruction: str | None
+    """In English; None leaves the model to its own for queries, and the texts of other groups raw."""
+    seeded: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The kind of task."""
+        return self.data.kind.value
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Ids of the queries, pairs or texts."""
+        return self.data.traits.ids
+
+    @property
+    def clusters(self) -> tuple[str, ...] | None:
+        """Document or user of each unit, where the data tells."""
+        return self.data.traits.clusters
+
+    @cached_property
+    def slices(self) -> Slices:
+        """Parts of the units, by what the data tells and by the texts that stand for them."""
+        return slices_of(self.data.traits, self._unit_texts)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """Which units are independent."""
+        return grouping_of(self._texts, self._judged, self._links, self.clusters, self._noun)
+
+    @cached_property
+    def lint(self) -> tuple[str, ...]:
+        """What makes the figures say less than they seem to, a sentence each."""
+        return (*self.grouping.notes, *self._lint())
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the judgements allow any two models to differ."""
+        return True
+
+    def chance(self, columns: Columns) -> float:
+        """The metric of a model that knows nothing; `columns` are one candidate's."""
+        return permuted(self.metric, columns)
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """The one that decides."""
+
+    @property
+    def _noun(self) -> str:
+        return "texts"
+
+    @property
+    def _texts(self) -> Sequence[tuple[str, ...]]:
+        """All texts of each unit."""
+        return [(text,) for text in self._unit_texts]
+
+    @property
+    def _judged(self) -> Sequence[Hashable]:
+        """What was judged of each unit, where it is one value."""
+        return [None] * len(self.units)
+
+    @property
+    def _links(self) -> Links | None:
+        """What each unit may share with others."""
+        return None
+
+    def _lint(self) -> Iterator[str]:
+        yield from ()
+
+    @property
+    @abstractmethod
+    def _unit_texts(self) -> Sequence[str]:
+        """What stands for each unit: the query, the pair's first text, the text."""
+
+
+class OfQueries(OfUnits[RetrievalData]):
+    """A task whose units are queries over a corpus."""
+
+    @property
+    def _unit_texts(self) -> Sequence[str]:
+        return self.data.queries
+
+    @property
+    def _noun(self) -> str:
+        return "queries"
+
+    @property
+    def _links(self) -> Links:
+        """Relevant documents; copies of one text are one document."""
+        ids = self.data.document_ids
+        first = {ids[copy]: ids[place] for copy, place in self._copies.items()}
+        return [
+            {first.get(document, document) for document, grade in self.data.judgements[unit].items() if grade > 0}
+            for unit in self.units
+        ]
+
+    def _lint(self) -> Iterator[str]:
+        return lint_retrieval(self.data, self._copies)
+
+    @property
+    def decidable(self) -> bool:
+        """Whether the order of documents counts for any query: some, not all, are relevant to it, or some more so."""
+        documents = len(self.data.document_ids)
+        return any(
+            any(grade > 0 for grade in grades.values()) and not any_order_is_right(grades.values(), documents)
+            for grades in (self.data.judgements[unit] for unit in self.units)
+        )
+
+    @cached_property
+    def _copies(self) -> Mapping[int, int]:
+        return copies_of(self.data.documents)
+
+    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a random order needs none)
+        """Of a random order of the corpus."""
+        documents, reciprocal = len(self.data.document_ids), self.metric.name.startswith("MRR")
+        grades = (list(self.data.judgements[unit].values()) for unit in self.units)
+        return float(np.mean([random_order(row, documents, reciprocal) for row in grades]))
+
+    @cached_property
+    def _priority(self) -> NDArray[np.int64]:
+        return priorities(self.data.document_ids)
+
+    def groups(self) -> Mapping[str, Group]:
+        """Queries with the instruction, the corpus without."""
+        return {
+            "queries": Group(self.data.queries, "query", self.instruction),
+            "corpus": Group(self.data.documents, "document", None),
+        }
+
+    @cached_property
+    def _own(self) -> Pairs:
+        return own_documents(self.data)
+
+    def rank(self, vectors: Vectors, depth: int) -> Ranking:
+        """The nearest documents of each query, without its own: (queries, at most depth)."""
+        return top_k(vectors["queries"], vectors["corpus"], depth, self._priority, self._own)
+
+    def pairs(self, ranking: Ranking, unit: int) -> tuple[str, list[str]]:
+        """A query and its ranked documents."""
+        return self.data.queries[unit], [self.data.documents[int(place)] for place in ranking[unit] if place >= 0]

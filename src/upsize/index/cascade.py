@@ -1,0 +1,77 @@
+"""The ladder's settings: a reranker, a larger model that rescores, a funnel. Each is one call away, and one back."""
+
+from __future__ import annotations
+
+from upsize.errors import InvalidInput, Refused
+from upsize.index.creation import VectorSpec
+from upsize.index.index import Index
+from upsize.index.state import KEEP_BYTES, MOST_DEPTH, Generation, Rerank, Rescore
+
+DEPTHS = range(1, MOST_DEPTH + 1)
+
+
+def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
+    """L1: let a reranker reorder the first `depth`; None turns it off. Loads the reranker, so that what is wrong with
+    it shows now."""
+    if model is None:
+        index.change(rerank=None)
+        index.release_models()
+        return
+    _check_depth(depth)
+    path = index.models.path(model)
+    index.models.reranker(path, index.name)
+    index.change(rerank=Rerank(path, depth))
+
+
+def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
+    """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
+    turns it off, and drops them unless a move is under way to that model."""
+    with index.moving:
+        _set_rescore(index, model, depth, keep_bytes)
+
+
+def _set_rescore(index: Index, model: str | None, depth: int, keep_bytes: int) -> None:
+    state = index.state
+    if model is None:
+        if state.rescore:
+            left = state.generation(state.rescore.generation)
+            if state.move and left.id in (state.move.source, state.move.target):
+                index.change(rescore=None)
+            else:
+                index.drop_generation(left, rescore=None)
+        return
+    _check_depth(depth)
+    if not 0 <= keep_bytes <= KEEP_BYTES:
+        raise InvalidInput(f"keep_bytes is {keep_bytes}; give 0 to {KEEP_BYTES}.", param="keep_bytes")
+    generation = _larger(index, index.models.path(model))
+    index.change(rescore=Rescore(generation.id, depth, keep_bytes))
+    for left in index.state.generations:
+        if left.id not in index.state.used:
+            index.drop_generation(left)
+
+
+def _larger(index: Index, model: str) -> Generation:
+    for generation in index.state.generations:
+        if generation.model == model:
+            if generation.id == index.state.active:
+                raise Refused(f"{model} is what {index.name!r} searches with already.")
+            return generation
+    return index.add_generation(VectorSpec(model))
+
+
+def set_funnel(index: Index, candidates: int | None) -> None:
+    """Search coarse vectors first, and score so many by their whole vectors; None turns it off."""
+    if candidates is not None:
+        _check_depth(candidates)
+        serving = index.state.serving
+        if serving.coarse is None:
+            raise Refused(
+                f"{index.name!r} keeps no coarse vectors: create it, or move it, with --coarse, "
+                f"for example {max(32, serving.dimension // 4)}."
+            )
+    index.change(funnel=candidates)
+
+
+def _check_depth(depth: int) -> None:
+    if depth not in DEPTHS:
+        raise InvalidInput(f"depth is {depth}; give {DEPTHS[0]} to {DEPTHS[-1]}.", param="depth")

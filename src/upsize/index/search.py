@@ -1,0 +1,313 @@
+"""Search: the ladder from a small model's nearest to a large one's judgement, and what each rung costs.
+
+    L0   the nearest by the generation that answers
+    L2   the first of them scored again by a larger model's generation, which keeps the vectors that it makes
+    L1   the first of them scored again by a reranker
+
+Each rung is a setting of the index, and may be asked for or left out by a single question.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.engine import Priority
+from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged, UpsizeError
+from upsize.index.bisection import CANNOT, each
+from upsize.index.coverage import ready
+from upsize.index.documents import Document
+from upsize.index.state import Generation, Rerank, Rescore
+from upsize.model import probability
+from upsize.store import Filter, Hit, meets
+from upsize.store.base import cut
+
+if TYPE_CHECKING:
+    from upsize.index.index import Index
+
+MOST = 1000
+"""Results of one search."""
+SLACK = 16
+"""Hits that are fetched beyond those wanted, in place of documents that were deleted a moment ago."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search. What is None is the index's own setting."""
+
+    query: str | None = None
+    vector: Sequence[float] | None = None
+    """In place of a query's text: its vector, of the space named by `fingerprint`."""
+    fingerprint: str | None = None
+    k: int = 10
+    where: Filter = ()
+    instruction: str | None = None
+    dimension: int | None = None
+    rerank: Rerank | bool | None = None
+    """False leaves the reranker out."""
+    rescore: Rescore | bool | None = None
+    """False leaves the larger model out."""
+    funnel: int | None = None
+    """Candidates by coarse vectors; 0 for none."""
+    exact: bool = False
+    generation: str | None = None
+    """For comparisons: another than that which answers."""
+    without: frozenset[str] = frozenset()
+    """Ids of documents that are no answer, SLACK at most."""
+    priority: Priority = Priority.INTERACTIVE
+    counted: bool = True
+    """Whether it is a live search: it counts for popularity, and may be compared in the shadow."""
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One document of an answer."""
+
+    document: Document
+    score: float
+    """Of the last rung: cosine, or a reranker's probability of yes."""
+    scores: Mapping[str, float]
+    """Of each rung that saw it."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found, best first, and how."""
+
+    found: list[SearchHit]
+    generation: Generation
+    rungs: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each part."""
+    missing: int = 0
+    """Documents that have no vector in the generation yet, and that no search finds."""
+    refused: int = 0
+    """Documents that its model cannot embed, and that no search finds."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the documents, best first."""
+        return [f.document.id for f in self.found]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
+        self._last = now
+
+
+class Searcher:
+    """Answers questions of one index."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def ask(self, question: SearchRequest) -> SearchResult:
+        """Climb the rungs that are set or asked for. Where the generation that answers was switched from and dropped
+        meanwhile, once more."""
+        active = self._index.state.active
+        # A scan and the steps around it want the machine to themselves; of a backfill's work there is always more.
+        quiet = self._index.models.engine.quiet() if question.priority is Priority.INTERACTIVE else nullcontext()
+        with quiet:
+            try:
+                return self._ask(question)
+            except StoreDamaged:
+                if question.generation or self._index.state.active == active:
+                    raise
+                return self._ask(question)
+
+    def _ask(self, question: SearchRequest) -> SearchResult:
+        index, state, clock = self._index, self._index.state, _Clock()
+        if not 1 <= question.k <= MOST:
+            raise InvalidInput(f"k is {question.k}; give 1 to {MOST}.", param="k")
+        generation = state.generation(question.generation) if question.generation else self._answering(question)
+        rerank = _setting(question.rerank, state.rerank)
+        if rerank and rerank.depth > MOST:
+            raise InvalidInput(f"depth is {rerank.depth}; give 1 to {MOST}.", param="rerank")
+        rescore = _setting(question.rescore, state.rescore)
+        depth = max(question.k, rerank.depth if rerank else 0, rescore.depth if rescore else 0)
+        try:
+            vector = self._vector(question, generation)
+        except CANNOT:
+            if question.generation or generation.id == state.active:
+                raise
+            index.reconciler.canary_failed[generation.id] += 1  # the query is too much for the new model alone
+            generation = state.serving
+            vector = self._vector(question, generation)
+        clock("embed")
+        funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
+        hits = index.store.search(
+            state.table(generation),
+            vector,
+            depth + SLACK,
+            where=question.where,
+            exact=question.exact,
+            coarse=max(funnel, depth) if funnel and generation.coarse else None,
+        )
+        clock("search")
+        documents = index.documents.get([hit.id for hit in hits])
+        standing = _standing(hits, documents, question)
+        found = [SearchHit(documents[h.id], h.score, {"cosine": h.score}) for h in standing][:depth]
+        clock("texts")
+        rungs = ["L0"]
+        if found and rescore and rescore.generation != generation.id:
+            found = self._rescored(question, found, rescore)
+            rungs.append("L2")
+            clock("rescore")
+        if found and rerank:
+            found = self._reranked(question, found, rerank)
+            rungs.append("L1")
+            clock("rerank")
+        answer = SearchResult(found[: question.k], generation, tuple(rungs), clock.seconds, *index.lacks(generation))
+        if question.counted and not question.generation:
+            index.reconciler.saw(question, answer)
+        return answer
+
+    def _answering(self, question: SearchRequest) -> Generation:
+        """That which answers; of a move with a canary, by chance the new one, once it holds nearly all. A question of
+        one space, by its vector or dimension, is for the generation that answers."""
+        index, state = self._index, self._index.state
+        move = state.move
+        free = question.query is not None and question.dimension is None
+        chosen = move and free and move.phase == "backfill" and random.random() < move.canary
+        if move and chosen and ready(index.documents, move.target):
+            return state.generation(move.target)
+        return state.serving
+
+    def _vector(self, question: SearchRequest, generation: Generation) -> NDArray[np.float32]:
+        dimension = question.dimension or generation.dimension
+        if dimension not in (generation.dimension, generation.coarse):
+            there = " or ".join(str(d) for d in (generation.dimension, generation.coarse) if d)
+            raise InvalidInput(f"dimension is {dimension}; this index holds vectors of {there}.", param="dimension")
+        if (question.query is None) == (question.vector is None):
+            raise InvalidInput("Give a query's text, or its vector with its fingerprint.", param="query")
+        if question.vector is not None:
+            return cut(self._given(question, generation), dimension)
+        assert question.query is not None
+        if not question.query.strip():
+            raise InvalidInput("The query is empty.", param="query")
+        index = self._index
+        return index.models.embed_query(
+            index.models.of(generation, index.name),
+            question.query,
+            dimension,
+            self._instruction(question),
+            question.priority,
+        )
+
+    def _given(self, question: SearchRequest, generation: Generation) -> NDArray[np.float32]:
+        """A vector that the client brought: of this generation's space, or refused."""
+        wanted = generation.fingerprint
+        if not question.fingerprint or question.fingerprint not in (wanted.id, generation.former_fingerprint):
+            what = f"is of the space {question.fingerprint}" if question.fingerprint else "comes without a fingerprint"
+            raise FingerprintMismatch(
+                f"The query's vector {what}; generation {generation.id} of {self._index.name!r} holds vectors of "
+                f"{wanted.id} ({generation.model}, {generation.dimension} dimensions, {wanted.dtype}). Vectors of two "
+                "spaces cannot be compared: send the text, or a vector of that model with its fingerprint."
+            )
+        vector = np.asarray(question.vector, np.float64)
+        largest = np.abs(vector).max(initial=0.0)
+        if vector.shape != (generation.dimension,) or not np.isfinite(largest) or not largest:
+            raise InvalidInput(
+                f"vector: {generation.dimension} finite numbers are wanted, not all zero; these are {vector.size}.",
+                param="vector",
+            )
+        scaled: NDArray[np.float32] = (vector / largest).astype(np.float32)  # no square of it overflows
+        return scaled
+
+    def _instruction(self, question: SearchRequest) -> str | None:
+        return question.instruction if question.instruction is not None else self._index.state.instruction
+
+    def _text(self, question: SearchRequest, rung: str) -> str:
+        if question.query is None:
+            raise InvalidInput(f"{rung} needs the query's text, not its vector.", param="query")
+        return question.query
+
+    def _rescored(self, question: SearchRequest, found: list[SearchHit], rescore: Rescore) -> list[SearchHit]:
+        """By the larger model's cosine. Vectors that it has of the texts as they stand are used; the others are made,
+        and kept while there is room."""
+        index = self._index
+        larger = index.state.generation(rescore.generation)
+        name, priority, size = index.models.of(larger, index.name), question.priority, larger.dimension
+        text = self._text(question, "Rescoring")
+        query = index.models.start(
+            name, [text], size, query=True, instruction=self._instruction(question), priority=priority
+        )
+        first = found[: max(rescore.depth, question.k)]
+        kept = index.store.vectors(index.state.table(larger), [f.document.id for f in first])
+        new = [f.document for f in first if kept.get(f.document.id, (-1,))[0] != f.document.number]
+        vectors = {id: v for id, (_, v) in kept.items()}
+        for document in new:  # its vector is of an older text
+            vectors.pop(document.id, None)
+        if new:
+
+            def embed(part: Sequence[Document]) -> list[tuple[NDArray[np.float32], int]]:
+                texts = [d.text for d in part]
+                result = index.models.start(name, texts, size, priority=priority, truncate=True).result()
+                return list(zip(result.values, result.lost, strict=True))
+
+            made = [
+                (d, *one)
+                for d, one in zip(new, each(embed, new, together=True), strict=True)
+                if not isinstance(one, UpsizeError)
+            ]
+            vectors |= {d.id: vector for d, vector, _ in made}
+            # Of a text that was cut the backfill has to say that it is too long, unless the index cuts texts anyway.
+            whole = [(d, vector) for d, vector, lost in made if index.state.truncate or not lost]
+            if whole:
+                kept_vectors = np.stack([vector for _, vector in whole])
+                index.reconciler.keep(larger, [d for d, _ in whole], kept_vectors, rescore.keep_bytes)
+        wanted = query.result().values[0]
+        scores = [float(vectors[f.document.id] @ wanted) if f.document.id in vectors else None for f in first]
+        return _by(first, scores, "larger")
+
+    def _reranked(self, question: SearchRequest, found: list[SearchHit], rerank: Rerank) -> list[SearchHit]:
+        index = self._index
+        first = found[: max(rerank.depth, question.k)]
+        name = index.models.reranker(rerank.model, index.name)
+        texts, query = [f.document.text for f in first], self._text(question, "Reranking")
+
+        def score(part: Sequence[str]) -> list[np.float32]:
+            return list(index.models.score(name, query, part, self._instruction(question), question.priority))
+
+        made = each(score, texts, together=True)
+        failed = [odds for odds in made if isinstance(odds, UpsizeError)]
+        if len(failed) == len(made):  # then it is the query
+            raise failed[0]
+        scores = [None if isinstance(odds, UpsizeError) else float(probability(np.asarray(odds))) for odds in made]
+        return _by(first, scores, "reranker")
+
+
+def _setting(asked: Any, own: Any) -> Any:
+    """What a question asks, or else the index's setting; False is none."""
+    if asked is None or asked is True:
+        return own
+    return asked or None
+
+
+def _standing(hits: Sequence[Hit], documents: Mapping[str, Document], question: SearchRequest) -> list[Hit]:
+    """Without those whose document was deleted, is left out, or does not meet the filter as it stands: the store may
+    hold the metadata of an older text."""
+    there = (hit for hit in hits if hit.id in documents and hit.id not in question.without)
+    return [hit for hit in there if meets(documents[hit.id].metadata, question.where)]
+
+
+def _by(found: Sequence[SearchHit], scores: Sequence[float | None], stage: str) -> list[SearchHit]:
+    """Best first; those that the stage's model cannot take (None) come last, as they were."""
+    scored = [
+        SearchHit(f.document, s, {**f.scores, stage: s}) for f, s in zip(found, scores, strict=True) if s is not None
+    ]
+    left = [f for f, s in zip(found, scores, strict=True) if s is None]
+    return sorted(scored, key=lambda f: -f.score) + left

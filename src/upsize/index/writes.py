@@ -1,0 +1,112 @@
+"""Documents that are to be written: what they hold, and what is wrong with one that cannot be."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from upsize.errors import InvalidInput
+from upsize.index.documents import Document
+from upsize.index.metadata import NUL, metadata_fault
+from upsize.index.vector_fields import vector_fields
+
+LONGEST_ID = 512
+"""Bytes: what every store takes as a key."""
+
+
+class DocumentWrite(msgspec.Struct, forbid_unknown_fields=True):
+    """A document to write."""
+
+    id: str
+    text: str
+    metadata: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What became of a write."""
+
+    added: int
+    updated: int
+    unchanged: int
+    pending: int = 0
+    """Of them, safe in the journal and not yet where searches look: the store failed, which `status` tells."""
+
+
+def check(documents: Sequence[DocumentWrite], *, keep_vectors: bool = False) -> None:
+    """InvalidInput for the first that cannot be written, or whose id another has.
+
+    `keep_vectors`: whether vectors in metadata are let pass.
+    """
+    seen: dict[str, int] = {}
+    for place, document in enumerate(documents):
+        if told := document_fault(document.id, document.text, document.metadata) or (
+            None if keep_vectors else vectors_fault(document.metadata)
+        ):
+            raise InvalidInput(f"documents[{place}].{told}", param="documents", index=place)
+        if document.id in seen:
+            raise InvalidInput(
+                f"documents[{place}]: the id {document.id!r} is that of documents[{seen[document.id]}] too. Send one "
+                "of them.",
+                param="documents",
+                index=place,
+            )
+        seen[document.id] = place
+
+
+def document_fault(id: str, text: str, metadata: dict[str, Any]) -> str | None:
+    """What is wrong with a document alone: what the journal, a store or a reply could not hold."""
+    if told := id_fault(id):
+        return told
+    if not text.strip():
+        return "text is empty."
+    if not _encodes(text):
+        return "text holds half of a surrogate pair, which is not text. Repair it."
+    return metadata_fault(metadata)
+
+
+def id_fault(id: str) -> str | None:
+    """What is wrong with a document's id."""
+    if not id.strip():
+        return "id is an empty string." if not id else "id is blank."
+    if not _encodes(id):
+        return "id holds half of a surrogate pair, which is not text."
+    if len(id.encode()) > LONGEST_ID:
+        return f"id is longer than {LONGEST_ID} bytes."
+    if NUL in id:
+        return "id holds a NUL."
+    if control := next((c for c in id if unicodedata.category(c) == "Cc"), None):
+        return f"id holds the control character {control!r}; leave it out."
+    return None
+
+
+def vectors_fault(metadata: dict[str, Any]) -> str | None:
+    """What is wrong with metadata that holds vectors."""
+    for field, held in vector_fields(metadata).items():
+        return (
+            f"metadata.{field} holds a vector ({held}). An index embeds each text with its own model and takes no "
+            "vectors of another: leave the field out. To keep it as plain metadata, which comes back with every hit, "
+            'send "keep_vectors": true.'
+        )
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def same(known: Document | None, coming: DocumentWrite) -> bool:
+    """Whether it is there already, as it is."""
+    if known is None or known.text != coming.text or known.metadata != coming.metadata:
+        return False
+    # To Python 1, 1.0 and true are equal; to a filter, or a client that reads them, they are not.
+    return json.dumps(known.metadata, sort_keys=True) == json.dumps(coming.metadata, sort_keys=True)

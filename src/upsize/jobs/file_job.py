@@ -1,0 +1,148 @@
+"""Bulk: a file of any length through a model, in order, checked before it starts and resumable at every point."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import typer
+
+from upsize.errors import InvalidInput, UpsizeError
+from upsize.fingerprint import Fingerprint
+from upsize.jobs.input_rows import InputRows
+from upsize.jobs.output_formats import OutputFormat
+from upsize.jobs.pairing import Computation, Pairing
+from upsize.jobs.partial_output import Partial
+from upsize.jobs.survey import Survey, listing, survey
+from upsize.progress import ProgressBar
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class FileComputation(Computation[T_contra], Protocol[T_contra]):
+    """A computation over a whole file into another."""
+
+    @property
+    def noun(self) -> str:
+        """What the rows are called."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of what the model gives."""
+
+    def settings(self) -> dict[str, str | int | None]:
+        """What else shapes the results."""
+
+    def fault(self, value: T_contra) -> str | None:
+        """Why the model cannot take the value; None where it can."""
+
+    def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> OutputFormat:
+        """How the results become a file of this suffix."""
+
+
+def run(
+    rows: InputRows[T], work: FileComputation[T], partial: Partial, *, model: str, skip_bad: bool, checkpoint: float
+) -> None:
+    """Survey the input, compute what is missing, make the output and its sidecar, and say what was done."""
+    source, fingerprint = rows.source, work.fingerprint
+    found = survey(rows, work.fault, skip_bad=skip_bad)
+    settings, digest = {**work.settings(), **rows.settings()}, source.digest()
+    facts: dict[str, Any] = {
+        "model": model,
+        "fingerprint": {"id": fingerprint.id, **asdict(fingerprint)},
+        **settings,
+        "input": source.name,
+        "input_sha256": digest,
+    }
+    encoding = work.encoding(partial.output.suffix.lower(), found, facts)
+    job = {**asdict(fingerprint), **settings, "input": digest, "number of rows": found.rows}
+    partial.begin(job, found.rows, encoding.header())
+    speed = compute(rows, work, found, partial, encoding, checkpoint=checkpoint, skip_bad=skip_bad)
+    lost = partial.lost
+    skipped = dict(sorted({**found.skipped, **dict(partial.failed)}.items()))
+    if not partial.committed.rows:
+        partial.discard()
+        raise InvalidInput(f"{source.name}: none of its rows can be computed:\n{listing(source, skipped)}")
+    facts |= {
+        "rows": partial.committed.rows,
+        "skipped": [{"line": line, "reason": reason} for line, reason in skipped.items()],
+        "tokens": partial.committed.tokens,
+        "truncated": [{"line": line, "lost_tokens": tokens} for line, tokens in lost],
+    }
+    size = partial.finish(encoding.build, facts)
+    if skipped:
+        typer.echo(f"{len(skipped):,} rows skipped, all of them listed in {partial.sidecar}:")
+        typer.echo(listing(source, skipped))
+    if lost:
+        tokens = sum(tokens for _, tokens in lost)
+        typer.echo(
+            f"{len(lost):,} rows lost {tokens:,} tokens to --truncate; {partial.sidecar} says which and how many."
+        )
+    typer.echo(f"{speed}, dimension {fingerprint.dimension}, fingerprint {fingerprint.id}")
+    typer.echo(f"{partial.output}: {size:,} bytes")
+
+
+def compute(
+    rows: InputRows[T],
+    work: FileComputation[T],
+    found: Survey,
+    partial: Partial,
+    encoding: OutputFormat,
+    *,
+    checkpoint: float,
+    skip_bad: bool,
+) -> str:
+    """Compute what `partial` does not hold yet, putting it on disk every `checkpoint` seconds; a line on the speed.
+
+    Stopped by an error or by Ctrl-C, it keeps what it has and says how to go on.
+    """
+    source, noun, started, earlier = rows.source, work.noun, time.monotonic(), partial.committed
+    out = {*found.skipped, *(line for line, _ in partial.failed)}
+    good = islice((row for row in rows if row.line not in out), earlier.rows, None)
+    failed: list[tuple[int, str]] = []
+
+    def left_out(line: int, reason: str) -> None:
+        failed.append((line, reason))
+
+    def commit() -> None:
+        if source.version() != found.version:
+            raise InvalidInput(f"{source.name} changed while it was being read. Start over with --overwrite.")
+        partial.commit()
+
+    try:
+        due = started + checkpoint
+        with ProgressBar("computing", total=found.rows, initial=earlier.rows + earlier.failed, unit=noun) as bar:
+            for results in Pairing(source, work, left_out if skip_bad else None).run(good):
+                lost = [(r["line"], r["lost_tokens"]) for r in results if r["lost_tokens"]]
+                tokens = sum(r["tokens"] for r in results)
+                partial.append(encoding.block(results), len(results), tokens, lost, failed)
+                bar.update(len(results) + len(failed))
+                failed.clear()
+                if time.monotonic() >= due:
+                    commit()
+                    due = time.monotonic() + checkpoint
+        if failed:
+            partial.append(b"", 0, 0, (), failed)
+        commit()
+    except BaseException as error:
+        if source.version() == found.version:
+            with suppress(UpsizeError):  # the disk may be full; then what was committed before is what is kept
+                partial.commit()
+            stopped = "Interrupted: " if isinstance(error, KeyboardInterrupt) else ""
+            kept = f"{partial.committed.rows:,} of {found.rows:,} {noun} are kept"
+            on = f" in {partial.folder}; the same command goes on from there" if partial.committed.rows else ""
+            typer.echo(f"{stopped}{kept}{on}.", err=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
+        raise
+    done = partial.committed.rows
+    seconds, new = max(time.monotonic() - started, 1e-6), done - earlier.rows
+    tokens = partial.committed.tokens - earlier.tokens
+    before = f" ({earlier.rows:,} of them by an earlier run)" if earlier.rows else ""
+    rates = f"{new / seconds:,.0f} {noun} and {tokens / seconds:,.0f} tokens a second"
+    return f"{done:,} {noun}{before} in {seconds:.1f} s, {rates}"

@@ -1,0 +1,1 @@
+"""The prior: what published scores say about a size, for a user without labelled data."""

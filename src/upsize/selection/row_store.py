@@ -1,0 +1,79 @@
+"""Rows that take long to compute, kept on disk as they come: what was killed goes on where it was.
+
+NAME.rows        float32 rows, end to end; what lies beyond the count does not count
+NAME.json        how many rows are good, the tokens and seconds that they took; written after the rows are on disk
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upsize.compute.contention import Contention
+from upsize.progress import ProgressBar
+from upsize.selection.run import write_whole
+
+EVERY = 2.0
+"""Seconds of work that a kill may lose."""
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the rows took."""
+
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    busy: float = 0.0
+    """Share of the processor that other processes took meanwhile, at most."""
+
+
+class RowStore:
+    """A file of rows of one width."""
+
+    def __init__(self, path: Path, width: int) -> None:
+        self._rows, self._json, self._width = (
+            path.with_name(path.name + ".rows"),
+            path.with_name(path.name + ".json"),
+            width,
+        )
+        self._rows.parent.mkdir(parents=True, exist_ok=True)
+        self.spent = Spent(**json.loads(self._json.read_bytes())) if self._json.exists() else Spent()
+
+    def fill(self, total: int, rows: Iterable[tuple[Rows, int]], *, label: str, unit: str, progress: bool) -> None:
+        """Append (rows, tokens) until there are `total`; `rows` begins where this store ends. `unit` is the plural of
+        what a row stands for."""
+        start = self.spent
+        with (
+            self._rows.open("ab") as file,
+            ProgressBar(label, total=total, initial=start.rows, unit=unit, show=progress) as bar,
+        ):
+            file.truncate(start.rows * self._width * 4)
+            count, tokens, began = start.rows, start.tokens, time.monotonic()
+            last, contention = began, Contention()
+            for block, used in rows:
+                file.write(np.ascontiguousarray(block, np.float32).tobytes())
+                count, tokens = count + len(block), tokens + used
+                bar.update(len(block))
+                now = time.monotonic()
+                if now - last > EVERY or count == total:
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self.spent = Spent(count, tokens, start.seconds + now - began, max(start.busy, contention.share()))
+                    write_whole(self._json, json.dumps(asdict(self.spent)).encode())
+                    last = now
+
+    def read(self) -> Rows:
+        """All rows, mapped: (rows, width)."""
+        if not self.spent.rows:
+            return np.empty((0, self._width), np.float32)
+        return np.memmap(self._rows, np.float32, "r", shape=(self.spent.rows, self._width))

@@ -1,0 +1,14 @@
+"""One file a dialect: its bodies, its replies, its endpoints. A new dialect is a new file, and a line here."""
+
+from upsize.server.dialects import indexes, moves, openai, rerank, sglang
+from upsize.server.endpoint import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    *openai.OPERATIONS,
+    *rerank.OPERATIONS,
+    *sglang.OPERATIONS,
+    *indexes.OPERATIONS,
+    *moves.OPERATIONS,
+)
+
+__all__ = ["OPERATIONS"]

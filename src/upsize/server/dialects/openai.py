@@ -1,0 +1,133 @@
+"""OpenAI's `/v1/embeddings` and `/v1/models`, with optional additions: instruction, input_type, truncate."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upsize.engine import EmbedRequest, Result
+from upsize.errors import InvalidInput
+from upsize.server.codec import dumps
+from upsize.server.endpoint import Operation, Whole, read, reply, run, truncation
+from upsize.server.foreign_fields import EMBEDDING, Foreign
+from upsize.server.service import Service
+
+
+class EmbeddingsBody(msgspec.Struct):
+    """Body of `/v1/embeddings`."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = EMBEDDING
+
+    input: str | list[str | Whole | list[Whole]]
+    """One text, several texts, the token ids of one text, or those of several."""
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    """Default: float."""
+    dimensions: Whole | None = None
+    user: Any = None
+    """Accepted and ignored, as at OpenAI."""
+    instruction: str | None = None
+    """The task, in English. Makes every text of the call a query: `Instruct: {instruction}\\nQuery:{text}`."""
+    input_type: Literal["query", "document"] | None = None
+    """`query` puts the model's default instruction before the text; otherwise the text is embedded as it is."""
+    truncate: bool | None = None
+    """Cut longer texts instead of refusing them; the reply says how much was cut. Default: the server's setting."""
+    truncation_side: Literal["left", "right"] | None = None
+    """Which end is cut; default right."""
+
+
+Given = str | Sequence[str] | Sequence[str | int | list[int]] | Sequence[int | list[int]]
+"""What a body may hold as input."""
+
+
+async def embeddings(service: Service, request: Request) -> Response:
+    """Vectors of one or several texts."""
+    body = await read(request, EmbeddingsBody)
+    model = service.model(body.model, "embedding")
+    inputs = inputs_of(body.input)
+    result = await run(
+        service,
+        request,
+        model,
+        EmbedRequest(
+            inputs,
+            body.input_type,
+            body.instruction,
+            body.dimensions,
+            truncation(service, body.truncate, body.truncation_side),
+        ),
+    )
+    return await reply(result, lambda: _embeddings_reply(result, model.name, body.encoding_format == "base64"))
+
+
+def inputs_of(given: Given) -> list[str] | list[list[int]]:
+    """The four forms of `input` as a list of texts or a list of id lists."""
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise InvalidInput("input is an empty list. Send at least one text.", param="input")
+    sort = type(given[0])
+    if len(set(map(type, given))) > 1:
+        index = next(index for index, item in enumerate(given) if type(item) is not sort)
+        raise InvalidInput(
+            f"input[{index}] is of another sort than input[0]: send only texts, or only token ids.",
+            param="input",
+            index=index,
+        )
+    if sort is int:
+        return [cast(list[int], given)]
+    return cast(list[str] | list[list[int]], given)
+
+
+def _embeddings_reply(result: Result, model: str, as_base64: bool) -> dict[str, Any]:
+    data = []
+    for index, vector in enumerate(result.values):
+        # Little-endian float32, as OpenAI's own client decodes it.
+        embedding = base64.b64encode(vector.astype("<f4", copy=False)).decode() if as_base64 else vector
+        item: dict[str, Any] = {"object": "embedding", "index": index, "embedding": embedding}
+        if result.lost[index]:
+            item["truncated_tokens"] = result.lost[index]
+        data.append(item)
+    tokens = sum(result.tokens)
+    return {
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+async def models(service: Service, _: Request) -> Response:
+    """The models served here."""
+    service.require_ready()
+    data = [
+        {
+            "id": m.name,
+            "object": "model",
+            "created": service.created,
+            "owned_by": "upsize",
+            "root": m.path,
+            "parent": None,
+            "max_model_len": m.loaded.plan.max_length,
+        }
+        for m in service.models
+    ]
+    return Response(dumps({"object": "list", "data": data}), media_type="application/json")
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        ("/v1/embeddings", "/embeddings"),
+        embeddings,
+        "Vectors of texts (OpenAI)",
+        EmbeddingsBody,
+        {"input": ["How are you today", "今天过得怎么样"], "dimensions": 64},
+    ),
+    Operation("GET", ("/v1/models", "/models"), models, "Models served here (OpenAI)"),
+)

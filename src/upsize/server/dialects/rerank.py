@@ -1,0 +1,158 @@
+"""`/v1/rerank`, `/rerank` (a superset of vLLM's and Jina's) and `/v2/rerank` (Cohere's)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from upsize.engine import RerankRequest, Result
+from upsize.errors import InvalidInput
+from upsize.model import probability
+from upsize.server.endpoint import Operation, Positive, read, reply, run, truncation
+from upsize.server.foreign_fields import RERANK, Foreign
+from upsize.server.service import ServedModel, Service
+
+MEDIA = frozenset(("image", "images", "image_url", "image_base64", "video", "video_url", "audio", "audio_url"))
+"""Fields of documents that hold no text."""
+NOT_RANKED = ("text", "id", "_id")
+IGNORED = "ignored_document_fields"
+"""The kind of lint that the header names."""
+NAMED, LONGEST_NAME = 8, 40
+"""Fields that a warning names, and characters of a name."""
+
+
+class RerankBody(msgspec.Struct):
+    """Body of the rerank endpoints."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = RERANK
+
+    query: str
+    documents: list[str | dict[str, Any]]
+    """Texts, or objects whose `text` is ranked, as at Cohere and Jina."""
+    model: str | None = None
+    top_n: Positive | None = None
+    """How many results to return; default all."""
+    return_documents: bool | None = None
+    """Whether results carry their document; default true, at `/v2/rerank` false."""
+    max_tokens_per_doc: Positive | None = None
+    """Cut each document to so many tokens; the reply says what was cut."""
+    instruction: str | None = None
+    """The task, in English; default web search."""
+    instruct: str | None = None
+    """The same under SGLang's name."""
+    truncate: bool | None = None
+    """Cut documents that do not fit instead of refusing them. Default: the server's setting."""
+
+
+async def rerank(service: Service, request: Request) -> Response:
+    """Documents ordered by how well they meet the query."""
+    body = await read(request, RerankBody)
+    return await _answer(
+        service, request, body, _superset, True if body.return_documents is None else body.return_documents
+    )
+
+
+async def rerank_v2(service: Service, request: Request) -> Response:
+    """Documents ordered by how well they meet the query, in Cohere's shape."""
+    body = await read(request, RerankBody)
+    return await _answer(service, request, body, _cohere, bool(body.return_documents))
+
+
+async def _answer(service: Service, request: Request, body: RerankBody, shape: Any, with_documents: bool) -> Response:
+    model = service.model(body.model, "reranker")
+    if not body.documents:
+        raise InvalidInput("documents is an empty list. Send at least one.", param="documents")
+    texts, ignored = texts_of(body.documents)
+    result = await run(
+        service,
+        request,
+        model,
+        RerankRequest(
+            body.query,
+            texts,
+            body.instruction or body.instruct,
+            truncation(service, body.truncate),
+            body.max_tokens_per_doc,
+        ),
+    )
+    scores = probability(result.values)
+    # By log-odds: far from zero, different log-odds round to the same probability.
+    order = np.argsort(-result.values, kind="stable")[: body.top_n]
+    results: list[dict[str, Any]] = []
+    for place in order:
+        item: dict[str, Any] = {"index": int(place), "relevance_score": float(scores[place])}
+        if with_documents:
+            item["document"] = {"text": texts[place]}
+        results.append(item)
+    warnings = [f"documents[{i}]: {lost} tokens were cut off" for i, lost in enumerate(result.lost) if lost]
+    if ignored:
+        result = replace(result, lint=(*result.lint, IGNORED))
+        warnings.append(f"documents: `text` alone is ranked, not {', '.join(f'`{name}`' for name in ignored)}")
+    return await reply(result, lambda: shape(model, result, results, warnings))
+
+
+def texts_of(documents: Sequence[str | Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """(the texts that are ranked, the other fields with something to read in them, at most `NAMED`).
+
+    Cohere ranks the field `text` alone unless `rank_fields` says otherwise, so a title beside it counts for nothing.
+    Raises InvalidInput, with the document's place, for one without a text, or with an image or other media.
+    """
+    texts: list[str] = []
+    ignored: dict[str, None] = {}
+    for place, document in enumerate(documents):
+        if isinstance(document, str):
+            texts.append(document)
+            continue
+        parts = document.get("content")  # a list of texts and images at vLLM, else a field like any other
+        media = next((name for name, value in document.items() if value and name.lower() in MEDIA), None)
+        if media := media or ("content" if isinstance(parts, list | dict) else None):
+            raise InvalidInput(
+                f"documents[{place}].{media}: only texts are ranked here. Send the document's text.", param="documents"
+            )
+        if not isinstance(text := document.get("text"), str):
+            missing = "is missing" if text is None else f"is not a string but {type(text).__name__}"
+            raise InvalidInput(f"documents[{place}].text: {missing}.", param="documents")
+        texts.append(text)
+        for name, value in document.items():
+            if len(ignored) < NAMED and name not in NOT_RANKED and isinstance(value, str) and value.strip():
+                ignored.setdefault(name[:LONGEST_NAME])
+    return texts, list(ignored)
+
+
+def _superset(model: ServedModel, result: Result, results: list[dict[str, Any]], warnings: list[str]) -> dict[str, Any]:
+    tokens = sum(result.tokens)
+    body = {
+        "id": f"rerank-{uuid.uuid4().hex}",
+        "object": "list",
+        "model": model.name,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "results": results,
+    }
+    return body | ({"warnings": warnings} if warnings else {})
+
+
+def _cohere(_: ServedModel, __: Result, results: list[dict[str, Any]], warnings: list[str]) -> dict[str, Any]:
+    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
+    if warnings:
+        meta["warnings"] = warnings
+    return {"id": str(uuid.uuid4()), "results": results, "meta": meta}
+
+
+_EXAMPLE = {
+    "query": "What is the capital of China?",
+    "documents": ["The capital of China is Beijing.", "Gravity pulls bodies towards each other."],
+}
+
+OPERATIONS = (
+    Operation(
+        "POST", ("/v1/rerank", "/rerank"), rerank, "Order documents for a query (vLLM, Jina)", RerankBody, _EXAMPLE
+    ),
+    Operation("POST", ("/v2/rerank",), rerank_v2, "Order documents for a query (Cohere)", RerankBody, _EXAMPLE),
+)

@@ -1,0 +1,300 @@
+"""Connections to one PostgreSQL server: kept for the next call, and left as soon as the server does not answer.
+
+The server's own statement_timeout does not help where the server is stopped or the network swallows packets. So a call
+that has waited for SLOW asks on a connection of its own whether anybody is there; if not, every call to that server
+ends with StoreUnavailable, and the gate keeps others from waiting. A statement that is merely slow goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from upsize.errors import InvalidInput, StoreDamaged, StoreFull, StoreUnavailable, UpsizeError
+from upsize.store.gate import CircuitBreaker, Kind, gate_of
+
+log = logging.getLogger("upsize.store")
+
+T = TypeVar("T")
+
+LEAST_VERSION = (0, 8)
+"""Of pgvector: the first whose approximate searches may be filtered."""
+CONNECT, PING, CANCEL = 5, 2, 2
+"""Seconds for a connection, for one that only asks whether the server is there (libpq's least), and for telling it to
+leave a statement."""
+SLOW, LOOK = 1.5, 0.1
+"""Seconds without an answer after which a call asks so, and between looks at the socket."""
+GRACE = 5.0
+"""Seconds beyond the statement's time-out, which the server keeps, until the connection is given up."""
+IDLE = 8
+"""Connections kept."""
+BRIEFLY = 1.0
+"""Seconds for which a call without patience is tried again while connections fail."""
+AWAY = ("08", "57P")
+"""Classes of SQLSTATE that say that the connection or the server is gone, and not that the statement was wrong."""
+NEVER = ("authentication failed", "no password supplied", "does not exist")
+"""In what the server says to a connection that it will not take tomorrow either."""
+DEFAULTS: dict[str, Any] = {
+    "connect_timeout": CONNECT,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Of what the address does not set itself."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection whose waiting ends when `look` raises."""
+
+    look: Callable[[float], None] | None = None
+    """Called while nothing comes, with the seconds since the last that came. What it raises ends the call."""
+    seconds: float | None = None
+    """The statement_timeout that is set."""
+
+    def wait(self, gen: Any, interval: float = LOOK, timeout: float | None = None) -> Any:  # noqa: ARG002 (psycopg's)
+        """As psycopg's, but for the looking."""
+        try:
+            wanted = next(gen)
+            with selectors.DefaultSelector() as selector:
+                number = self.pgconn.socket
+                selector.register(number, wanted)
+                heard = time.monotonic()
+                while True:
+                    ready = selector.select(min(interval or LOOK, LOOK))
+                    if not ready:
+                        if self.look is not None:
+                            self.look(time.monotonic() - heard)
+                        continue
+                    heard = time.monotonic()
+                    wanted = gen.send(ready[0][1])
+                    selector.modify(number, wanted)
+        except StopIteration as done:
+            return done.value
+        except psycopg.errors.Error:
+            raise
+        except BaseException:  # an interrupted exchange cannot be taken up again
+            self.pgconn.finish()
+            raise
+
+
+class Silent(Exception):
+    """The server does not answer."""
+
+
+class Stale(Exception):
+    """A connection that had been kept has ended: the server was restarted, or closes idle ones."""
+
+
+class Connections:
+    """Of one database. Thread-safe."""
+
+    def __init__(self, dsn: str, patience: float) -> None:
+        """`patience`: seconds for which a call that asks for it is tried again while connections fail."""
+        self._dsn, self.patience = dsn, patience
+        told = conninfo_to_dict(dsn)
+        host, port = told.get("hostaddr") or told.get("host") or "localhost", told.get("port") or "5432"
+        self.where = f"PostgreSQL ({told.get('host', 'localhost')}, database {told.get('dbname', 'default')})"
+        self._defaults = {name: value for name, value in DEFAULTS.items() if name not in told}
+        self.gate: CircuitBreaker = gate_of(f"postgresql {host} {port}", f"PostgreSQL ({host})")
+        self._free: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._turn = threading.Lock()
+        self._waited_for = threading.Lock()
+        self._asking = threading.Lock()
+        self._closed = False
+
+    def run(self, work: Callable[[Connection], T], kind: Kind, seconds: float | None, patient: bool = False) -> T:
+        """What `work` gives, which may be done twice. `seconds` bounds each statement; None does not.
+
+        Raises StoreUnavailable, StoreFull, StoreDamaged, InvalidInput. Where connections fail, one patient call waits
+        for the server, and those that found it so try again BRIEFLY; others fail meanwhile.
+        """
+        until, pause, failed = time.monotonic() + BRIEFLY, 0.1, False
+        waiting = patient and self._waited_for.acquire(blocking=False)
+        try:
+            if waiting:
+                until = time.monotonic() + self.patience
+            while True:
+                try:
+                    with self.gate.enter(kind):
+                        return self._once(work, seconds)
+                except Stale:
+                    continue  # on a new one
+                except Silent as error:
+                    raise StoreUnavailable(self.where, str(error)) from None
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    told, failed = self._told(error), True
+                    if self._closed or time.monotonic() + pause > until:
+                        raise told from error
+                    log.warning("%s does not answer (%s); trying again", self.where, str(error).strip().split("\n")[0])
+                except StoreUnavailable:  # the gate is shut
+                    if self._closed or not (waiting or failed) or self.gate.stalled or time.monotonic() + pause > until:
+                        raise
+                except UpsizeError:
+                    raise
+                except psycopg.Error as error:
+                    raise StoreDamaged(self.where, str(error).strip()) from error
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+        finally:
+            if waiting:
+                self._waited_for.release()
+
+    def _told(self, error: psycopg.Error) -> UpsizeError:
+        """What to say if it is not tried again; raises what need not be."""
+        why = str(error).strip()
+        if isinstance(error, psycopg.errors.DiskFull):
+            raise StoreFull(self.where, why) from error
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            raise StoreUnavailable(self.where, f"a statement took too long: {why}") from error
+        if error.sqlstate and not error.sqlstate.startswith(AWAY):
+            raise StoreUnavailable(self.where, why) from error
+        if any(never in why for never in NEVER):
+            raise InvalidInput(f"{self.where}: {why}", param="store") from None
+        self.gate.failed(stalled=isinstance(error, psycopg.errors.ConnectionTimeout))
+        if self.gate.stalled:
+            raise StoreUnavailable(self.where, why) from error
+        return StoreUnavailable(self.where, why)
+
+    def _once(self, work: Callable[[Connection], T], seconds: float | None) -> T:
+        if self._closed:
+            raise StoreUnavailable(self.where, "the index has let go of it")
+        connection, kept = self._take()
+        failures = self.gate.failures
+        given_up: list[Silent] = []
+
+        def look(quiet: float) -> None:
+            try:
+                if self._closed:
+                    raise Silent("the store is being closed")
+                if self.gate.failures != failures:
+                    raise Silent("it stopped answering")
+                if seconds is not None and quiet > seconds + GRACE:
+                    raise Silent(f"it has not ended a statement after {quiet:.0f} s")
+                if quiet > SLOW and self.gate.silent > SLOW:
+                    self._ask()
+            except Silent as silent:
+                given_up.append(silent)
+                raise
+
+        connection.look = look
+        try:
+            if connection.seconds != seconds:
+                limit = sql.Literal(int(1000 * (seconds or 0)))
+                connection.execute(sql.SQL("SET statement_timeout = {}").format(limit))
+                connection.seconds = seconds
+            result = work(connection)
+            self.gate.heard()
+            return result
+        except psycopg.Error as error:
+            if given_up:  # what follows from the connection's end
+                raise given_up[0] from None
+            if error.sqlstate and not error.sqlstate.startswith(AWAY):
+                self.gate.heard()  # an error is an answer
+            elif kept and connection.closed:
+                self._let_go_of_kept()
+                raise Stale from error
+            raise
+        finally:
+            self._give_back(connection)
+
+    def _ask(self) -> None:
+        """Is anybody there? One call asks, and the others of this store go on waiting for what it finds."""
+        if not self._asking.acquire(blocking=False):
+            return
+        try:
+            psycopg.connect(self._dsn, **(self._defaults | {"connect_timeout": PING})).close()
+        except psycopg.OperationalError as error:
+            if "FATAL" not in str(error):  # which is an answer too: it has too many clients, or starts
+                self.gate.failed(stalled=True)
+                raise Silent(f"no answer, and no new connection within {PING} s ({str(error).strip()})") from None
+        finally:
+            self._asking.release()
+        self.gate.heard()
+
+    def _take(self) -> tuple[Connection, bool]:
+        """A connection, and whether it was kept from an earlier call."""
+        with self._turn:
+            if self._free:
+                connection = self._free.pop()
+                self._used.add(connection)
+                return connection, True
+        connection = self._connect()
+        with self._turn:
+            self._used.add(connection)
+        return connection, False
+
+    def _let_go_of_kept(self) -> None:
+        with self._turn:
+            free, self._free = self._free, []
+        for connection in free:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        connection.look = None
+        idle = not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with self._turn:
+            self._used.discard(connection)
+            if idle and not self._closed and len(self._free) < IDLE:
+                self._free.append(connection)
+                return
+        with contextlib.suppress(psycopg.Error):
+            connection.close()
+
+    def _connect(self) -> Connection:
+        connection = Connection.connect(self._dsn, autocommit=True, **self._defaults)
+        failures = self.gate.failures
+
+        def look(quiet: float) -> None:
+            if self._closed or self.gate.failures != failures or quiet > CONNECT:
+                raise Silent("it does not answer a new connection")
+
+        connection.look = look
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: Connection) -> None:
+        if not connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
+            try:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            except psycopg.Error as error:
+                raise InvalidInput(
+                    f"The database has no extension `vector` and it cannot be made: {str(error).strip()}. "
+                    "Install pgvector on the server, or ask its owner for CREATE EXTENSION vector.",
+                    param="store",
+                ) from None
+        row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+        version = tuple(int(part) for part in str(row[0]).split(".")[:2]) if row else ()
+        if version < LEAST_VERSION:
+            raise InvalidInput(
+                f"{self.where} has pgvector {row[0] if row else '?'}; version "
+                f"{'.'.join(map(str, LEAST_VERSION))} or later is needed: ALTER EXTENSION vector UPDATE.",
+                param="store",
+            )
+        register_vector(connection)
+
+    def close(self) -> None:
+        """Let go; statements under way are cancelled, where the server still answers."""
+        self._closed = True
+        with self._turn:
+            used = list(self._used)
+        for connection in used:  # whose own threads leave them at their next look
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL)
+        self._let_go_of_kept()
