@@ -74,7 +74,7 @@ def test_every_package_has_a_place_in_the_order() -> None:
 @pytest.mark.parametrize(
     ("code", "packages"),
     [
-        ("import upsize.engine.job as j", ["engine"]),
+        ("import upsize.engine.pending as j", ["engine"]),
         ("from upsize import demo, errors", ["demo", "errors"]),
         ("def f():\n    from upsize.server.app import x", ["server"]),
         ("from ..engine import Engine", ["engine"]),

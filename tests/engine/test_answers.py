@@ -58,8 +58,11 @@ def test_a_result_says_tokens_losses_space_and_time(engine: Engine, embedding_mo
     wall = time.monotonic() - started
     tokens = len(embedding_model.checkpoint.tokenizer.encode(SENTENCES[0])) + 1
     assert result.tokens == (tokens, 1024)
-    assert result.lost[0] == 0
-    assert result.lost[1] == len(embedding_model.checkpoint.tokenizer.encode(" ".join(SENTENCES) * 20)) + 1 - 1024
+    assert result.truncated_tokens[0] == 0
+    assert (
+        result.truncated_tokens[1]
+        == len(embedding_model.checkpoint.tokenizer.encode(" ".join(SENTENCES) * 20)) + 1 - 1024
+    )
     assert result.fingerprint == embedding_model.fingerprint
     times = result.times
     assert min(times.tokenize, times.queue, times.compute) >= 0

@@ -116,7 +116,7 @@ def test_nan_is_named_by_its_place_among_all(embedder: Embedder) -> None:
         return np.zeros((len(values), dimension), np.float32)
 
     with (
-        patch("upsize.engine.job.unit_vectors", poisoned),
+        patch("upsize.engine.pending.unit_vectors", poisoned),
         pytest.raises(NonFiniteVector, match="Text 132 gave") as caught,
     ):
         embedder.encode(MANY)
@@ -134,7 +134,7 @@ def test_truncation_is_a_choice(embedder_folder: Path) -> None:
         assert cutting.max_length == 20
         (result,) = cutting.stream(["a b " * 100], None)
         assert result.tokens == (20,)
-        assert result.lost == (cutting.count_tokens(["a b " * 100])[0] - 20,)
+        assert result.truncated_tokens == (cutting.count_tokens(["a b " * 100])[0] - 20,)
     with Embedder(str(embedder_folder), max_length=20) as strict, pytest.raises(TextTooLong):
         strict.encode("a b " * 100)
 

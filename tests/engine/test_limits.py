@@ -16,7 +16,7 @@ from tests.engine.scripted import Gate, Scripted, slow, wait_until
 from tests.engine.test_order import ids, queued
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits
-from upsize.engine.job import Job
+from upsize.engine.pending import Job
 from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
 from upsize.model.incremental_encoding import Steps
 from upsize.model.pooling import Vectors
@@ -28,7 +28,7 @@ class Heard:
 
     def __init__(self, fails: bool = False) -> None:
         self.batches: list[tuple[str, int, int]] = []
-        self.suspicions: list[str] = []
+        self.lint_findings: list[str] = []
         self.fails = fails
 
     def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:
@@ -37,8 +37,8 @@ class Heard:
         if self.fails:
             raise RuntimeError("a mistake in the metrics")
 
-    def suspicion(self, model: str, kind: str) -> None:
-        self.suspicions.append(kind)
+    def lint_finding(self, model: str, kind: str) -> None:
+        self.lint_findings.append(kind)
 
 
 def held(model: LoadedModel, limits: Limits = Limits(), **scripted: int) -> tuple[Engine, Scripted, Gate]:
@@ -345,7 +345,7 @@ def test_suspicions_are_counted_every_time_and_said_once(
     with caplog.at_level(logging.WARNING, "upsize.engine"):
         for _ in range(3):
             engine.submit("m", EmbedRequest([text, text], "query")).result(20)
-    assert sorted(heard.suspicions) == ["instruction_twice"] * 3 + ["space_after_query"] * 3
+    assert sorted(heard.lint_findings) == ["instruction_twice"] * 3 + ["space_after_query"] * 3
     assert len(caplog.records) == 2
     assert "m: a text has 'Query: ' with a space" in caplog.text
     assert "said once; counted in upsize_suspicious_inputs_total" in caplog.text

@@ -22,7 +22,7 @@ def test_bulk_work_waits_while_somebody_wants_the_machine(
 ) -> None:
     monkeypatch.setattr(threads, "ASIDE", 60.0)  # longer than any machine needs for what is asked here
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
-    with engine.quiet():
+    with engine.throttle_bulk():
         bulk = engine.submit("model", EmbedRequest(LONG, priority=Priority.BULK))
         # What is asked meanwhile is answered meanwhile, however much of it there is.
         for _ in range(3):  # the second and third find the runner standing aside
@@ -35,7 +35,7 @@ def test_bulk_work_waits_while_somebody_wants_the_machine(
 
 def test_bulk_work_never_stands_still(embedder_folder: Path) -> None:
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
-    with engine.quiet():
+    with engine.throttle_bulk():
         assert (
             engine.submit("model", EmbedRequest(["a few words"], priority=Priority.BULK))
             .result(timeout=30)
@@ -62,7 +62,7 @@ def test_bulk_work_leaves_a_core_to_those_who_ask(
     assert run(50, Priority.BULK) == run(60, Priority.SHADOW) == {True}
     monkeypatch.setattr(threads, "ASKED", 0.0)
     assert run(50, Priority.BULK) == {False}
-    with engine.quiet():
+    with engine.throttle_bulk():
         monkeypatch.setattr(threads, "ASKED", 60.0)
         assert run(50, Priority.BULK) == {True}
     engine.close()

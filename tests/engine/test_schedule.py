@@ -12,12 +12,12 @@ from upsize.engine import Priority
 from upsize.engine.scheduler import (
     LOOK_AHEAD,
     deadline,
+    fair_share_due,
     next_batch,
     order,
-    overtakers,
-    overtaking_budget,
+    preempting_classes,
+    preemption_budget,
     queue_class,
-    turn_due,
 )
 from upsize.engine.types import QueueClass
 
@@ -111,7 +111,7 @@ def test_priorities_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[Queu
 def test_beside_short_requests_without_end_a_priority_has_its_share(waits: QueueClass, share: float) -> None:
     now, last, ran, batch = 0.0, 0.0, 0.0, 0.02
     while now < 200:
-        due = {QueueClass.SHORT: now, waits: turn_due(waits, last, batch)}
+        due = {QueueClass.SHORT: now, waits: fair_share_due(waits, last, batch)}
         first = order(due, now)[0]
         now += batch if first is waits else 0.001
         if first is waits:
@@ -122,7 +122,7 @@ def test_beside_short_requests_without_end_a_priority_has_its_share(waits: Queue
 def test_short_requests_have_half_beside_long_ones_without_end() -> None:
     now, last, had = 0.0, 0.0, {QueueClass.SHORT: 0.0, QueueClass.LONG: 0.0}
     while now < 100:
-        first = order({QueueClass.SHORT: now, QueueClass.LONG: turn_due(QueueClass.LONG, last, 0.1)}, now)[0]
+        first = order({QueueClass.SHORT: now, QueueClass.LONG: fair_share_due(QueueClass.LONG, last, 0.1)}, now)[0]
         now += (spent := 0.1 if first is QueueClass.LONG else 0.01)
         had[first] += spent
         last = now if first is QueueClass.LONG else last
@@ -175,9 +175,9 @@ def test_overtaking_ends_when_neither_urgent_nor_owed(
     overtaken: float,
     expected: list[QueueClass],
 ) -> None:
-    assert overtakers(running, computed, overtaken, earlier=earlier, oversized=oversized) == expected
+    assert preempting_classes(running, computed, overtaken, earlier=earlier, oversized=oversized) == expected
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_only_much_smaller_work_overtakes(running: int, budget: int) -> None:
-    assert 0 <= overtaking_budget(running, budget) <= min(budget, running / 4)
+    assert 0 <= preemption_budget(running, budget) <= min(budget, running / 4)

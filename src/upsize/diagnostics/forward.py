@@ -9,7 +9,7 @@ import numpy as np
 from upsize.compute import LoadedModel, run_to_end
 from upsize.diagnostics.sample_texts import QUERY
 from upsize.engine import EmbedRequest, RerankRequest
-from upsize.engine.job import encode
+from upsize.engine.request_encoding import encode
 from upsize.model import Truncation, require_finite, unit_vectors
 from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids

@@ -15,7 +15,7 @@ from upsize.diagnostics import sample_texts as texts
 from upsize.diagnostics.check import Check, Figure, greatest_difference, invariance_figures, judge
 from upsize.diagnostics.forward import finished, ids_of, raw, values
 from upsize.engine import EmbedRequest, Engine
-from upsize.engine.job import encode
+from upsize.engine.request_encoding import encode
 from upsize.model import Checkpoint, EmbeddingPrompts
 from upsize.model.config import read_json
 from upsize.model.pooling import Vectors

@@ -13,7 +13,7 @@ from upsize.diagnostics.check import Check, Figure, judge
 from upsize.diagnostics.forward import values
 from upsize.diagnostics.invariants import differing
 from upsize.engine import EmbedRequest, RerankRequest
-from upsize.engine.job import encode
+from upsize.engine.request_encoding import encode
 from upsize.model.pooling import Vectors
 
 NAME, TOKENS = "published values", "published token ids"

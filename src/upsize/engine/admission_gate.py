@@ -7,8 +7,9 @@ import time
 from collections.abc import Hashable, Iterable
 
 from upsize.engine.admission import Admission
-from upsize.engine.job import Job, characters
 from upsize.engine.model_queue import Batch, ModelQueue
+from upsize.engine.pending import Job
+from upsize.engine.request_encoding import characters
 from upsize.engine.scheduler import deadline
 from upsize.engine.types import EmbedRequest, QueueClass, Request
 from upsize.errors import Overloaded
@@ -18,7 +19,7 @@ SHORT_BOUND = 3
 HALVING = 10.0
 """Seconds after which what a priority has had of the machine counts half."""
 LEAST = 0.45
-"""Part of the machine that either kind of interactive requests has (`schedule.STANDS_BACK`), beside bulk work."""
+"""Part of the machine that either kind of interactive requests has (`schedule.FAIR_SHARE`), beside bulk work."""
 
 WORTH, WRONG, LEARN = 1.0, 4.0, 0.1
 """Seconds from which on an expected wait tells something; factor that it is wrong by at most; weight of one request."""

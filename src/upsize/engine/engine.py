@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from upsize.compute import LoadedModel, run_to_end
-from upsize.engine.job import Job
 from upsize.engine.model_queue import FIRST_TOKENS, ModelQueue
+from upsize.engine.pending import Job
 from upsize.engine.runner import Observer, Runner
 from upsize.engine.types import EmbedRequest, Priority, Request, Result
 from upsize.errors import CheckpointError, ForkedProcess, Overloaded, RequestTooLarge, Unavailable, UnknownModel
@@ -99,13 +99,13 @@ class Engine:
         job.future.add_done_callback(self._leave)
         return self._threads.submit(served, job)
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def throttle_bulk(self) -> AbstractContextManager[None]:
         """While this holds, bulk and shadow work leaves the machine to the caller, who computes beside the engine.
 
         It waits a tenth of a second at most at each of its pauses, so it never stands still.
         """
         self._require_process()
-        return self._threads.quiet()
+        return self._threads.throttle_bulk()
 
     def queue(self, name: str) -> tuple[int, int]:
         """(sequences, tokens) that wait for the model."""

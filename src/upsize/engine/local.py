@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from upsize.catalog import Kind
 from upsize.compute import load_model
 from upsize.engine.engine import UNLIMITED, Engine
-from upsize.engine.job import encode_in_steps
+from upsize.engine.request_encoding import encode_in_steps
 from upsize.engine.types import EmbedRequest, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
 from upsize.fingerprint import Fingerprint

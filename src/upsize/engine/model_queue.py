@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from upsize.compute import LoadedModel
-from upsize.engine.job import Job, QueuedSequence
+from upsize.engine.pending import Job, QueuedSequence
 from upsize.engine.queue import Queue
 from upsize.engine.types import QueueClass
 

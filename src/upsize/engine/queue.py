@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from upsize.engine.job import Job, QueuedSequence
+from upsize.engine.pending import Job, QueuedSequence
 from upsize.engine.scheduler import next_batch
 
 

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from upsize.engine.admission_gate import AdmissionGate
-from upsize.engine.job import Job, characters, suspicions
 from upsize.engine.model_queue import Batch, ModelQueue
-from upsize.engine.scheduler import deadline, order, overtakers, overtaking_budget, queue_class, turn_due
+from upsize.engine.pending import Job
+from upsize.engine.request_encoding import characters, lint_findings
+from upsize.engine.scheduler import deadline, fair_share_due, order, preempting_classes, preemption_budget, queue_class
 from upsize.engine.tokenizer_threads import TokenizerThreads
 from upsize.engine.types import EmbedRequest, Priority, QueueClass, Result
 from upsize.errors import OutOfMemory, Overloaded, Unavailable
@@ -47,7 +48,7 @@ class Observer(Protocol):
     def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:
         """A batch was computed."""
 
-    def suspicion(self, model: str, kind: str) -> None:
+    def lint_finding(self, model: str, kind: str) -> None:
         """A request looked wrong (kinds of `model.suspicion.ADVICE`)."""
 
 
@@ -66,7 +67,7 @@ class Runner:
         self._changed = threading.Condition()
         self._closed = False
         self._prepared: Batch | None = None
-        self._quiet = 0
+        self._throttling = 0
         """Who wants the machine for a moment, beside the engine."""
         self._asked = float("-inf")
         """When somebody asked last, or wanted the machine."""
@@ -77,17 +78,17 @@ class Runner:
         self._runner.start()
 
     @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def throttle_bulk(self) -> Iterator[None]:
         """While this holds, work of the bulk and shadow lanes stands aside, for ASIDE seconds at most at a time."""
         with self._changed:
-            self._quiet += 1
+            self._throttling += 1
             self._asked = time.monotonic()
         try:
             yield
         finally:
             with self._changed:
-                self._quiet -= 1
-                if not self._quiet:
+                self._throttling -= 1
+                if not self._throttling:
                     self._changed.notify_all()
 
     def add(self, served: ModelQueue) -> None:
@@ -153,10 +154,10 @@ class Runner:
 
     def _look_twice(self, served: ModelQueue, job: Job) -> None:
         """Count what looks wrong with a job that will succeed all the same, and say each kind once."""
-        job.lint = tuple(sorted(set(suspicions(served.model, job.request))))
+        job.lint = tuple(sorted(set(lint_findings(served.model, job.request))))
         for kind in job.lint:
             if self._observer is not None:
-                self._observer.suspicion(served.name, kind)
+                self._observer.lint_finding(served.name, kind)
             with self._changed:
                 new = kind not in self._warned
                 self._warned.add(kind)
@@ -242,7 +243,7 @@ class Runner:
                 waiting[one] = sorted(found, key=lambda s: s.queues[one].first.deadline)
                 first, queue = waiting[one][0], waiting[one][0].queues[one]
                 seconds = min(queue.tokens, first.model.plan.budget) / first.rate(one)
-                due[one] = turn_due(one, max(queue.first.job.queued_at, self._ran[one]), seconds)
+                due[one] = fair_share_due(one, max(queue.first.job.queued_at, self._ran[one]), seconds)
         for one in order(due, now):
             for served in waiting[one]:
                 room = served.model.plan.budget if budget is None else budget
@@ -272,7 +273,7 @@ class Runner:
                     return
                 if may_be_overtaken:
                     overtaken += self._let_overtake(batch, time.monotonic() - started - overtaken, overtaken)
-                    if bulk and self._quiet:
+                    if bulk and self._throttling:
                         overtaken += self._stand_aside()
                     if launched and self._prepared is None:
                         with self._changed:
@@ -308,8 +309,8 @@ class Runner:
                 return 0.0
             earlier, budget = min(heads) < batch.deadline, batch.served.model.plan.budget
             oversized = batch.tokens > budget
-            allowed = overtakers(batch.queue_class, computed, overtaken, earlier=earlier, oversized=oversized)
-            urgent = self._take(overtaking_budget(batch.tokens, budget), allowed) if allowed else None
+            allowed = preempting_classes(batch.queue_class, computed, overtaken, earlier=earlier, oversized=oversized)
+            urgent = self._take(preemption_budget(batch.tokens, budget), allowed) if allowed else None
         if urgent is None:
             return 0.0
         started = time.monotonic()
@@ -327,7 +328,7 @@ class Runner:
                 self._run(urgent, may_be_overtaken=False)
                 continue
             with self._changed:
-                if not self._quiet or self._closed:
+                if not self._throttling or self._closed:
                     break
                 self._changed.wait(min(left, LOOK))
         return time.monotonic() - began

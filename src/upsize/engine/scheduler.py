@@ -13,7 +13,7 @@ from typing import Protocol
 
 from upsize.engine.types import Priority, QueueClass
 
-STANDS_BACK = {QueueClass.SHORT: 0, QueueClass.LONG: 1, QueueClass.BULK: 9, QueueClass.SHADOW: 99}
+FAIR_SHARE = {QueueClass.SHORT: 0, QueueClass.LONG: 1, QueueClass.BULK: 9, QueueClass.SHADOW: 99}
 """How many times its own time a batch lets the priorities before it have: long requests get half at least."""
 
 SHORT_PART = 2
@@ -55,9 +55,9 @@ def order(due: Mapping[QueueClass, float], now: float) -> list[QueueClass]:
     return sorted(due, key=lambda p: (0, due[p]) if due[p] <= now and p else (1, p))
 
 
-def turn_due(queue_class: QueueClass, since: float, batch_seconds: float) -> float:
+def fair_share_due(queue_class: QueueClass, since: float, batch_seconds: float) -> float:
     """When a priority is owed a turn that waits, or last ran, `since` then, and whose next batch takes so long."""
-    return since + STANDS_BACK[queue_class] * batch_seconds
+    return since + FAIR_SHARE[queue_class] * batch_seconds
 
 
 def next_batch(waiting: Iterable[Waiting], budget: int, *, oversized: bool = True) -> list[int]:
@@ -79,7 +79,7 @@ def next_batch(waiting: Iterable[Waiting], budget: int, *, oversized: bool = Tru
     return taken
 
 
-def overtakers(
+def preempting_classes(
     running: QueueClass, computed: float, overtaken: float, *, earlier: bool, oversized: bool
 ) -> list[QueueClass]:
     """Priorities that may preempt a batch at one of its yield points. It has had `computed` seconds, and those that
@@ -89,7 +89,7 @@ def overtakers(
     share. A request whose deadline is `earlier` preempts an interactive one in any case; and one that runs for longer
     than a batch (`oversized`) is preempted for as much time as it has had itself. Other short batches are over soon.
     """
-    interactive, within = [QueueClass.SHORT, QueueClass.LONG], overtaken < STANDS_BACK[running] * computed
+    interactive, within = [QueueClass.SHORT, QueueClass.LONG], overtaken < FAIR_SHARE[running] * computed
     if running > QueueClass.LONG:
         return interactive if within else []
     if earlier or (oversized and overtaken < computed):
@@ -97,6 +97,6 @@ def overtakers(
     return [QueueClass.SHORT] if within else []
 
 
-def overtaking_budget(running_tokens: int, budget: int) -> int:
+def preemption_budget(running_tokens: int, budget: int) -> int:
     """Tokens that preempt a batch at one yield point: only much smaller batches do, of a quarter at most."""
     return min(budget, running_tokens // 4)

@@ -1,4 +1,4 @@
-"""What travels through the engine: a request, its sequences, and the result with where the time went."""
+"""The types that callers of the engine see: requests, priorities, and results with the time of each stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from upsize.model.pooling import Vectors
 
 
 class Priority(IntEnum):
-    """Who waits for whom, when there is more work than time."""
+    """How urgent a request is: interactive work runs before bulk work, bulk work before shadow work."""
 
     INTERACTIVE = 0
     BULK = 1
@@ -21,7 +21,7 @@ class Priority(IntEnum):
 
 
 class QueueClass(IntEnum):
-    """What the queue tells apart: an interactive request is short or long by its tokens (`schedule.priority`)."""
+    """The four levels of a queue. `scheduler.queue_class` sorts interactive requests into short and long ones."""
 
     SHORT = 0
     LONG = 1
@@ -31,24 +31,26 @@ class QueueClass(IntEnum):
 
 @dataclass(frozen=True)
 class EmbedRequest:
-    """Texts, or token ids, to embed. All of `inputs` are of one sort."""
+    """Texts to embed, or token ids. The items of `inputs` are either all texts or all lists of token ids."""
 
     inputs: Sequence[str | Sequence[int]]
     input_type: Literal["query", "document"] | None = None
     instruction: str | None = None
-    """The task, in English; makes any text a query. None leaves `input_type` to decide."""
+    """The task, in English. It makes every text a query. With None, `input_type` decides."""
     dimensions: int | None = None
+    """Values that each vector keeps. None keeps the model's full size."""
     truncation: Truncation = field(default_factory=Truncation)
     priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True)
 class RerankRequest:
-    """One query and the documents to score for it."""
+    """One query, and the documents to score for it."""
 
     query: str
     documents: Sequence[str]
     instruction: str | None = None
+    """The task, in English. None takes the checkpoint's default."""
     truncation: Truncation = field(default_factory=Truncation)
     max_document_tokens: int | None = None
     priority: Priority = Priority.INTERACTIVE
@@ -67,7 +69,7 @@ class Times:
 
     @property
     def total(self) -> float:
-        """All three."""
+        """Seconds of all three stages together."""
         return self.tokenize + self.queue + self.compute
 
 
@@ -76,12 +78,17 @@ class Result:
     """The answer to a request."""
 
     values: Vectors
-    """Unit vectors (inputs, dimension), or log-odds (documents,); float32."""
+    """Unit vectors (inputs, dimension) of an embedder, or log-odds (documents,) of a reranker; float32."""
     tokens: tuple[int, ...]
-    """Tokens of each input as the network saw it: instruction, template and end token included."""
-    lost: tuple[int, ...]
-    """Tokens of each input that truncation cut off."""
+    """Tokens of each sequence as the network saw it: instruction, template and end token included."""
+    truncated_tokens: tuple[int, ...]
+    """Tokens that truncation cut off each input."""
     fingerprint: Fingerprint
     times: Times
     lint: tuple[str, ...] = ()
-    """Kinds of what looks wrong with the inputs (`model.suspicion.ADVICE`)."""
+    """Kinds of lint findings in the inputs: keys of `upsize.model.input_lint.ADVICE`."""
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """`truncated_tokens` under its name of before."""
+        return self.truncated_tokens

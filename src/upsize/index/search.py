@@ -119,8 +119,8 @@ class Searcher:
         meanwhile, once more."""
         active = self._index.state.active
         # A scan and the steps around it want the machine to themselves; of a backfill's work there is always more.
-        quiet = self._index.models.engine.quiet() if question.priority is Priority.INTERACTIVE else nullcontext()
-        with quiet:
+        engine = self._index.models.engine
+        with engine.throttle_bulk() if question.priority is Priority.INTERACTIVE else nullcontext():
             try:
                 return self._ask(question)
             except StoreDamaged:
@@ -256,7 +256,7 @@ class Searcher:
             def embed(part: Sequence[Document]) -> list[tuple[NDArray[np.float32], int]]:
                 texts = [d.text for d in part]
                 result = index.models.start(name, texts, size, priority=priority, truncate=True).result()
-                return list(zip(result.values, result.lost, strict=True))
+                return list(zip(result.values, result.truncated_tokens, strict=True))
 
             made = [
                 (d, *one)

@@ -114,7 +114,7 @@ class Pairing(Generic[T]):
                 **({} if row.id is None else {"id": row.id}),
                 "line": row.line,
                 "tokens": sum(result.tokens[part]),
-                "lost_tokens": sum(result.lost[part]),
+                "lost_tokens": sum(result.truncated_tokens[part]),
                 **self._work.columns(result.values[part]),
             }
         self._given_out += start

@@ -38,7 +38,7 @@ _KNOWN = {791: b"The", 3923: b"What", 6864: b" capital"}
 """Some ids of cl100k_base."""
 
 
-def in_text(text: str, *, instructed: bool) -> Iterator[str]:
+def lint_text(text: str, *, instructed: bool) -> Iterator[str]:
     """Kinds of suspicion that `text` raises; `instructed` says whether an instruction is put before it."""
     head = text[:4096]
     if head.startswith(_INSTRUCT) and "\nQuery:" in head:
@@ -50,7 +50,7 @@ def in_text(text: str, *, instructed: bool) -> Iterator[str]:
         yield "rerank_template_in_text"
 
 
-def in_ids(tokenizer: TextTokenizer, ids: Sequence[int]) -> Iterator[str]:
+def lint_token_ids(tokenizer: TextTokenizer, ids: Sequence[int]) -> Iterator[str]:
     """Kinds of suspicion that token ids raise: real ones come back, each in its place, when their text is encoded
     again. Where a text was encoded in pieces, up to four at the seam do not, and none at the ends is asked about.
 

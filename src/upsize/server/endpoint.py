@@ -103,8 +103,8 @@ def headers_of(result: Result) -> dict[str, str]:
         "x-queue-time": f"{1e3 * times.queue:.3f}",
         "x-inference-time": f"{1e3 * times.compute:.3f}",
     }
-    if lost := sum(result.lost):
-        headers["x-upsize-truncated-tokens"] = str(lost)
+    if truncated := sum(result.truncated_tokens):
+        headers["x-upsize-truncated-tokens"] = str(truncated)
     if result.lint:
         headers["x-upsize-input-lint"] = ", ".join(result.lint)
     return headers

@@ -50,8 +50,8 @@ class Metrics:
         """A request to the engine was answered."""
         for stage, histogram in self._stages.items():
             histogram.labels(model).observe(getattr(result.times, stage))
-        if lost := sum(result.lost):
-            self._truncated.labels(model).inc(lost)
+        if truncated := sum(result.truncated_tokens):
+            self._truncated.labels(model).inc(truncated)
 
     def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:  # noqa: ARG002 (an Observer's)
         """A batch was computed."""
@@ -59,7 +59,7 @@ class Metrics:
         self._batch_tokens.labels(model).observe(tokens)
         self._batch_sequences.labels(model).observe(sequences)
 
-    def suspicion(self, model: str, kind: str) -> None:
+    def lint_finding(self, model: str, kind: str) -> None:
         """A request looked wrong."""
         self._suspicious.labels(model, kind).inc()
 

@@ -148,7 +148,7 @@ async def search(service: Service, request: Request) -> Response:
             )
         return index.search(question)
 
-    with service.require_ready().quiet():  # also on the ways there and back
+    with service.require_ready().throttle_bulk():  # also on the ways there and back
         answer = await do(service, "search", work)
         return answered(_answer(answer, body.explain), {"x-upsize-fingerprint": answer.generation.fingerprint.id})
 

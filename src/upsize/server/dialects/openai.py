@@ -90,8 +90,8 @@ def _embeddings_reply(result: Result, model: str, as_base64: bool) -> dict[str, 
         # Little-endian float32, as OpenAI's own client decodes it.
         embedding = base64.b64encode(vector.astype("<f4", copy=False)).decode() if as_base64 else vector
         item: dict[str, Any] = {"object": "embedding", "index": index, "embedding": embedding}
-        if result.lost[index]:
-            item["truncated_tokens"] = result.lost[index]
+        if result.truncated_tokens[index]:
+            item["truncated_tokens"] = result.truncated_tokens[index]
         data.append(item)
     tokens = sum(result.tokens)
     return {

@@ -91,7 +91,7 @@ async def _answer(service: Service, request: Request, body: RerankBody, shape: A
         if with_documents:
             item["document"] = {"text": texts[place]}
         results.append(item)
-    warnings = [f"documents[{i}]: {lost} tokens were cut off" for i, lost in enumerate(result.lost) if lost]
+    warnings = [f"documents[{i}]: {cut} tokens were cut off" for i, cut in enumerate(result.truncated_tokens) if cut]
     if ignored:
         result = replace(result, lint=(*result.lint, IGNORED))
         warnings.append(f"documents: `text` alone is ranked, not {', '.join(f'`{name}`' for name in ignored)}")

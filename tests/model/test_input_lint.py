@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import SENTENCES
 from upsize.catalog import cl100k
 from upsize.catalog.instructions import QUERY_FORM, RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
-from upsize.model.input_lint import ADVICE, in_ids, in_text
+from upsize.model.input_lint import ADVICE, lint_text, lint_token_ids
 from upsize.model.tokenizer import TextTokenizer
 
 INSTRUCTED = QUERY_FORM.format(instruction=WEB_SEARCH) + "why is the sky blue?"
@@ -44,14 +44,14 @@ INSTRUCTED = QUERY_FORM.format(instruction=WEB_SEARCH) + "why is the sky blue?"
     ],
 )
 def test_texts(text: str, instructed: bool, kinds: set[str]) -> None:
-    found = set(in_text(text, instructed=instructed))
+    found = set(lint_text(text, instructed=instructed))
     assert found == kinds
     assert found <= set(ADVICE)
 
 
 @pytest.mark.parametrize("text", [*SENTENCES, INSTRUCTED, " ".join(SENTENCES) * 5])
 def test_ids_of_a_text_are_not_suspicious(qwen_tokenizer: TextTokenizer, text: str) -> None:
-    assert not list(in_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
+    assert not list(lint_token_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
 
 
 CL100K = {
@@ -74,8 +74,8 @@ CL100K = {
 @pytest.mark.parametrize("text", CL100K)
 def test_ids_of_openais_tokenizer_are_noticed(qwen_tokenizer: TextTokenizer, text: str) -> None:
     ids = [int(i) for i in CL100K[text].split()]
-    assert list(in_ids(qwen_tokenizer, ids)) == ["foreign_token_ids"]
-    assert not list(in_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
+    assert list(lint_token_ids(qwen_tokenizer, ids)) == ["foreign_token_ids"]
+    assert not list(lint_token_ids(qwen_tokenizer, qwen_tokenizer.encode(text).tolist()))
 
 
 def test_ids_of_cl100k_lie_to_qwens_as_the_catalog_says(qwen_tokenizer: TextTokenizer) -> None:
@@ -87,21 +87,21 @@ def test_ids_of_cl100k_lie_to_qwens_as_the_catalog_says(qwen_tokenizer: TextToke
 
 @given(text=st.text(min_size=1, max_size=200), start=st.integers(0, 40), size=st.integers(1, 60))
 def test_ids_of_any_text_cut_anywhere_are_not(tokenizer: TextTokenizer, text: str, start: int, size: int) -> None:
-    assert not list(in_ids(tokenizer, tokenizer.encode(text).tolist()[start : start + size]))
+    assert not list(lint_token_ids(tokenizer, tokenizer.encode(text).tolist()[start : start + size]))
 
 
 def test_ids_of_another_order_are(tokenizer: TextTokenizer) -> None:
     foreign = [(i * 37) % 635 for i in tokenizer.encode(" ".join(SENTENCES)).tolist()]
-    assert list(in_ids(tokenizer, foreign)) == ["foreign_token_ids"]
+    assert list(lint_token_ids(tokenizer, foreign)) == ["foreign_token_ids"]
 
 
 def test_ids_of_a_text_in_pieces_are_not(qwen_tokenizer: TextTokenizer) -> None:
     text = SENTENCES[1] + SENTENCES[8]
     for seam in (i for i, character in enumerate(text) if character in " ."):
         pieces = [qwen_tokenizer.encode(part) for part in (text[:seam], text[seam:])]
-        assert not list(in_ids(qwen_tokenizer, [int(i) for piece in pieces for i in piece]))
+        assert not list(lint_token_ids(qwen_tokenizer, [int(i) for piece in pieces for i in piece]))
 
 
 @pytest.mark.parametrize("ids", [[], [1, 2, 3]])
 def test_too_few_ids_tell_nothing(tokenizer: TextTokenizer, ids: list[int]) -> None:
-    assert not list(in_ids(tokenizer, ids))
+    assert not list(lint_token_ids(tokenizer, ids))
