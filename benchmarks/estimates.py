@@ -23,8 +23,8 @@ from upsize.catalog import FAMILY, FamilyMember
 from upsize.compute import LoadedModel, load_model, this_machine, work_bytes
 from upsize.compute.native import NativeQwen3
 from upsize.diagnostics import measure_rates
-from upsize.diagnostics.estimates import estimates
 from upsize.diagnostics.rates import FULL, QUERY
+from upsize.diagnostics.size_estimates import estimate_sizes
 from upsize.model import open_checkpoint
 from upsize.model.config import ModelConfig
 from upsize.selection.matrix.child import resident
@@ -46,7 +46,7 @@ def measure(
 ) -> Path:
     """Foretell, then run each checkpoint in each precision; the ratios of the two."""
     machine = this_machine()
-    expectations = estimates(measure_rates(machine), machine.memory, machine.available, family)
+    expectations = estimate_sizes(measure_rates(machine), machine.memory, machine.available, family)
     foretold = {(e.size, e.precision): e for e in expectations}
     rows = []
     for path in folders:

@@ -18,7 +18,7 @@ from upsize.evaluation.metrics import Mean
 from upsize.evaluation.statistics import FEWEST, Bounds, Sample, contrasts, sample_of
 from upsize.evaluation.statistics.bootstrap import Moments, critical, tail
 from upsize.evaluation.tasks.grouping import grouping_of
-from upsize.selection.comparison import judge
+from upsize.selection.comparison import compare_candidates
 from upsize.selection.decision import decide, matrices
 
 Floats = NDArray[np.float64]
@@ -133,7 +133,9 @@ def shared(sizes: list[int], hub: float, experiments: int, seed: int) -> dict[st
         values = 0.5 + 0.15 * (common + rng.standard_normal((n, m)) * (1 - ICC) ** 0.5)
         columns = [[{"value": column}] for column in values.T]
         for clusters, kept in ((grouping.clusters, told), (None, apart)):
-            found = judge(sample_of(columns, Mean("value"), clusters), MARGIN, seed=experiment, resamples=DRAWS // 2)
+            found = compare_candidates(
+                sample_of(columns, Mean("value"), clusters), MARGIN, seed=experiment, resamples=DRAWS // 2
+            )
             enough = not found.too_few if clusters else enough
             kept.append((found.differences.lower, found.differences.upper))
     one_by_one = _shares(apart, np.zeros(m), True)

@@ -22,16 +22,16 @@ from benchmarks.common import RESULTS, model_name, write
 from upsize import Embedder
 from upsize.evaluation.datasets import (
     Dataset,
-    Kind,
     LabelledData,
     PairsData,
     ParallelData,
     RerankingData,
     RetrievalData,
+    TaskKind,
     UnitMetadata,
     load_dataset,
 )
-from upsize.evaluation.metrics import whole
+from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.mteb_encoder import MtebEncoder
 from upsize.evaluation.tasks import Task, UnjudgedTask, task_of
 
@@ -70,7 +70,7 @@ def ours(task: Task, table: Table) -> dict[str, float]:
         for name, group in task.groups().items()
     }
     columns = task.observe(vectors, SEED)
-    return {metric.name: whole(metric, columns) for metric in (task.metric, *task.also)}
+    return {metric.name: point_estimate(metric, columns) for metric in (task.metric, *task.also)}
 
 
 def theirs(data: Dataset, table: Table) -> dict[str, float]:
@@ -96,14 +96,14 @@ def theirs(data: Dataset, table: Table) -> dict[str, float]:
         "MRR@10": "mrr_at_10",
     }
     base, names = {
-        Kind.STS: (MockSTSTask, {"Spearman": "cosine_spearman"}),
-        Kind.PAIR_CLASSIFICATION: (MockPairClassificationTask, {"average precision": "cosine_ap"}),
-        Kind.BITEXT: (MockBitextMiningTask, {"F1": "f1", "accuracy": "accuracy"}),
-        Kind.CLUSTERING: (MockClusteringTask, {"V-measure": "v_measure"}),
-        Kind.CLASSIFICATION: (PlainClassification, {"accuracy": "accuracy"}),
-        Kind.RETRIEVAL: (MockRetrievalTask, ranked),
-        Kind.CODE_SEARCH: (MockRetrievalTask, ranked),
-        Kind.RERANKING: (MockRerankingTask, {"nDCG@10": "ndcg_at_10", "MAP": "map_at_1000", "MRR@10": "mrr_at_10"}),
+        TaskKind.STS: (MockSTSTask, {"Spearman": "cosine_spearman"}),
+        TaskKind.PAIR_CLASSIFICATION: (MockPairClassificationTask, {"average precision": "cosine_ap"}),
+        TaskKind.BITEXT: (MockBitextMiningTask, {"F1": "f1", "accuracy": "accuracy"}),
+        TaskKind.CLUSTERING: (MockClusteringTask, {"V-measure": "v_measure"}),
+        TaskKind.CLASSIFICATION: (PlainClassification, {"accuracy": "accuracy"}),
+        TaskKind.RETRIEVAL: (MockRetrievalTask, ranked),
+        TaskKind.CODE_SEARCH: (MockRetrievalTask, ranked),
+        TaskKind.RERANKING: (MockRerankingTask, {"nDCG@10": "ndcg_at_10", "MAP": "map_at_1000", "MRR@10": "mrr_at_10"}),
     }[data.kind]
     filling = _filling(data)
 
@@ -125,11 +125,11 @@ def _filling(data: Dataset) -> Any:
 
     match data:
         case PairsData():
-            name, kind = ("score", float) if data.kind is Kind.STS else ("labels", int)
+            name, kind = ("score", float) if data.kind is TaskKind.STS else ("labels", int)
             return {"test": split(sentence1=data.left, sentence2=data.right, **{name: map(kind, data.scores)})}
         case ParallelData():
             return {"test": split(sentence1=data.left, sentence2=data.right)}
-        case LabelledData() if data.kind is Kind.CLUSTERING:
+        case LabelledData() if data.kind is TaskKind.CLUSTERING:
             return {"test": split(sentences=[data.texts], labels=[data.labels])}
         case LabelledData():
             splits = {"test": split(text=data.texts, label=data.labels)}
@@ -147,13 +147,13 @@ def _filling(data: Dataset) -> Any:
             documents = {document: text for text, document in ids.items()}
             judgements = {
                 unit: dict(zip(map(ids.__getitem__, own), grades, strict=True))
-                for unit, own, grades in zip(data.traits.ids, data.documents, data.relevance, strict=True)
+                for unit, own, grades in zip(data.unit_metadata.ids, data.documents, data.relevance, strict=True)
             }
             candidates = {unit: list(grades) for unit, grades in judgements.items()}
         case _:
             raise TypeError(f"no mteb task for {data.kind}")
     searched = {
-        "queries": split(id=data.traits.ids, text=data.queries),
+        "queries": split(id=data.unit_metadata.ids, text=data.queries),
         "corpus": split(id=documents, text=documents.values(), title=[""] * len(documents)),
         "relevant_docs": {unit: dict(grades) for unit, grades in judgements.items()},
         "top_ranked": candidates,
@@ -174,19 +174,25 @@ def embed(embedder: Embedder, task: Task, table: dict[tuple[str, str], NDArray[n
 def thinned(data: Dataset, step: int) -> Dataset:
     """Every so-manieth unit: what a minute of one core can embed. A corpus stays whole."""
     part = slice(None, None, step)
-    traits = UnitMetadata(data.traits.ids[part])
+    unit_metadata = UnitMetadata(data.unit_metadata.ids[part])
     match data:
         case RetrievalData():
-            judgements = {unit: data.judgements[unit] for unit in traits.ids}
-            return replace(data, traits=traits, queries=data.queries[part], judgements=judgements)
+            judgements = {unit: data.judgements[unit] for unit in unit_metadata.ids}
+            return replace(data, unit_metadata=unit_metadata, queries=data.queries[part], judgements=judgements)
         case PairsData():
-            return replace(data, traits=traits, left=data.left[part], right=data.right[part], scores=data.scores[part])
+            return replace(
+                data,
+                unit_metadata=unit_metadata,
+                left=data.left[part],
+                right=data.right[part],
+                scores=data.scores[part],
+            )
         case ParallelData():
-            return replace(data, traits=traits, left=data.left[part], right=data.right[part])
+            return replace(data, unit_metadata=unit_metadata, left=data.left[part], right=data.right[part])
         case LabelledData():
             return replace(
                 data,
-                traits=traits,
+                unit_metadata=unit_metadata,
                 texts=data.texts[part],
                 labels=data.labels[part],
                 train_texts=data.train_texts[part],
@@ -206,11 +212,11 @@ def cases(folder: Path) -> dict[str, Dataset]:
     return {
         "STS-B zh": pairs,
         "STS-B zh, pairs of 4 and more": replace(
-            pairs, kind=Kind.PAIR_CLASSIFICATION, scores=tuple(float(score >= 4) for score in pairs.scores)
+            pairs, kind=TaskKind.PAIR_CLASSIFICATION, scores=tuple(float(score >= 4) for score in pairs.scores)
         ),
         "Tatoeba zh to en": thinned(load_dataset(folder / "tatoeba-zh-en.jsonl"), 5),
         "THUCNews titles": titles,
-        "THUCNews titles, five folds": replace(titles, kind=Kind.CLASSIFICATION),
+        "THUCNews titles, five folds": replace(titles, kind=TaskKind.CLASSIFICATION),
         "Banking77": thinned(load_dataset(folder / "banking77"), 16),
         "XQuAD zh, questions to paragraphs": questions,
         "XQuAD zh, each question with 20 paragraphs": _candidates(questions),
@@ -220,13 +226,13 @@ def cases(folder: Path) -> dict[str, Dataset]:
 def _candidates(data: RetrievalData) -> RerankingData:
     """Each query with its own document and the 19 that follow it in the corpus."""
     texts = list(data.documents)
-    owns = [data.document_ids.index(next(iter(data.judgements[unit]))) for unit in data.traits.ids]
+    owns = [data.document_ids.index(next(iter(data.judgements[unit]))) for unit in data.unit_metadata.ids]
     return RerankingData(
         name=data.name,
-        kind=Kind.RERANKING,
-        traits=data.traits,
+        kind=TaskKind.RERANKING,
+        unit_metadata=data.unit_metadata,
         notes=(),
-        faults=(),
+        row_errors=(),
         queries=data.queries,
         documents=tuple(tuple(texts[(own + i) % len(texts)] for i in range(20)) for own in owns),
         relevance=((1, *[0] * 19),) * len(owns),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.datasets import convert
-from upsize.evaluation.datasets import Kind, LabelledData, RetrievalData, load_dataset
+from upsize.evaluation.datasets import LabelledData, RetrievalData, TaskKind, load_dataset
 from upsize.evaluation.recipes import RECIPES
 from upsize.evaluation.tasks import task_of
 
@@ -22,18 +22,18 @@ def laid_out(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.mark.parametrize(
     ("name", "kind", "units"),
     [
-        ("xquad-zh", Kind.RETRIEVAL, 1190),
-        ("xquad-en", Kind.RETRIEVAL, 1190),
-        ("scifact", Kind.RETRIEVAL, 300),
-        ("cosqa", Kind.CODE_SEARCH, 500),
-        ("banking77", Kind.CLASSIFICATION, 3080),
-        ("stsb-zh.csv", Kind.STS, 1379),
-        ("tatoeba-zh-en.jsonl", Kind.BITEXT, 1000),
+        ("xquad-zh", TaskKind.RETRIEVAL, 1190),
+        ("xquad-en", TaskKind.RETRIEVAL, 1190),
+        ("scifact", TaskKind.RETRIEVAL, 300),
+        ("cosqa", TaskKind.CODE_SEARCH, 500),
+        ("banking77", TaskKind.CLASSIFICATION, 3080),
+        ("stsb-zh.csv", TaskKind.STS, 1379),
+        ("tatoeba-zh-en.jsonl", TaskKind.BITEXT, 1000),
     ],
 )
-def test_each_is_read_for_what_it_is(laid_out: Path, name: str, kind: Kind, units: int) -> None:
+def test_each_is_read_for_what_it_is(laid_out: Path, name: str, kind: TaskKind, units: int) -> None:
     data = load_dataset(laid_out / name)
-    assert (data.kind, len(data.traits.ids), data.faults) == (kind, units, ())
+    assert (data.kind, len(data.unit_metadata.ids), data.row_errors) == (kind, units, ())
 
 
 def test_scifact_is_beirs(laid_out: Path) -> None:
@@ -46,7 +46,7 @@ def test_scifact_is_beirs(laid_out: Path) -> None:
 
 
 def test_questions_of_a_paragraph_belong_together(laid_out: Path) -> None:
-    clusters = load_dataset(laid_out / "xquad-zh").traits.clusters
+    clusters = load_dataset(laid_out / "xquad-zh").unit_metadata.clusters
     assert clusters is not None
     assert len(set(clusters)) == 240
 

@@ -5,10 +5,10 @@ import pytest
 
 from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
-from upsize.diagnostics import Rates, estimates, look_around, measure_rates
+from upsize.diagnostics import Rates, estimate_sizes, measure_rates, read_environment
 from upsize.diagnostics.environment import advice
-from upsize.diagnostics.estimates import config_of, fits
 from upsize.diagnostics.rates import products
+from upsize.diagnostics.size_estimates import config_of, fits
 
 RATES = Rates(
     "cpu",
@@ -19,7 +19,7 @@ RATES = Rates(
 
 
 def test_estimates_are_arithmetic_on_the_rates() -> None:
-    found = {(e.size, e.precision): e for e in estimates(RATES, 32 * 10**9, 20 * 10**9)}
+    found = {(e.size, e.precision): e for e in estimate_sizes(RATES, 32 * 10**9, 20 * 10**9)}
     assert len(found) == 6
     small = found["0.6B", "bfloat16"]
     assert small.weight_bytes == 2 * 595_776_512
@@ -34,18 +34,18 @@ def test_estimates_are_arithmetic_on_the_rates() -> None:
 
 
 def test_between_two_shapes_a_rate_is_in_proportion_and_beyond_them_the_nearer_ones() -> None:
-    assert [RATES.of_batch("bfloat16", hidden) for hidden in (64, 1024, 1792, 2560, 4096)] == [
+    assert [RATES.batch_rate("bfloat16", hidden) for hidden in (64, 1024, 1792, 2560, 4096)] == [
         4e11,
         4e11,
         4.5e11,
         5e11,
         5e11,
     ]
-    assert RATES.of_query("float32", 4096) == 1e11
+    assert RATES.query_rate("float32", 4096) == 1e11
 
 
 def test_what_fits_is_weights_and_work_against_memory() -> None:
-    found = {(e.size, e.precision): e for e in estimates(RATES, 32 * 10**9, 10 * 10**9)}
+    found = {(e.size, e.precision): e for e in estimate_sizes(RATES, 32 * 10**9, 10 * 10**9)}
     assert found["4B", "bfloat16"].fits[8192] == "yes"
     assert found["4B", "float32"].fits[8192] == "if memory is freed"
     assert found["8B", "float32"].fits[32768] == "if memory is freed"
@@ -64,18 +64,18 @@ def test_rates_are_measured_and_positive() -> None:
     assert all(1e6 < rate < 1e15 for curve in curves for rate in curve.values())
     assert {len(curve) for curve in curves} == ({1, 2} if compiled else {1})
     assert 1e7 < found.read_bytes < 1e13
-    assert estimates(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
+    assert estimate_sizes(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
 
 
 def test_the_environment_can_be_written_as_json() -> None:
-    found = look_around()
+    found = read_environment()
     assert found.cache_free > 0
     assert json.loads(json.dumps(found.to_json()))["machine"]["cores"] >= 1
 
 
 def test_advice_is_given_where_something_is_wrong_and_only_there() -> None:
     machine = replace(this_machine(), gpus=(), bfloat16_products=True, cores=8, memory=64 << 30, available=60 << 30)
-    good = replace(look_around(), machine=machine, cuda=None, threads=8, load=7.5, cache_free=10**12)
+    good = replace(read_environment(), machine=machine, cuda=None, threads=8, load=7.5, cache_free=10**12)
     assert advice(good) == []
     for broken, said in (
         (replace(good, cuda="13.0"), "nvidia-smi"),

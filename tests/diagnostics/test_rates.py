@@ -25,7 +25,7 @@ machine = replace(this_machine(), gpus=())
 other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 try:
     told = []
-    found = measure_rates(machine, seconds=0.12, hear=lambda done, total, what: told.append([done, total]))
+    found = measure_rates(machine, seconds=0.12, on_progress=lambda done, total, what: told.append([done, total]))
     print(json.dumps({"rates": found.to_json(), "noise": found.noise, "told": told}))
 finally:
     other.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from upsize.evaluation.datasets import Kind, load_dataset
+from upsize.evaluation.datasets import TaskKind, load_dataset
 from upsize.evaluation.datasets.fields import ROLES
 from upsize.evaluation.tasks import task_of
 
@@ -30,9 +30,9 @@ def test_an_example_is_read_as_what_its_heading_says(tmp_path: Path, kind: str, 
         path.write_text(text, encoding="utf-8")
     data = load_dataset(path)
     assert data.kind.value == kind
-    assert data.faults == ()
-    if data.kind is not Kind.CLASSIFICATION:  # whose example has too few texts to judge anything
-        assert task_of(data).units == data.traits.ids
+    assert data.row_errors == ()
+    if data.kind is not TaskKind.CLASSIFICATION:  # whose example has too few texts to judge anything
+        assert task_of(data).units == data.unit_metadata.ids
 
 
 def test_there_is_an_example_of_every_shape() -> None:
@@ -47,7 +47,7 @@ def test_there_is_an_example_of_every_shape() -> None:
 
 
 def test_every_kind_and_optional_field_is_there() -> None:
-    for kind in Kind:
+    for kind in TaskKind:
         assert f"`{kind}`" in PAGE
     for role in ("id", "language", "cluster", "split"):
         for name in ROLES[role]:

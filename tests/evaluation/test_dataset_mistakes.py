@@ -47,7 +47,7 @@ def test_bad_rows_are_listed_with_file_and_line(tmp_path: Path) -> None:
     )
     data = load_dataset(path, skip_bad=True)
     assert isinstance(data, LabelledData)
-    assert (len(data.texts), len(data.faults), data.faults[0].number) == (6, 8, 7)
+    assert (len(data.texts), len(data.row_errors), data.row_errors[0].number) == (6, 8, 7)
     assert data.notes[-1].startswith("8 rows are left out:\n  d.jsonl, line 7")
 
 
@@ -235,7 +235,7 @@ def test_a_file_that_mixes_encodings_has_its_odd_lines_listed(tmp_path: Path) ->
         match=r"1 row cannot[\s\S]*line 2: not UTF-8 \(byte 0x.. at position 11\)",
     ):
         load_dataset(path)
-    assert len(load_dataset(path, skip_bad=True).traits.ids) == 3
+    assert len(load_dataset(path, skip_bad=True).unit_metadata.ids) == 3
 
 
 def test_files_of_a_folder_may_differ_in_encoding(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import pytest
 from tests.evaluation.files import CORPUS, QRELS, QUERIES, beir, jsonl, write
 from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import (
-    Kind,
     LabelledData,
     PairsData,
     ParallelData,
     RerankingData,
     RetrievalData,
-    Texts,
+    TaskKind,
+    TextStore,
     load_dataset,
 )
 from upsize.evaluation.tasks import RetrievalTask, task_of
@@ -33,9 +33,9 @@ CODE = "def add(a, b):\n    return a + b\n"
 def test_queries_with_positives_are_a_corpus_of_all_their_documents(tmp_path: Path, suffix: str) -> None:
     data = load_dataset(write(tmp_path / f"d.{suffix}", JUDGED))
     assert isinstance(data, RetrievalData)
-    assert data.kind is Kind.RETRIEVAL
+    assert data.kind is TaskKind.RETRIEVAL
     assert list(data.documents) == ["hot", "not cold", "cold"]
-    first, second = data.traits.ids
+    first, second = data.unit_metadata.ids
     assert data.judgements == {first: {"d1": 1, "d2": 1, "d3": 0}, second: {"d3": 1}}
     assert data.notes[0] == "Read as retrieval: 2 queries over the 3 documents of all rows, 3 positives."
 
@@ -84,10 +84,10 @@ def test_pairs(tmp_path: Path, suffix: str) -> None:
     rows = [{"text1": "a", "text2": "b", "score": 4.5}, {"text1": "c", "text2": "d", "score": 0}]
     data = load_dataset(write(tmp_path / f"d.{suffix}", rows))
     assert isinstance(data, PairsData)
-    assert (data.kind, data.left, data.right, data.scores) == (Kind.STS, ("a", "c"), ("b", "d"), (4.5, 0.0))
+    assert (data.kind, data.left, data.right, data.scores) == (TaskKind.STS, ("a", "c"), ("b", "d"), (4.5, 0.0))
     same = load_dataset(write(tmp_path / f"s.{suffix}", [{**row, "score": row["score"] and 1} for row in rows]))
-    assert same.kind is Kind.PAIR_CLASSIFICATION
-    assert load_dataset(tmp_path / f"s.{suffix}", "sts").kind is Kind.STS
+    assert same.kind is TaskKind.PAIR_CLASSIFICATION
+    assert load_dataset(tmp_path / f"s.{suffix}", "sts").kind is TaskKind.STS
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, "tsv"])
@@ -106,7 +106,7 @@ LABELLED = [{"text": f"t{i}", "label": "ab"[i % 2], "split": "train" if i < 4 el
 def test_labels(tmp_path: Path, suffix: str) -> None:
     data = load_dataset(write(tmp_path / f"d.{suffix}", [{"title": r["text"], "label": r["label"]} for r in LABELLED]))
     assert isinstance(data, LabelledData)
-    assert data.kind is Kind.CLASSIFICATION
+    assert data.kind is TaskKind.CLASSIFICATION
     assert (len(data.texts), data.labels[:3], data.train_texts) == (10, ("a", "b", "a"), ())
     assert "can be read as clustering" in data.notes[0]
 
@@ -127,7 +127,7 @@ def test_a_beir_folder(tmp_path: Path) -> None:
     assert isinstance(data, RetrievalData)
     assert (data.name, data.kind, data.queries, data.document_ids) == (
         "tea",
-        Kind.RETRIEVAL,
+        TaskKind.RETRIEVAL,
         ("leaves?", "beans?"),
         ("d1", "d2", "d3"),
     )
@@ -143,7 +143,7 @@ def test_a_split_of_judgements_is_chosen_and_said(tmp_path: Path) -> None:
     folder = beir(tmp_path / "tea", CORPUS, QUERIES, QRELS)
     beir(folder, CORPUS, QUERIES, [("q3", "d3", 1)], split="dev")
     assert any("there are also dev" in note for note in load_dataset(folder).notes)
-    assert load_dataset(folder, split="dev").traits.ids == ("q3",)
+    assert load_dataset(folder, split="dev").unit_metadata.ids == ("q3",)
     with pytest.raises(InvalidInput, match=r"no judgements for the split 'train'. There are: dev, test"):
         load_dataset(folder, split="train")
 
@@ -151,13 +151,13 @@ def test_a_split_of_judgements_is_chosen_and_said(tmp_path: Path) -> None:
 def test_judgements_may_lie_beside_and_be_jsonl(tmp_path: Path) -> None:
     folder = beir(tmp_path / "tea", CORPUS, QUERIES, None)
     jsonl(folder / "qrels.jsonl", [{"query-id": "q1", "corpus-id": "d1", "score": 1}])
-    assert load_dataset(folder).kind is Kind.RETRIEVAL
+    assert load_dataset(folder).kind is TaskKind.RETRIEVAL
 
 
 def test_without_judgements_it_is_unjudged(tmp_path: Path) -> None:
     data = load_dataset(beir(tmp_path / "tea", CORPUS, QUERIES, None))
-    assert data.kind is Kind.UNJUDGED
-    assert data.traits.ids == ("q1", "q2", "q3")
+    assert data.kind is TaskKind.UNJUDGED
+    assert data.unit_metadata.ids == ("q1", "q2", "q3")
     with pytest.raises(InvalidInput, match=r"has no judgements .* which retrieval needs"):
         load_dataset(tmp_path / "tea", "retrieval")
 
@@ -177,13 +177,13 @@ def test_a_corpus_and_queries_of_plain_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "kind", "metric"),
     [
-        (CODE, Kind.CODE_SEARCH, "MRR@10"),
-        ("word " * 900, Kind.LONG_DOCUMENTS, "nDCG@10"),
-        ("a few words; and more", Kind.RETRIEVAL, "nDCG@10"),
+        (CODE, TaskKind.CODE_SEARCH, "MRR@10"),
+        ("word " * 900, TaskKind.LONG_DOCUMENTS, "nDCG@10"),
+        ("a few words; and more", TaskKind.RETRIEVAL, "nDCG@10"),
     ],
 )
 def test_the_sort_of_corpus_is_seen_and_may_be_overridden(
-    tmp_path: Path, document: str, kind: Kind, metric: str
+    tmp_path: Path, document: str, kind: TaskKind, metric: str
 ) -> None:
     path = jsonl(tmp_path / "d.jsonl", [{"query": f"q{i}", "positive": f"{document}{i}"} for i in range(4)])
     data = load_dataset(path)
@@ -207,9 +207,9 @@ def test_optional_columns(tmp_path: Path) -> None:
         for i in range(80)
     ]
     data = load_dataset(jsonl(tmp_path / "d.jsonl", rows), "clustering", slices=["desk"])
-    assert data.traits.ids[:2] == ("x0", "x1")
-    assert data.traits.clusters is not None
-    assert data.traits.clusters[3:5] == ("u0", "u1")
+    assert data.unit_metadata.ids[:2] == ("x0", "x1")
+    assert data.unit_metadata.clusters is not None
+    assert data.unit_metadata.clusters[3:5] == ("u0", "u1")
     assert any("Units of one 'user'" in note for note in data.notes)
     slices = task_of(data).slices
     assert {name: int(units.sum()) for name, units in slices.items() if "length" not in name} == {
@@ -243,7 +243,7 @@ def test_fields_may_be_told(tmp_path: Path) -> None:
 
 def test_texts_on_disk_are_a_sequence() -> None:
     words = ["one", "", "三", "four\nlines"]
-    texts = Texts(words)
+    texts = TextStore(words)
     assert list(texts) == words
     assert (len(texts), texts[2], texts[-1], texts[1:3], texts[::-1]) == (
         4,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from upsize.evaluation.datasets import (
-    Kind,
     LabelledData,
     PairsData,
     RerankingData,
     RetrievalData,
-    Texts,
+    TaskKind,
+    TextStore,
     UnitMetadata,
     load_dataset,
 )
@@ -30,13 +30,13 @@ def retrieval(
     units = tuple(f"u{i}" for i in range(len(relevant)))
     data = RetrievalData(
         "x",
-        Kind.RETRIEVAL,
+        TaskKind.RETRIEVAL,
         UnitMetadata(units),
         (),
         (),
         tuple(queries or (f"query {i}" for i in units)),
         tuple(f"d{i}" for i in range(documents)),
-        Texts(texts or [f"text {i}" for i in range(documents)]),
+        TextStore(texts or [f"text {i}" for i in range(documents)]),
         dict(zip(units, relevant, strict=True)),
     )
     task = task_of(data)
@@ -122,8 +122,8 @@ def test_repeats_are_found_whatever_their_case_and_white_space() -> None:
     assert "21 of the 41 queries repeat another's text; repeats are weighted once." in task.lint
 
 
-@pytest.mark.parametrize("kind", [Kind.CLASSIFICATION, Kind.CLUSTERING])
-def test_one_text_with_two_labels_is_said(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.CLUSTERING])
+def test_one_text_with_two_labels_is_said(kind: TaskKind) -> None:
     texts = tuple(f"text {i % 20}" for i in range(30))
     labels = tuple("ab"[i % 2] if i < 25 else "ab"[(i + 1) % 2] for i in range(30))
     data = LabelledData("x", kind, UnitMetadata(tuple(map(str, range(30)))), (), (), texts, labels)
@@ -140,7 +140,7 @@ def test_pairs_that_share_a_sentence_are_one_group() -> None:
     left = tuple(f"sentence {i // 3}" for i in range(30))
     right = tuple(f"other {i}" for i in range(30))
     data = PairsData(
-        "x", Kind.STS, UnitMetadata(tuple(map(str, range(30)))), (), (), left, right, tuple(map(float, range(30)))
+        "x", TaskKind.STS, UnitMetadata(tuple(map(str, range(30)))), (), (), left, right, tuple(map(float, range(30)))
     )
     task = task_of(data)
     assert not isinstance(task, UnjudgedTask)
@@ -173,7 +173,7 @@ def test_queries_that_everything_answers_are_said() -> None:
     assert any("at least half of the documents are relevant" in line for line in retrieval(half, 30).lint)
     data = RerankingData(
         "x",
-        Kind.RERANKING,
+        TaskKind.RERANKING,
         UnitMetadata(("a", "b")),
         (),
         (),
@@ -209,20 +209,27 @@ def test_queries_that_are_their_own_answers_are_said() -> None:
     other = retrieval(relevant, 12, [f"text {i + 6}" for i in range(6)])
     assert other.lint == ()
     data = RerankingData(
-        "x", Kind.RERANKING, UnitMetadata(("a", "b")), (), (), ("q", "r"), (("Q ", "2"), ("r", "4")), ((1, 0), (0, 1))
+        "x",
+        TaskKind.RERANKING,
+        UnitMetadata(("a", "b")),
+        (),
+        (),
+        ("q", "r"),
+        (("Q ", "2"), ("r", "4")),
+        ((1, 0), (0, 1)),
     )
     task = task_of(data)
     assert not isinstance(task, UnjudgedTask)
     assert any(line.startswith("1 of the 2 queries are the very text") for line in task.lint)
 
 
-@pytest.mark.parametrize("kind", [Kind.CLASSIFICATION, Kind.CLUSTERING])
-def test_labels_that_differ_by_case_or_space_alone_are_said(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.CLUSTERING])
+def test_labels_that_differ_by_case_or_space_alone_are_said(kind: TaskKind) -> None:
     def lint(labels: tuple[str, ...], train: tuple[str, ...] = ()) -> str:
         texts = tuple(f"text {i}" for i in range(len(labels)))
         others = tuple(f"other {i}" for i in range(len(train)))
-        traits = UnitMetadata(tuple(map(str, range(len(labels)))))
-        task = task_of(LabelledData("x", kind, traits, (), (), texts, labels, others, train))
+        unit_metadata = UnitMetadata(tuple(map(str, range(len(labels)))))
+        task = task_of(LabelledData("x", kind, unit_metadata, (), (), texts, labels, others, train))
         assert not isinstance(task, UnjudgedTask)
         return " ".join(task.lint)
 
@@ -230,7 +237,7 @@ def test_labels_that_differ_by_case_or_space_alone_are_said(kind: Kind) -> None:
     assert "3 labels differ from another by case, width or white space alone" in said
     assert "'sport', 'Sport', 'sport '" in said
     assert lint(("sport", "news", "sports") * 2) == ""
-    if kind is Kind.CLASSIFICATION:
+    if kind is TaskKind.CLASSIFICATION:
         assert "'a', 'A'" in lint(("a", "b") * 3, ("A", "b"))
 
 
@@ -239,7 +246,7 @@ def test_texts_that_are_judged_and_trained_on_are_said() -> None:
     labels = tuple("ab"[i % 2] for i in range(20))
     data = LabelledData(
         "x",
-        Kind.CLASSIFICATION,
+        TaskKind.CLASSIFICATION,
         UnitMetadata(tuple(map(str, range(20)))),
         (),
         (),

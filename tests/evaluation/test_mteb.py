@@ -13,13 +13,13 @@ from tests.evaluation.test_tasks import SAME, about, task, trec, unit
 from upsize import Embedder
 from upsize.evaluation.datasets import (
     Dataset,
-    Kind,
     LabelledData,
     PairsData,
     ParallelData,
     RerankingData,
     RetrievalData,
-    Texts,
+    TaskKind,
+    TextStore,
 )
 from upsize.evaluation.mteb_encoder import MtebEncoder
 
@@ -47,27 +47,27 @@ def agree(data: Dataset, table: Table, tolerance: dict[str, float]) -> dict[str,
     return mine
 
 
-@pytest.mark.parametrize("kind", [Kind.STS, Kind.PAIR_CLASSIFICATION])
-def test_pairs(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TaskKind.STS, TaskKind.PAIR_CLASSIFICATION])
+def test_pairs(kind: TaskKind) -> None:
     left, right, first = names("l", 200), names("r", 200), unit(200, 1)
     second = unit(200, 2, first)
     cosine = (first * second).sum(axis=1)
     gold = np.round(5 * cosine + np.random.default_rng(4).normal(size=200))
-    gold = gold > np.median(gold) if kind is Kind.PAIR_CLASSIFICATION else gold
+    gold = gold > np.median(gold) if kind is TaskKind.PAIR_CLASSIFICATION else gold
     data = PairsData(**about(kind, 200), left=left, right=right, scores=tuple(gold.astype(float)))  # type: ignore[arg-type]
     agree(data, named(left, first) | named(right, second), SAME)
 
 
 def test_bitext() -> None:
     left, right, first = names("l", 150), names("r", 150), unit(150, 1)
-    data = ParallelData(**about(Kind.BITEXT, 150), left=left, right=right)  # type: ignore[arg-type]
+    data = ParallelData(**about(TaskKind.BITEXT, 150), left=left, right=right)  # type: ignore[arg-type]
     agree(data, named(left, first) | named(right, unit(150, 2, first * 0.8)), SAME)
 
 
 @pytest.mark.parametrize(
-    ("kind", "train"), [(Kind.CLUSTERING, 0), (Kind.CLASSIFICATION, 120), (Kind.CLASSIFICATION, 0)]
+    ("kind", "train"), [(TaskKind.CLUSTERING, 0), (TaskKind.CLASSIFICATION, 120), (TaskKind.CLASSIFICATION, 0)]
 )
-def test_labels(kind: Kind, train: int) -> None:
+def test_labels(kind: TaskKind, train: int) -> None:
     """Clustering; classification with texts to train on, and by cross-validation."""
     codes = np.random.default_rng(8).integers(0, 5, 300 + train)
     texts = names("t", 300 + train)
@@ -98,10 +98,10 @@ def searched() -> tuple[Table, dict[str, dict[str, int]]]:
 def test_retrieval() -> None:
     table, judgements = searched()
     data = RetrievalData(
-        **about(Kind.RETRIEVAL, 40),
+        **about(TaskKind.RETRIEVAL, 40),
         queries=QUERIES,
         document_ids=DOCUMENTS,
-        documents=Texts(DOCUMENTS),
+        documents=TextStore(DOCUMENTS),
         judgements=judgements,
     )  # type: ignore[arg-type]
     mine = ours(task(data), table)
@@ -118,7 +118,7 @@ def test_retrieval() -> None:
 def test_reranking() -> None:
     table, judgements = searched()
     data = RerankingData(
-        **about(Kind.RERANKING, 40),
+        **about(TaskKind.RERANKING, 40),
         queries=QUERIES,
         documents=tuple(tuple(grades) for grades in judgements.values()),
         relevance=tuple(tuple(grades.values()) for grades in judgements.values()),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from upsize.evaluation.datasets import Kind, RerankingData, RetrievalData, Texts, UnitMetadata, load_dataset
+from upsize.evaluation.datasets import RerankingData, RetrievalData, TaskKind, TextStore, UnitMetadata, load_dataset
 from upsize.evaluation.datasets.own_documents import leaves_out
 from upsize.evaluation.tasks import RankingTask, UnjudgedTask, task_of
 from upsize.evaluation.tasks.ranking import top_k
@@ -53,11 +53,11 @@ def test_retrieval_is_trec_evals_without_the_own_documents(tmp_path: Path) -> No
     scores = found["queries"] @ found["corpus"].T
     run = {
         unit: {d: s for d, s in zip(data.document_ids, row.tolist(), strict=True) if d != unit or unit in ("a3", "a4")}
-        for unit, row in zip(data.traits.ids, scores, strict=True)
+        for unit, row in zip(data.unit_metadata.ids, scores, strict=True)
     }
     told = pytrec_eval.RelevanceEvaluator(data.judgements, {"ndcg_cut.10"}).evaluate(run)
     values = task.observe(found, 0)["value"]
-    assert values == pytest.approx([told[unit]["ndcg_cut_10"] for unit in data.traits.ids], abs=1e-6)
+    assert values == pytest.approx([told[unit]["ndcg_cut_10"] for unit in data.unit_metadata.ids], abs=1e-6)
     with_own = top_k(found["queries"], found["corpus"], 10, np.arange(2 * COUNT))
     assert (with_own[:, 0] == np.arange(COUNT)).all(), "the own document would have been the first of all"
     assert any("28 of the 30 queries" in note and "own document is left out" in note for note in data.notes)
@@ -85,13 +85,13 @@ def test_where_no_document_is_left_models_agree_on_what_there_is() -> None:
     """Three documents, one of them the query: two are ranked, and none is −1 to a reader."""
     data = RetrievalData(
         "x",
-        Kind.UNJUDGED,
+        TaskKind.UNJUDGED,
         UnitMetadata(("a", "b")),
         (),
         (),
         ("a", "b"),
         ("a", "b", "c"),
-        Texts("abc"),
+        TextStore("abc"),
         {"a": {}, "b": {}},
     )
     task = task_of(data)
@@ -122,7 +122,7 @@ def test_candidates_that_are_the_query_itself_are_left_out() -> None:
     texts = (("good", "q0", "bad"), ("q1", "bad", "good"), ("bad", "good", "worse"))
     data = RerankingData(
         "x",
-        Kind.RERANKING,
+        TaskKind.RERANKING,
         UnitMetadata(("u0", "u1", "u2")),
         (),
         (),
@@ -180,3 +180,13 @@ def test_runs_of_before_are_not_taken_for_those_without_it(tmp_path: Path) -> No
     asked = replace(data, queries=apart.queries)
     assert not leaves_out(apart)
     assert digest_of(asked) != digest_of(apart), "the same data but for that"
+
+
+def test_renamed_fields_leave_the_digest_of_the_data_as_it_is(tmp_path: Path) -> None:
+    """Vectors and runs of earlier versions lie on disk under this digest."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        '{"query": "a", "positives": ["b"], "language": "en"}\n'
+        '{"query": "c", "positives": ["d"], "negatives": ["b"], "language": "de"}\nbad\n'
+    )
+    assert digest_of(load_dataset(path, skip_bad=True)) == "934d25e9d53c687f"

@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks import own_quality
 from upsize.evaluation.metrics import Mean, Spearman
 from upsize.evaluation.statistics import QualityBounds, Sample, quality_bounds, sample_of
-from upsize.selection.comparison import judge
+from upsize.selection.comparison import compare_candidates
 
 VALUES = st.one_of(st.sampled_from([0.0, 0.39, 0.5, 0.63, 1.0]), st.floats(0, 1))
 
@@ -133,5 +133,5 @@ def test_it_covers() -> None:
 
 
 def test_the_verdict_has_it() -> None:
-    judged = judge(Sample(np.ones((12, 2)), range=(0.0, 1.0)), 0.01, seed=0)
+    judged = compare_candidates(Sample(np.ones((12, 2)), range=(0.0, 1.0)), 0.01, seed=0)
     assert judged.quality.lower == pytest.approx([0.025 ** (1 / 12)] * 2)

@@ -18,16 +18,16 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import (
-    Kind,
     LabelledData,
     PairsData,
     ParallelData,
     RerankingData,
     RetrievalData,
-    Texts,
+    TaskKind,
+    TextStore,
     UnitMetadata,
 )
-from upsize.evaluation.metrics import whole
+from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.tasks import NEWS_TITLES, Task, UnjudgedTask, reorder, task_of
 from upsize.evaluation.tasks.ranking import priorities, top_k
 from upsize.evaluation.tasks.unjudged import rank_biased_overlap
@@ -43,16 +43,16 @@ def unit(count: int, seed: int, near: np.ndarray | None = None) -> np.ndarray:
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
-def traits(count: int, letter: str = "u") -> UnitMetadata:
+def unit_metadata(count: int, letter: str = "u") -> UnitMetadata:
     return UnitMetadata(tuple(f"{letter}{i}" for i in range(count)))
 
 
-def about(kind: Kind, count: int) -> dict[str, object]:
-    return {"name": "x", "kind": kind, "traits": traits(count), "notes": (), "faults": ()}
+def about(kind: TaskKind, count: int) -> dict[str, object]:
+    return {"name": "x", "kind": kind, "unit_metadata": unit_metadata(count), "notes": (), "row_errors": ()}
 
 
 def retrieval(
-    kind: Kind = Kind.RETRIEVAL, queries: int = 40, documents: int = 300
+    kind: TaskKind = TaskKind.RETRIEVAL, queries: int = 40, documents: int = 300
 ) -> tuple[RetrievalData, dict[str, np.ndarray]]:
     """Graded judgements, some of them 0; every tenth document is the copy of another, so that scores tie."""
     rng = np.random.default_rng(5)
@@ -66,7 +66,11 @@ def retrieval(
         for q in range(queries)
     }
     data = RetrievalData(
-        **about(kind, queries), queries=("q",) * queries, document_ids=ids, documents=Texts(ids), judgements=judgements
+        **about(kind, queries),
+        queries=("q",) * queries,
+        document_ids=ids,
+        documents=TextStore(ids),
+        judgements=judgements,
     )  # type: ignore[arg-type]
     return data, vectors
 
@@ -87,19 +91,19 @@ def test_retrieval_equals_trec_eval_on_the_cosines() -> None:
     scores = vectors["queries"] @ vectors["corpus"].T
     run = {
         u: dict(zip(data.document_ids, row.tolist(), strict=True))
-        for u, row in zip(data.traits.ids, scores, strict=True)
+        for u, row in zip(data.unit_metadata.ids, scores, strict=True)
     }
     expected = trec(data.judgements, run)
     columns = task(data).observe(vectors, 0)
     for ours, theirs in (("value", "ndcg_cut_10"), ("recall@10", "recall_10"), ("recall@100", "recall_100")):
-        assert columns[ours] == pytest.approx([expected[u][theirs] for u in data.traits.ids], **SAME)
-    reciprocal = np.array([expected[u]["recip_rank"] for u in data.traits.ids])
+        assert columns[ours] == pytest.approx([expected[u][theirs] for u in data.unit_metadata.ids], **SAME)
+    reciprocal = np.array([expected[u]["recip_rank"] for u in data.unit_metadata.ids])
     assert columns["MRR@10"] == pytest.approx(np.where(reciprocal >= 0.1, reciprocal, 0), **SAME)
     assert 0.2 < columns["value"].mean() < 0.9
 
 
 def test_code_search_decides_by_mrr() -> None:
-    data, vectors = retrieval(Kind.CODE_SEARCH)
+    data, vectors = retrieval(TaskKind.CODE_SEARCH)
     made = task(data)
     columns = made.observe(vectors, 0)
     plain = task(retrieval()[0]).observe(vectors, 0)
@@ -136,11 +140,11 @@ def test_a_reranked_ranking_is_judged_alike() -> None:
     grades = np.array(
         [
             [data.judgements[u].get(data.document_ids[p], 0) for p in row]
-            for u, row in zip(data.traits.ids, ranking, strict=True)
+            for u, row in zip(data.unit_metadata.ids, ranking, strict=True)
         ]
     )
     columns = made.observe_ranking(reorder(ranking, grades[:, :60].astype(float)))  # type: ignore[attr-defined]
-    relevant = [any(g > 0 for g in data.judgements[u].values()) for u in data.traits.ids]
+    relevant = [any(g > 0 for g in data.judgements[u].values()) for u in data.unit_metadata.ids]
     assert columns["value"] == pytest.approx(
         np.array(relevant, float), **SAME
     )  # by the grades themselves it is perfect
@@ -153,7 +157,7 @@ def reranking() -> tuple[RerankingData, dict[str, np.ndarray]]:
     names = [tuple(f"d{rng.integers(0, 80)}" for _ in range(n)) for n in counts]
     relevance = [(int(rng.integers(1, 3)), 0, *(int(g) for g in rng.integers(0, 3, n - 2))) for n in counts]
     data = RerankingData(
-        **about(Kind.RERANKING, 30), queries=("q",) * 30, documents=tuple(names), relevance=tuple(relevance)
+        **about(TaskKind.RERANKING, 30), queries=("q",) * 30, documents=tuple(names), relevance=tuple(relevance)
     )  # type: ignore[arg-type]
     distinct = len({d for own in names for d in own})
     return data, {"queries": unit(30, 1), "documents": unit(distinct, 2)}
@@ -165,48 +169,48 @@ def test_reranking_equals_trec_eval_on_the_cosines() -> None:
     place = {text: i for i, text in enumerate(made.groups()["documents"].texts)}
     qrels = {
         u: {f"{i:02}": g for i, g in enumerate(grades)}
-        for u, grades in zip(data.traits.ids, data.relevance, strict=True)
+        for u, grades in zip(data.unit_metadata.ids, data.relevance, strict=True)
     }
     run = {
         u: {
             f"{i:02}": float(vectors["documents"][place[d]] @ vectors["queries"][q])
             for i, d in enumerate(data.documents[q])
         }
-        for q, u in enumerate(data.traits.ids)
+        for q, u in enumerate(data.unit_metadata.ids)
     }
     expected = trec(qrels, run)
     columns = made.observe(vectors, 0)
-    assert columns["value"] == pytest.approx([expected[u]["ndcg_cut_10"] for u in data.traits.ids], **SAME)
-    assert columns["MAP"] == pytest.approx([expected[u]["map"] for u in data.traits.ids], **SAME)
+    assert columns["value"] == pytest.approx([expected[u]["ndcg_cut_10"] for u in data.unit_metadata.ids], **SAME)
+    assert columns["MAP"] == pytest.approx([expected[u]["map"] for u in data.unit_metadata.ids], **SAME)
 
 
-@pytest.mark.parametrize("kind", [Kind.STS, Kind.PAIR_CLASSIFICATION])
-def test_pairs_equal_scipy_and_scikit_learn(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TaskKind.STS, TaskKind.PAIR_CLASSIFICATION])
+def test_pairs_equal_scipy_and_scikit_learn(kind: TaskKind) -> None:
     left = unit(200, 1)
     vectors = {"left": left, "right": unit(200, 2, left)}
     cosine = np.diag(cosine_similarity(vectors["left"].astype(float), vectors["right"].astype(float)))
     gold = np.round(cosine * 5 + np.random.default_rng(4).normal(size=200))
-    gold = (gold > np.median(gold)).astype(float) if kind is Kind.PAIR_CLASSIFICATION else gold
+    gold = (gold > np.median(gold)).astype(float) if kind is TaskKind.PAIR_CLASSIFICATION else gold
     made = task(PairsData(**about(kind, 200), left=("a",) * 200, right=("b",) * 200, scores=tuple(gold)))  # type: ignore[arg-type]
-    expected = spearmanr(cosine, gold).statistic if kind is Kind.STS else average_precision_score(gold, cosine)
-    assert whole(made.metric, made.observe(vectors, 0)) == pytest.approx(expected, **SAME)
+    expected = spearmanr(cosine, gold).statistic if kind is TaskKind.STS else average_precision_score(gold, cosine)
+    assert point_estimate(made.metric, made.observe(vectors, 0)) == pytest.approx(expected, **SAME)
     assert 0.2 < expected < 0.95
 
 
 def test_bitext_equals_scikit_learn() -> None:
     left = unit(150, 1)
     vectors = {"left": left, "right": unit(150, 2, left * 0.8)}
-    made = task(ParallelData(**about(Kind.BITEXT, 150), left=("a",) * 150, right=("b",) * 150))  # type: ignore[arg-type]
+    made = task(ParallelData(**about(TaskKind.BITEXT, 150), left=("a",) * 150, right=("b",) * 150))  # type: ignore[arg-type]
     nearest = cosine_similarity(vectors["left"], vectors["right"]).argmax(axis=1)
     columns = made.observe(vectors, 0)
-    assert whole(made.metric, columns) == pytest.approx(
+    assert point_estimate(made.metric, columns) == pytest.approx(
         f1_score(np.arange(150), nearest, average="weighted", zero_division=0), **SAME
     )
     assert columns["found"].mean() == pytest.approx(accuracy_score(np.arange(150), nearest), **SAME)
     assert 0.1 < columns["found"].mean() < 0.95
 
 
-def labelled(kind: Kind, train: int = 0) -> tuple[LabelledData, dict[str, np.ndarray]]:
+def labelled(kind: TaskKind, train: int = 0) -> tuple[LabelledData, dict[str, np.ndarray]]:
     centres = unit(5, 9)
     codes = np.random.default_rng(8).integers(0, 5, 200 + train)
     vectors = unit(200 + train, 7, centres[codes] * 0.8)
@@ -222,18 +226,18 @@ def labelled(kind: Kind, train: int = 0) -> tuple[LabelledData, dict[str, np.nda
 
 
 def test_clustering_equals_scikit_learn() -> None:
-    data, vectors = labelled(Kind.CLUSTERING)
+    data, vectors = labelled(TaskKind.CLUSTERING)
     made = task(data)
     kmeans = MiniBatchKMeans(n_clusters=5, batch_size=500, n_init="auto", random_state=3).fit(vectors["texts"])
     columns = made.observe(vectors, 3)
-    assert whole(made.metric, columns) == pytest.approx(v_measure_score(data.labels, kmeans.labels_), **SAME)
+    assert point_estimate(made.metric, columns) == pytest.approx(v_measure_score(data.labels, kmeans.labels_), **SAME)
     assert made.seeded
     assert (made.observe(vectors, 3)["cluster"] == columns["cluster"]).all()
     assert [metric.name for metric in made.also] == ["Hungarian macro F1", "pairwise F1"]
 
 
 def test_classification_equals_scikit_learn_over_the_protocols_draws() -> None:
-    data, vectors = labelled(Kind.CLASSIFICATION, train=120)
+    data, vectors = labelled(TaskKind.CLASSIFICATION, train=120)
     accuracies, order = [], list(range(120))
     for _ in range(10):
         np.random.RandomState(42).shuffle(order)
@@ -253,14 +257,14 @@ def test_classification_equals_scikit_learn_over_the_protocols_draws() -> None:
 
 
 def test_classification_without_training_texts_judges_every_text_by_the_others() -> None:
-    data, vectors = labelled(Kind.CLASSIFICATION)
+    data, vectors = labelled(TaskKind.CLASSIFICATION)
     right = task(data).observe(vectors, 42)["value"]
     assert set(right) == {0, 1}
     assert 0.4 < right.mean() < 1
 
 
 def test_a_label_of_which_there_is_one_text_is_wrong_and_no_error() -> None:
-    data = LabelledData(**about(Kind.CLASSIFICATION, 9), texts=("t",) * 9, labels=("a",) * 8 + ("b",))  # type: ignore[arg-type]
+    data = LabelledData(**about(TaskKind.CLASSIFICATION, 9), texts=("t",) * 9, labels=("a",) * 8 + ("b",))  # type: ignore[arg-type]
     right = task(data).observe({"texts": unit(9, 1)}, 42)["value"]
     assert right[8] == 0
 
@@ -280,7 +284,7 @@ def test_rank_biased_overlap(one: list[int], other: list[int]) -> None:
 
 
 def test_unjudged_says_how_far_models_agree_and_what_to_label() -> None:
-    data, vectors = retrieval(Kind.UNJUDGED)
+    data, vectors = retrieval(TaskKind.UNJUDGED)
     made = task_of(data)
     assert isinstance(made, UnjudgedTask)
     one = made.rank(vectors, 50)
@@ -300,13 +304,13 @@ def test_what_is_embedded_how() -> None:
     groups = task(retrieval()[0]).groups()
     assert (groups["queries"].input_type, groups["queries"].instruction) == ("query", None)
     assert (groups["corpus"].input_type, groups["corpus"].instruction) == ("document", None)
-    data, _ = labelled(Kind.CLUSTERING)
+    data, _ = labelled(TaskKind.CLUSTERING)
     assert task_of(data).groups()["texts"].instruction == "Identify categories in user passages."
     assert task_of(data, NEWS_TITLES).groups()["texts"].instruction == NEWS_TITLES
     assert task_of(data, "").groups()["texts"].instruction is None
 
 
 def test_too_few_to_judge() -> None:
-    few = LabelledData(**about(Kind.CLASSIFICATION, 4), texts=("t",) * 4, labels=("a", "b", "a", "b"))  # type: ignore[arg-type]
+    few = LabelledData(**about(TaskKind.CLASSIFICATION, 4), texts=("t",) * 4, labels=("a", "b", "a", "b"))  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="x has 4 texts; classification needs 5 or more"):
         task_of(few)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsize.evaluation.statistics import Sample
-from upsize.selection.comparison import judge
+from upsize.selection.comparison import compare_candidates
 from upsize.selection.decision import Decided, decide, matrices
 
 
@@ -79,7 +79,7 @@ def test_one_candidate_is_stayed_with() -> None:
 
 
 def test_a_single_candidate_has_a_quality_and_no_difference() -> None:
-    judged = judge(Sample(np.random.default_rng(0).random((20, 1))), 0.01, seed=0)
+    judged = compare_candidates(Sample(np.random.default_rng(0).random((20, 1))), 0.01, seed=0)
     assert judged.decided == Decided("stay", 0, True, ())
     assert judged.quality.lower[0] < judged.quality.estimate[0] < judged.quality.upper[0]
     assert len(judged.differences.estimate) == len(judged.p) == 0

@@ -26,7 +26,7 @@ from upsize.evaluation.statistics import (
     upper_sd,
 )
 from upsize.evaluation.statistics.distribution_free import lower_bounds, upper_bounds
-from upsize.selection.comparison import judge
+from upsize.selection.comparison import compare_candidates
 from upsize.selection.pipeline import run_choice
 from upsize.selection.settings import ChoiceSettings
 from upsize.selection.wording import reason
@@ -121,7 +121,9 @@ def test_differences_of_few_groups_are_about_equally_uncertain(groups: int) -> N
         rng = np.random.default_rng(seed)
         base = rng.choice([0.0, 0.39, 0.5, 0.63, 1.0], 30)
         columns = [[{"value": np.clip(base + 0.15 * rng.standard_normal(30), 0, 1)}] for _ in range(3)]
-        found = judge(sample_of(columns, Mean("x"), [str(i % groups) for i in range(30)]), 0.01, seed=0, units=30)
+        found = compare_candidates(
+            sample_of(columns, Mean("x"), [str(i % groups) for i in range(30)]), 0.01, seed=0, units=30
+        )
         width = found.differences.upper - found.differences.lower
         assert found.too_few
         assert width.max() < 1.2 * width.min()
@@ -150,7 +152,7 @@ def _columns(metric: Metric, n: int, rng: np.random.Generator, perfect: bool) ->
 def test_bounds_lie_within_the_range_of_the_metric(metric: Metric, n: int, perfect: bool) -> None:
     rng = np.random.default_rng(n)
     columns = [[_columns(metric, n, rng, perfect)] for _ in range(3)]
-    found = judge(sample_of(columns, metric), 0.01, seed=1, resamples=200)
+    found = compare_candidates(sample_of(columns, metric), 0.01, seed=1, resamples=200)
     least, greatest = metric.range
     assert np.isfinite(found.differences.sd).all()
     for part, low, high in ((found.quality, least, greatest), (found.differences, least - greatest, greatest - least)):
@@ -169,7 +171,7 @@ def test_bounds_lie_within_the_range_of_the_metric(metric: Metric, n: int, perfe
 
 def test_seeds_do_not_lead_beyond_it() -> None:
     columns = [[{"value": RNG.choice([0.0, 1.0], 30)} for _ in range(5)] for _ in range(2)]
-    found = judge(sample_of(columns, Mean("accuracy")), 0.01, seed=0)
+    found = compare_candidates(sample_of(columns, Mean("accuracy")), 0.01, seed=0)
     assert (found.quality.upper <= 1).all()
     assert (found.differences.lower >= -1).all()
 
@@ -178,7 +180,7 @@ def test_seeds_do_not_lead_beyond_it() -> None:
 
 
 def _said(values: np.ndarray, delta: float = 0.01, seeds: np.ndarray | None = None) -> str:
-    judged = judge(Sample(values, seeds), delta, seed=0)
+    judged = compare_candidates(Sample(values, seeds), delta, seed=0)
     names = [f"m{i}" for i in range(values.shape[1])]
     return reason(judged, names, "nDCG@10", len(values), "query", delta, range(len(names)))
 
@@ -195,13 +197,13 @@ def test_many_queries_of_few_documents_are_too_few() -> None:
     clusters = [str(i // 40) for i in range(320)]
     columns = [[{"value": RNG.random(320)}] for _ in range(2)]
     sample = sample_of(columns, Mean("x"), clusters)
-    judged = judge(sample, 0.01, seed=0, units=320)
+    judged = compare_candidates(sample, 0.01, seed=0, units=320)
     assert judged.too_few
     assert judged.more == 80
     told = reason(judged, ["a", "b"], "x", 320, "query", 0.01, [0, 1])
     assert "320 queries that come in 8 independent groups, and 10 groups are the fewest" in told
     uneven = sample_of(columns, Mean("x"), ["hub"] * 200 + [str(i) for i in range(120)])
-    judged = judge(uneven, 0.01, seed=0, units=320)
+    judged = compare_candidates(uneven, 0.01, seed=0, units=320)
     assert judged.too_few
     assert judged.effective < FEWEST_EFFECTIVE
     assert judged.more is None
@@ -212,7 +214,7 @@ def test_many_queries_of_few_documents_are_too_few() -> None:
 
 def test_without_a_margin_the_number_is_told_and_no_false_reason() -> None:
     values = 0.5 + 0.25 * np.random.default_rng(4).standard_normal((60, 2))
-    judged = judge(Sample(values), 0.0, seed=0)
+    judged = compare_candidates(Sample(values), 0.0, seed=0)
     assert judged.decided is not None
     assert judged.decided.decision == "cannot_tell"
     told = _said(values, delta=0.0)
@@ -300,9 +302,9 @@ def test_repeats_change_nothing(copies: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     once = [[{"value": rng.random(n)}] for _ in range(2)]
     often = [[{"value": np.tile(columns["value"], copies)}] for (columns,) in once]
-    one = judge(sample_of(once, Mean("x")), 0.01, seed=1, resamples=300)
+    one = compare_candidates(sample_of(once, Mean("x")), 0.01, seed=1, resamples=300)
     repeats = np.tile(np.arange(n), copies)
-    other = judge(sample_of(often, Mean("x"), repeats=repeats), 0.01, seed=1, resamples=300)
+    other = compare_candidates(sample_of(often, Mean("x"), repeats=repeats), 0.01, seed=1, resamples=300)
     assert other.differences.lower == pytest.approx(one.differences.lower)
     assert other.differences.upper == pytest.approx(one.differences.upper)
     assert other.decided == one.decided
@@ -332,7 +334,7 @@ def test_values_that_are_no_numbers_are_refused(wrong: float) -> None:
 
 def test_identical_candidates_are_stayed_with_once_there_are_enough() -> None:
     for n, decision in ((50, "cannot_tell"), (1000, "stay")):
-        judged = judge(Sample(np.repeat(RNG.random((n, 1)), 3, axis=1)), 0.01, seed=0, resamples=300)
+        judged = compare_candidates(Sample(np.repeat(RNG.random((n, 1)), 3, axis=1)), 0.01, seed=0, resamples=300)
         assert judged.decided is not None
         assert judged.decided.decision == decision
         assert judged.differences.sd.tolist() == pytest.approx([0, 0, 0])
@@ -360,7 +362,7 @@ def test_a_larger_margin_never_chooses_a_dearer_candidate(
     feasible = sorted(rng.choice(m, rng.integers(1, m + 1), replace=False).tolist())
     answers = []
     for delta in sorted(margins):
-        decided = judge(Sample(values), delta, seed=1, feasible=feasible, resamples=100).decided
+        decided = compare_candidates(Sample(values), delta, seed=1, feasible=feasible, resamples=100).decided
         assert decided is not None
         answers.append(decided)
     for before, after in itertools.pairwise(answers):

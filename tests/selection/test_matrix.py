@@ -13,7 +13,7 @@ from tests.selection.verdicts import a_matrix
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.compute import Gpu, Machine
 from upsize.diagnostics import Rates
-from upsize.diagnostics.estimates import config_of
+from upsize.diagnostics.size_estimates import config_of
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import open_checkpoint
 from upsize.selection.matrix.cells import (

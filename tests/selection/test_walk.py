@@ -19,7 +19,7 @@ from upsize.compute import this_machine
 from upsize.diagnostics import Rates
 from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import load_dataset
-from upsize.evaluation.metrics import whole
+from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.tasks import task_of
 from upsize.selection import Verdict, read_run
 from upsize.selection import inference as passes
@@ -70,7 +70,7 @@ def test_the_values_are_those_of_the_embedder_itself(questions: Path, small: str
                 "corpus": embedder.encode_document(list(groups["corpus"].texts), dim=candidate.dimension),
             }
             columns = task.observe(vectors, 42)
-            assert whole(task.metric, columns) == pytest.approx(candidate.quality.estimate)
+            assert point_estimate(task.metric, columns) == pytest.approx(candidate.quality.estimate)
 
 
 def test_the_same_seed_gives_the_same_verdict(questions: Path, small: str, large: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from upsize.cli.report import JSON, write_json
 from upsize.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from upsize.diagnostics import Diagnosis, Environment, Estimate, Rates
+    from upsize.diagnostics import Diagnosis, Environment, Rates, SizeEstimate
 
 SERVICE = "With --base-url"
 MARKS = {"ok": "[green]ok[/]", "note": "[dim]note[/]", "wrong": "[bold red]wrong[/]"}
@@ -69,15 +69,15 @@ def _show_service(found: Diagnosis) -> None:
 
 def _machine(json: Path | None) -> None:
     """This machine: what it is, what it does, what each size would take and give."""
-    from upsize.diagnostics import estimates, look_around
+    from upsize.diagnostics import estimate_sizes, read_environment
     from upsize.diagnostics.environment import advice
 
-    environment = look_around()
+    environment = read_environment()
     machine = environment.machine
     rates = measured_rates(machine)
     on_gpu = rates.device != "cpu"
     memory, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
-    sizes = estimates(rates, memory, free)
+    sizes = estimate_sizes(rates, memory, free)
     noise = noise_note(rates)
     lines = [*advice(environment), *([noise] if noise else [])]
     if json is not None:
@@ -125,7 +125,7 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
     print_table(results(), table)
 
 
-def _show_sizes(sizes: list[Estimate], free: int) -> None:
+def _show_sizes(sizes: list[SizeEstimate], free: int) -> None:
     table = Table(
         box=None,
         pad_edge=False,

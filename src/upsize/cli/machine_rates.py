@@ -21,11 +21,11 @@ def measured_rates(machine: Machine, device: str = "auto", precisions: Collectio
     with ProgressBar("measuring this machine", unit="figures") as bar:
         bar.say("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
 
-        def hear(done: int, total: int, figure: str) -> None:
+        def on_progress(done: int, total: int, figure: str) -> None:
             bar.describe(f"measuring {figure}")
             bar.advance(done, total)
 
-        return measure_rates(machine, device, hear=hear, precisions=precisions or PRECISIONS)
+        return measure_rates(machine, device, on_progress=on_progress, precisions=precisions or PRECISIONS)
 
 
 def noise_note(rates: Rates) -> str | None:

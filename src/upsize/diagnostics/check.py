@@ -80,7 +80,7 @@ class Check:
         return plain
 
 
-def judge(name: str, figures: Sequence[Figure], note: str = "", otherwise: Status = "failed") -> Check:
+def check_figures(name: str, figures: Sequence[Figure], note: str = "", otherwise: Status = "failed") -> Check:
     """Passed where every figure keeps its limit, or else what `otherwise` says. No figure at all proves nothing."""
     good = bool(figures) and all(f.holds for f in figures)
     return Check(name, "passed" if good else otherwise, tuple(figures), note)

@@ -55,7 +55,7 @@ class Environment:
         return asdict(self)
 
 
-def look_around() -> Environment:
+def read_environment() -> Environment:
     """Read it. Takes some milliseconds."""
     provide_hub_home()
     from huggingface_hub import constants

@@ -12,7 +12,7 @@ from upsize.catalog import SMALLEST_DIMENSION
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.compute import LoadedModel
 from upsize.diagnostics import sample_texts as texts
-from upsize.diagnostics.check import Check, Figure, greatest_difference, invariance_figures, judge
+from upsize.diagnostics.check import Check, Figure, check_figures, greatest_difference, invariance_figures
 from upsize.diagnostics.forward import finished, ids_of, raw, values
 from upsize.engine import EmbedRequest, Engine
 from upsize.engine.request_encoding import encode
@@ -45,7 +45,7 @@ def finite(model: LoadedModel) -> Check:
         if not np.isfinite(raw(model, ids_of(model, [text]))).all():
             broken.append(name)
     note = f"NaN or infinite on: {', '.join(broken)}" if broken else f"{len(texts.BREAKERS)} sorts of text"
-    return judge("finite values", [Figure("texts with NaN or infinity", len(broken), 0)], note)
+    return check_figures("finite values", [Figure("texts with NaN or infinity", len(broken), 0)], note)
 
 
 def batch_invariance(model: LoadedModel, batches: int) -> Check:
@@ -61,7 +61,7 @@ def batch_invariance(model: LoadedModel, batches: int) -> Check:
         members += chosen
     precision = model.plan.precision
     figures = invariance_figures(alone[members], np.concatenate(together), precision)
-    return judge("batch invariance", figures, f"{batches} random batches, {len(members)} texts in them")
+    return check_figures("batch invariance", figures, f"{batches} random batches, {len(members)} texts in them")
 
 
 def dimensions(model: LoadedModel) -> Check:
@@ -74,7 +74,7 @@ def dimensions(model: LoadedModel) -> Check:
         given = {d: engine.submit("model", EmbedRequest(texts.SHORT[:4], dimensions=d)).result().values for d in wanted}
     finally:
         engine.close()
-    return judge("dimensions", dimension_figures(given), ", ".join(map(str, wanted)))
+    return check_figures("dimensions", dimension_figures(given), ", ".join(map(str, wanted)))
 
 
 def dimension_figures(given: Mapping[int, Vectors]) -> tuple[Figure, ...]:
@@ -113,7 +113,7 @@ def end_token(model: LoadedModel) -> Check:
             "files. Download the current tokenizer.json."
         )
     rule = Figure("tokenizer.json without the rule", int(not tokenizer.appends_end), 0)
-    return judge("end token", [Figure("wrong sequences", wrong, 0), rule], note)
+    return check_figures("end token", [Figure("wrong sequences", wrong, 0), rule], note)
 
 
 def differing(given: Sequence[Ids], expected: Sequence[Sequence[int]]) -> int:
@@ -132,7 +132,7 @@ def template(model: LoadedModel) -> Check:
         inside = found[len(prefix) : -len(suffix)]
         whole = found[: len(prefix)] == prefix and found[-len(suffix) :] == suffix and len(found) <= limit
         wrong += not whole or not inside or tokenizer.end_id in inside
-    return judge("template", [Figure("wrong sequences", wrong, 0)], "short documents, and one that is cut")
+    return check_figures("template", [Figure("wrong sequences", wrong, 0)], "short documents, and one that is cut")
 
 
 def prompts(checkpoint: Checkpoint) -> Check:
@@ -147,7 +147,7 @@ def prompts(checkpoint: Checkpoint) -> Check:
         whole = "\0".join((RERANK_PREFIX, RERANK_BODY, RERANK_SUFFIX))
         right, own = hashlib.sha256(whole.encode()).hexdigest() == RERANK_TEMPLATE_SHA256, False
         note = f"task {checkpoint.prompts.instruction!r}"
-    return judge("prompts", [Figure("unknown prompts", int(not right and not own), 0)], note)
+    return check_figures("prompts", [Figure("unknown prompts", int(not right and not own), 0)], note)
 
 
 def _own_prompts(checkpoint: Checkpoint) -> bool:

@@ -19,7 +19,7 @@ from upsize.catalog import Kind
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.compute import LoadedModel, this_machine, work_bytes
 from upsize.diagnostics import sample_texts as texts
-from upsize.diagnostics.check import Check, Figure, judge, log_odds_figures, vector_figures
+from upsize.diagnostics.check import Check, Figure, check_figures, log_odds_figures, vector_figures
 from upsize.diagnostics.forward import finished, ids_of, values
 from upsize.diagnostics.invariants import differing
 from upsize.diagnostics.silence_transformers import quiet
@@ -49,15 +49,15 @@ def parity(model: LoadedModel, reference: Path | None = None) -> list[Check]:
     sequences = _sequences(model)
     try:
         theirs = finished(reference_values(folder, checkpoint.kind, sequences, model.plan.device), "float32")
-        tokens = judge(TOKENS, [Figure("texts with other ids", _other_ids(checkpoint, folder), 0)])
+        tokens = check_figures(TOKENS, [Figure("texts with other ids", _other_ids(checkpoint, folder), 0)])
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers raises on loading
         return _skipped(f"transformers cannot run {folder}: {error}".splitlines()[0])
     served = values(model, sequences)
-    checks = [judge(EXACT, _figures(_exact(model, sequences, served), theirs, "float32"), _note(sequences))]
+    checks = [check_figures(EXACT, _figures(_exact(model, sequences, served), theirs, "float32"), _note(sequences))]
     if model.plan.precision == "float32":
         checks.append(Check(SERVED, "skipped", note="float32 is what is served"))
     else:
-        checks.append(judge(SERVED, _figures(served, theirs, model.plan.precision), model.plan.precision))
+        checks.append(check_figures(SERVED, _figures(served, theirs, model.plan.precision), model.plan.precision))
     return [*checks, tokens]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from upsize.catalog import references
 from upsize.catalog.instructions import RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
 from upsize.compute import LoadedModel
-from upsize.diagnostics.check import Check, Figure, judge
+from upsize.diagnostics.check import Check, Figure, check_figures
 from upsize.diagnostics.forward import values
 from upsize.diagnostics.invariants import differing
 from upsize.engine import EmbedRequest, RerankRequest
@@ -63,14 +63,14 @@ def tokens(model: LoadedModel) -> Check:
         expected += [references.RERANK_PREFIX_IDS, references.RERANK_SUFFIX_IDS]
     wrong = differing(given, expected)
     note = "another tokenizer than the family's: download tokenizer.json again" if wrong else f"{len(expected)} texts"
-    return judge(TOKENS, [Figure("texts with other ids", wrong, 0)], note)
+    return check_figures(TOKENS, [Figure("texts with other ids", wrong, 0)], note)
 
 
 def _judge(found: Vectors, expected: Vectors, tolerance: float, name: str, strict: bool) -> Check:
     figure = Figure("max |difference|", float(np.abs(found - expected).max()), tolerance)
     both = f"found {_shown(found)}, published {_shown(expected)}"
     note = both if figure.holds else f"{both}; {DIFFERS.format(name=name)}"
-    return judge(NAME, [figure], note, otherwise="failed" if strict else "differs")
+    return check_figures(NAME, [figure], note, otherwise="failed" if strict else "differs")
 
 
 def _shown(values: Vectors) -> str:

@@ -63,7 +63,7 @@ ONE_THREAD = 0.85
 """Share of its threads' rates together that a machine does, for the estimate from one thread's CPU time: threads share
 the memory and end at different moments. Chosen, low for compute-bound work."""
 
-Hear = Callable[[int, int, str], None]
+ProgressCallback = Callable[[int, int, str], None]
 """Is told before each figure: how many are measured, of how many, and which comes."""
 
 
@@ -99,12 +99,12 @@ class Rates:
             return f"the runs that measured its rates differed by {self.spread:.0%}"
         return None
 
-    def of_batch(self, precision: str, hidden: int) -> float:
+    def batch_rate(self, precision: str, hidden: int) -> float:
         """Operations a second at any hidden size: between two measured ones in proportion, beyond as at the nearer.
         A precision that was not measured counts as bfloat16."""
         return _between(self.batch.get(precision, self.batch["bfloat16"]), hidden)
 
-    def of_query(self, precision: str, hidden: int) -> float:
+    def query_rate(self, precision: str, hidden: int) -> float:
         """The same of one short query."""
         return _between(self.query.get(precision, self.query["bfloat16"]), hidden)
 
@@ -117,7 +117,7 @@ def measure_rates(
     machine: Machine,
     device: str = "auto",
     seconds: float | None = None,
-    hear: Hear | None = None,
+    on_progress: ProgressCallback | None = None,
     precisions: Collection[str] = PRECISIONS,
 ) -> Rates:
     """Measure on the CPU or the first GPU, each figure for about `seconds` (default SECONDS), and again for up to AGAIN
@@ -131,14 +131,14 @@ def measure_rates(
     batch: dict[str, Curve] = {}
     query: dict[str, Curve] = {}
     for done, (precision, compiled, hidden) in enumerate(plan):
-        if hear is not None:
-            hear(done, len(plan) + 1, f"{precision} at hidden size {hidden:,}")
+        if on_progress is not None:
+            on_progress(done, len(plan) + 1, f"{precision} at hidden size {hidden:,}")
         shape, layers = SHAPES[hidden]
         passes = _passes(machine, device, precision, compiled, shape, layers)
         for tokens, curves in ((FULL if device == "cpu" else CUDA_FULL, batch), (QUERY, query)):
             curves.setdefault(precision, {})[hidden] = _rate(shape, layers, passes, tokens, clock)
-    if hear is not None:
-        hear(len(plan), len(plan) + 1, "memory reads")
+    if on_progress is not None:
+        on_progress(len(plan), len(plan) + 1, "memory reads")
     read = _read_bytes(machine, device, clock)
     return Rates(device, batch, query, read, clock.busy, clock.spread)
 

@@ -209,6 +209,6 @@ class BitextF1:
         return float(support[drawn] @ f1 / len(chosen))
 
 
-def whole(metric: Metric, columns: Columns) -> float:
+def point_estimate(metric: Metric, columns: Columns) -> float:
     """The metric over every unit once: the figure that is quoted."""
     return metric(columns, np.arange(len(columns[metric.columns[0]])))

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from upsize.engine import Embedder
 from upsize.errors import MissingExtra
-from upsize.evaluation.datasets import Kind
+from upsize.evaluation.datasets import TaskKind
 from upsize.evaluation.tasks import INSTRUCTIONS
 
 Vectors = NDArray[np.float32]
 
 TYPES = {
-    "BitextMining": Kind.BITEXT,
-    "Classification": Kind.CLASSIFICATION,
-    "Clustering": Kind.CLUSTERING,
-    "PairClassification": Kind.PAIR_CLASSIFICATION,
-    "STS": Kind.STS,
+    "BitextMining": TaskKind.BITEXT,
+    "Classification": TaskKind.CLASSIFICATION,
+    "Clustering": TaskKind.CLUSTERING,
+    "PairClassification": TaskKind.PAIR_CLASSIFICATION,
+    "STS": TaskKind.STS,
 }
 """mteb's types of task whose texts all take the instruction, where a task has no prompt of its own."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from upsize.evaluation.datasets import Kind
+from upsize.evaluation.datasets import TaskKind
 from upsize.evaluation.tasks.instructions import NEWS_TITLES
 
 
@@ -13,7 +13,7 @@ from upsize.evaluation.tasks.instructions import NEWS_TITLES
 class Recipe:
     """How a data set is to be read and asked."""
 
-    kind: Kind
+    kind: TaskKind
     instruction: str
     about: str
     """What it measures, what it needs, and what it may be compared to."""
@@ -21,7 +21,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "zh-news-clustering": Recipe(
-        Kind.CLUSTERING,
+        TaskKind.CLUSTERING,
         NEWS_TITLES,
         "Clustering of Chinese news titles by their section, as MTEB's ThuNewsClusteringS2S: mini-batch k-means with "
         "as many clusters as labels, V-measure, and Hungarian macro F1 and pairwise F1 beside it. Needs labelled "

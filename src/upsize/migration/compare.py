@@ -24,7 +24,7 @@ from upsize.evaluation.metrics import Mean
 from upsize.evaluation.statistics import sample_of
 from upsize.evaluation.tasks.grouping import Grouping, grouping_of
 from upsize.evaluation.tasks.lint import lint_grades
-from upsize.evaluation.tasks.ranking import judge as judge_ranking
+from upsize.evaluation.tasks.ranking import evaluate_ranking
 from upsize.index.bisection import CANNOT
 from upsize.index.coverage import coverage, ready
 from upsize.index.index import Index
@@ -33,7 +33,7 @@ from upsize.index.state import Move, Rerank, Rescore
 from upsize.io import FOUND_OUT, ReadOptions
 from upsize.migration.labels import LabelledQuery, Relevant
 from upsize.number_format import short
-from upsize.selection.comparison import CONFIDENCE, Analysis, judge
+from upsize.selection.comparison import CONFIDENCE, Analysis, compare_candidates
 from upsize.selection.wording import number, too_few
 
 DEPTH = 10
@@ -98,7 +98,7 @@ def read_labelled(path: Path | str, reading: ReadOptions = FOUND_OUT) -> tuple[l
             tuple(document(d, grade) for d, grade in data.judgements[unit].items()),
             document(data.document_ids[own[place]]) if place in own else None,
         )
-        for place, (query, unit) in enumerate(zip(data.queries, data.traits.ids, strict=True))
+        for place, (query, unit) in enumerate(zip(data.queries, data.unit_metadata.ids, strict=True))
     ]
     return queries, data.notes
 
@@ -254,7 +254,7 @@ def compare_ways(
     grouping = left.grouping
     sample = sample_of(columns, Mean(f"nDCG@{DEPTH}"), grouping.clusters, repeats=grouping.repeats)
     distinct = len(values) if grouping.repeats is None else len(np.unique(grouping.repeats))
-    judged = judge(sample, delta, seed=seed, units=distinct)
+    judged = compare_candidates(sample, delta, seed=seed, units=distinct)
     return Comparison(tuple(w.name for w in ways), values, seconds[kept], judged, distinct, notes)
 
 
@@ -270,7 +270,7 @@ def _quality(judgements: Mapping[str, Mapping[str, int]], answers: Sequence[Sequ
     ranking = np.full((len(answers), DEPTH), -1, np.int64)
     for row, answer in enumerate(answers):
         ranking[row, : len(answer)] = [place[id] for id in answer]
-    found = judge_ranking(ranking, list(judgements), ids, judgements, {"value": f"nDCG@{DEPTH}"})
+    found = evaluate_ranking(ranking, list(judgements), ids, judgements, {"value": f"nDCG@{DEPTH}"})
     return np.asarray(found["value"], np.float64)
 
 

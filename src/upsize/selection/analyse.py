@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from upsize.evaluation.statistics import FEWEST_EFFECTIVE, RESAMPLES, Sample, sample_of
 from upsize.evaluation.tasks import Task
-from upsize.selection.comparison import CONFIDENCE, Analysis, SliceAnalysis, judge, judge_slices
+from upsize.selection.comparison import CONFIDENCE, Analysis, SliceAnalysis, compare_candidates, compare_slices
 from upsize.selection.run import Run
 from upsize.selection.verdict import CandidateReport, Difference, Interval, Refusal, SliceVerdict, TaskFacts, Verdict
 from upsize.selection.wording import number, reason, runner_up, what_would_change_it
@@ -50,7 +50,7 @@ def conclude(
     feasible = [i for i, report in enumerate(reports) if report.feasible]
     units, unit = len(task.units), UNITS.get(task.name, "query")
     distinct = units if grouping.repeats is None else len(np.unique(grouping.repeats))
-    judged = judge(
+    judged = compare_candidates(
         sample, delta, seed=seed, feasible=feasible, units=distinct, decidable=task.decidable, resamples=resamples
     )
     quality = _intervals(judged.quality.estimate, judged.quality.lower, judged.quality.upper)
@@ -151,7 +151,7 @@ def _slices(
             part = _sample(task, columns, seed, np.flatnonzero(mask))
             if len(part.values) >= SMALLEST_SLICE and part.effective >= FEWEST_EFFECTIVE:
                 parts[name] = part
-    judged = {j.name: j for j in judge_slices(parts, choice, feasible, seed=seed, resamples=resamples)}
+    judged = {j.name: j for j in compare_slices(parts, choice, feasible, seed=seed, resamples=resamples)}
     return [
         _slice(judged[name], sizes[name], names, delta)
         if name in judged

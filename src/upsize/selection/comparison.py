@@ -63,7 +63,7 @@ class Analysis:
     """Why `more` is None although it is not settled."""
 
 
-def judge(
+def compare_candidates(
     sample: Sample,
     delta: float,
     *,
@@ -181,7 +181,7 @@ class SliceAnalysis:
     """Other minus choice."""
 
 
-def judge_slices(
+def compare_slices(
     parts: Mapping[str, Sample], choice: int, feasible: Sequence[int], *, seed: int, resamples: int = RESAMPLES
 ) -> list[SliceAnalysis]:
     """Bounds for all slices and all comparisons with the choice at once."""

@@ -139,8 +139,8 @@ def _time(candidate: Candidate, load: Load, rates: Rates, sure: float) -> Iterat
 
 
 def _of_query(model: Model, rates: Rates) -> float:
-    return rates.of_query(model.precision, model.checkpoint.config.hidden_size)
+    return rates.query_rate(model.precision, model.checkpoint.config.hidden_size)
 
 
 def _of_batch(model: Model, rates: Rates) -> float:
-    return rates.of_batch(model.precision, model.checkpoint.config.hidden_size)
+    return rates.batch_rate(model.precision, model.checkpoint.config.hidden_size)

@@ -217,7 +217,7 @@ class _Walk:
         with ProgressBar("what this machine does", unit="figures", show=self.progress) as bar:
             precisions = {m.precision for m in (*self.models, *self.rerankers)}
             hear = lambda done, total, _: bar.advance(done, total)  # noqa: E731
-            return measure_rates(this_machine(), hear=hear, precisions=precisions)
+            return measure_rates(this_machine(), on_progress=hear, precisions=precisions)
 
     @cached_property
     def sorted_out(self) -> tuple[list[Candidate], list[Refusal]]:
@@ -256,7 +256,7 @@ class _Walk:
             "name": data.name,
             "kind": data.kind.value,
             "digest": self.quality.digest,
-            "rows_left_out": len(data.faults),
+            "rows_left_out": len(data.row_errors),
             "groups": groups,
         }
 

@@ -15,7 +15,7 @@ from upsize.compute.loaded_model import QUANTIZATIONS
 from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import Dataset
 from upsize.evaluation.datasets.own_documents import leaves_out
-from upsize.evaluation.metrics import whole
+from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.tasks import Ranking, RankingTask, Task, reorder
 from upsize.fingerprint import Fingerprint
 from upsize.selection.candidates import Candidate, Model
@@ -37,7 +37,7 @@ def digest_of(dataset: Dataset) -> str:
     """16 hexadecimal digits of all that a dataset says: texts, ids, judgements, and which documents are left out."""
     hashed = hashlib.sha256()
     for field in dataclasses.fields(dataset):
-        if field.name not in ("name", "notes", "faults", "named"):
+        if field.name not in ("name", "notes", "row_errors", "named"):
             for piece in _pieces(getattr(dataset, field.name)):
                 hashed.update(piece.encode("utf-8", "surrogatepass") + b"\0")
     if leaves_out(dataset):  # earlier versions did not, and their runs have other values
@@ -137,7 +137,7 @@ class Quality:
             ranking = self.ranking(candidate)
             scores = self.scores(candidate.reranker).of(ranking[:, : candidate.depth])
             columns = [rankable(self.task).observe_ranking(reorder(ranking, scores))]
-        statistic = tuple(whole(self.task.metric, c) for c in columns)
+        statistic = tuple(point_estimate(self.task.metric, c) for c in columns)
         run = Run(candidate.id, self.config(candidate), self.task.units, tuple(columns), statistic)
         write_run(run, self.runs)
         return run

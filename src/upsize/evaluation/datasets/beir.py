@@ -16,8 +16,8 @@ from upsize.evaluation.datasets.fields import BadRow, columns_of
 from upsize.evaluation.datasets.own_documents import note_of
 from upsize.evaluation.datasets.reader_report import ReaderReport, Units
 from upsize.evaluation.datasets.tables import RETRIEVAL_KINDS
-from upsize.evaluation.datasets.text_store import Texts
-from upsize.evaluation.datasets.types import Kind, RetrievalData
+from upsize.evaluation.datasets.text_store import TextStore
+from upsize.evaluation.datasets.types import RetrievalData, TaskKind
 from upsize.io import Format, Record, Source, find, format_of, stem_of
 
 SPLITS = ("test", "dev", "validation", "train")
@@ -29,50 +29,50 @@ GRADE = ("score", "relevance", "grade")
 Judgements = dict[str, dict[str, int]]
 
 
-def read_beir(folder: Path, corpus: Path, queries_file: Path, ledger: ReaderReport) -> RetrievalData:
+def read_beir(folder: Path, corpus: Path, queries_file: Path, report: ReaderReport) -> RetrievalData:
     """A corpus with queries, and judgements where there are any."""
-    if ledger.kind not in (None, *RETRIEVAL_KINDS, Kind.UNJUDGED):
-        could = ", ".join((*RETRIEVAL_KINDS, Kind.UNJUDGED))
-        raise InvalidInput(f"{folder} holds a corpus and queries, which can be {could}, but not {ledger.kind}.")
-    corpus_table = ledger.open(corpus, corpus.name)
-    ids, documents = _corpus(corpus_table, ledger)
-    queries_table = ledger.open(queries_file, queries_file.name)
-    units, queries = _queries(queries_table, ledger)
-    judged = _qrels(folder, ledger) if ledger.kind is not Kind.UNJUDGED else None
+    if report.kind not in (None, *RETRIEVAL_KINDS, TaskKind.UNJUDGED):
+        could = ", ".join((*RETRIEVAL_KINDS, TaskKind.UNJUDGED))
+        raise InvalidInput(f"{folder} holds a corpus and queries, which can be {could}, but not {report.kind}.")
+    corpus_table = report.open(corpus, corpus.name)
+    ids, documents = _corpus(corpus_table, report)
+    queries_table = report.open(queries_file, queries_file.name)
+    units, queries = _queries(queries_table, report)
+    judged = _qrels(folder, report) if report.kind is not TaskKind.UNJUDGED else None
     unjudged: Judgements = {unit: {} for unit in queries}
-    judgements = unjudged if judged is None else _judgements(judged, queries, ids, ledger)
+    judgements = unjudged if judged is None else _judgements(judged, queries, ids, report)
     keep = [i for i, unit in enumerate(queries) if judged is None or unit in judgements]
-    faults = ledger.close(folder.name, len(keep), "queries")
+    row_errors = report.close(folder.name, len(keep), "queries")
     if judged is None:
-        kind = Kind.UNJUDGED
+        kind = TaskKind.UNJUDGED
         note = f"{len(queries):,} queries over {len(ids):,} documents, and no judgements"
     else:
-        kind = ledger.kind or sort_of_corpus(documents, ledger.notes)
+        kind = report.kind or sort_of_corpus(documents, report.notes)
         pairs = sum(grade > 0 for grades in judgements.values() for grade in grades.values())
         note = f"{len(keep):,} queries, {len(ids):,} documents, {pairs:,} relevant pairs from {judged.name}"
         if missing := len(queries) - len(keep):
-            ledger.notes.append(f"{missing:,} queries have no judgement in {judged.name}, and are not asked.")
+            report.notes.append(f"{missing:,} queries have no judgement in {judged.name}, and are not asked.")
         if hopeless := sum(not any(g > 0 for g in judgements[u].values()) for u in queries if u in judgements):
-            ledger.notes.append(f"{hopeless:,} queries have no relevant document; they count 0 for every model.")
+            report.notes.append(f"{hopeless:,} queries have no relevant document; they count 0 for every model.")
     texts = list(queries.values())
-    traits = units.traits(keep)
+    unit_metadata = units.unit_metadata(keep)
     data = RetrievalData(
         name=folder.name,
         kind=kind,
-        traits=traits,
-        notes=(f"Read as {kind}: {note}.", *ledger.notes),
-        faults=faults,
+        unit_metadata=unit_metadata,
+        notes=(f"Read as {kind}: {note}.", *report.notes),
+        row_errors=row_errors,
         queries=tuple(texts[i] for i in keep),
         document_ids=tuple(ids),
         documents=documents,
-        judgements={unit: judgements[unit] for unit in traits.ids},
-        named=all(_has_ids(table, ledger) for table in (corpus_table, queries_table)),
+        judgements={unit: judgements[unit] for unit in unit_metadata.ids},
+        named=all(_has_ids(table, report) for table in (corpus_table, queries_table)),
     )
     return replace(data, notes=(*data.notes, *note_of(data)))
 
 
-def _has_ids(table: Source, ledger: ReaderReport) -> bool:
-    return table.format is not Format.TEXT and "id" in columns_of(table, _of_documents(ledger.fields))
+def _has_ids(table: Source, report: ReaderReport) -> bool:
+    return table.format is not Format.TEXT and "id" in columns_of(table, _of_documents(report.fields))
 
 
 def _of_documents(asked: Mapping[str, str]) -> dict[str, str]:
@@ -80,14 +80,14 @@ def _of_documents(asked: Mapping[str, str]) -> dict[str, str]:
     return {role: column for role, column in asked.items() if role not in ("cluster", "language", "query")}
 
 
-def _corpus(table: Source, ledger: ReaderReport) -> tuple[dict[str, int], Texts]:
+def _corpus(table: Source, report: ReaderReport) -> tuple[dict[str, int], TextStore]:
     """(id → its line, title and text joined by a space and stripped, as BEIR and MTEB do)."""
-    asked = _of_documents(ledger.fields)
+    asked = _of_documents(report.fields)
     columns = {"text": "text"} if table.format is Format.TEXT else columns_of(table, asked)
     column = columns.get("text") if "text" not in table.columns else "text"
     if column is None:
         raise InvalidInput(f"{table.name} has no field 'text'. Fields: {', '.join(table.columns)}.")
-    texts = Texts()
+    texts = TextStore()
     ids: dict[str, int] = {}
 
     def parse(record: Record) -> str:
@@ -103,45 +103,45 @@ def _corpus(table: Source, ledger: ReaderReport) -> tuple[dict[str, int], Texts]
         ids[document] = record.line
         return text
 
-    for text in ledger.rows(table, parse):
+    for text in report.rows(table, parse):
         texts.append(text)
     return ids, texts
 
 
-def _queries(table: Source, ledger: ReaderReport) -> tuple[Units, dict[str, str]]:
-    columns = columns_of(table, ledger.fields)
+def _queries(table: Source, report: ReaderReport) -> tuple[Units, dict[str, str]]:
+    columns = columns_of(table, report.fields)
     column = columns.get("query") or columns.get("text")
     if column is None:
         raise InvalidInput(f"{table.name} has no field 'text' or 'query'. Fields: {', '.join(table.columns)}.")
-    units = Units(table, ledger)
+    units = Units(table, report)
 
     def parse(record: Record) -> tuple[str, str]:
         text = fields.text(record, column)
         return units.add(record), text
 
-    return units, dict(ledger.rows(table, parse))
+    return units, dict(report.rows(table, parse))
 
 
-def _qrels(folder: Path, ledger: ReaderReport) -> Source | None:
+def _qrels(folder: Path, report: ReaderReport) -> Source | None:
     inside = sorted(p for p in (folder / "qrels").glob("*") if format_of(p))
     beside = find(folder, "qrels")
     found = {stem_of(path): path for path in inside} or ({"qrels": beside} if beside else {})
     if not found:
-        if ledger.kind not in (None, Kind.UNJUDGED):
-            raise InvalidInput(f"{folder} has no judgements (qrels/test.tsv or qrels.tsv), which {ledger.kind} needs.")
+        if report.kind not in (None, TaskKind.UNJUDGED):
+            raise InvalidInput(f"{folder} has no judgements (qrels/test.tsv or qrels.tsv), which {report.kind} needs.")
         return None
-    order = (ledger.split,) if ledger.split else (*SPLITS, *found)
+    order = (report.split,) if report.split else (*SPLITS, *found)
     split = next((name for name in order if name in found), None)
     if split is None:
-        raise InvalidInput(f"{folder}: no judgements for the split {ledger.split!r}. There are: {', '.join(found)}.")
+        raise InvalidInput(f"{folder}: no judgements for the split {report.split!r}. There are: {', '.join(found)}.")
     path = found[split]
     others = ", ".join(name for name in found if name != split)
-    if others and not ledger.split:
-        ledger.notes.append(f"Judged by the split {split!r}; there are also {others} (--split).")
-    return ledger.open(path, path.relative_to(folder).as_posix())
+    if others and not report.split:
+        report.notes.append(f"Judged by the split {split!r}; there are also {others} (--split).")
+    return report.open(path, path.relative_to(folder).as_posix())
 
 
-def _judgements(table: Source, queries: dict[str, str], ids: dict[str, int], ledger: ReaderReport) -> Judgements:
+def _judgements(table: Source, queries: dict[str, str], ids: dict[str, int], report: ReaderReport) -> Judgements:
     columns = [next((n for n in names if n in table.columns), None) for names in (QUERY_ID, DOCUMENT_ID, GRADE)]
     query_column, document_column, grade_column = columns
     if query_column is None or document_column is None or grade_column is None:
@@ -163,7 +163,7 @@ def _judgements(table: Source, queries: dict[str, str], ids: dict[str, int], led
             raise BadRow(f"{document!r} was given {judgements[query][document]} for {query!r} before, and now {grade}")
         return query, document, grade
 
-    for query, document, grade in ledger.rows(table, parse):
+    for query, document, grade in report.rows(table, parse):
         judgements.setdefault(query, {})[document] = grade
     for what, seen, there in (("query", asked, queries), ("document", named, ids)):
         if seen and there and not any(seen.values()):

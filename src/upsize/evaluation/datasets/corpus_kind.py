@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 
-from upsize.evaluation.datasets.types import Kind
+from upsize.evaluation.datasets.types import TaskKind
 
 SAMPLE = 500
 LONG = 4000
@@ -18,17 +18,17 @@ CODE_LINE = re.compile(
 )
 
 
-def sort_of_corpus(documents: Sequence[str], notes: list[str]) -> Kind:
+def sort_of_corpus(documents: Sequence[str], notes: list[str]) -> TaskKind:
     """The kind of retrieval, told by the first documents; what is not plain retrieval is noted."""
     sample = list(islice(documents, SAMPLE))
     if sum(is_code(text) for text in sample) > len(sample) / 2:
         notes.append("Most documents look like code, so MRR@10 decides; kind 'retrieval' would take nDCG@10.")
-        return Kind.CODE_SEARCH
+        return TaskKind.CODE_SEARCH
     length = median(len(text) for text in sample) if sample else 0
     if length >= LONG:
         notes.append(f"The median document has {length:,.0f} characters; see that the models read all of it.")
-        return Kind.LONG_DOCUMENTS
-    return Kind.RETRIEVAL
+        return TaskKind.LONG_DOCUMENTS
+    return TaskKind.RETRIEVAL
 
 
 def is_code(text: str) -> bool:

@@ -9,7 +9,7 @@ from upsize.errors import InvalidInput
 from upsize.evaluation.datasets.beir import read_beir
 from upsize.evaluation.datasets.reader_report import ReaderReport
 from upsize.evaluation.datasets.tables import read_table
-from upsize.evaluation.datasets.types import Dataset, Kind
+from upsize.evaluation.datasets.types import Dataset, TaskKind
 from upsize.io import ReadOptions, find, format_of
 
 
@@ -26,34 +26,34 @@ def load_dataset(
 ) -> Dataset:
     """Read a file or a folder of labelled texts; docs/data.md says what is recognised.
 
-    `kind` is a value of `Kind` where it is not to be detected, `fields` says which field is what (role → name),
+    `kind` is a value of `TaskKind` where it is not to be detected, `fields` says which field is what (role → name),
     `slices` names fields to judge by separately, `split` which judgements or rows to use, `encoding` and `delimiter`
     how every file is read. What was detected is in the dataset's `notes`.
 
     Raises InvalidInput, listing file and line, for rows that cannot be used, unless `skip_bad`: then they are in the
-    dataset's `faults`. Raises MissingExtra for Parquet without pyarrow.
+    dataset's `row_errors`. Raises MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
-    if kind is not None and kind not in list(Kind):
-        raise InvalidInput(f"{kind!r} is no kind of task. Kinds: {', '.join(Kind)}.")
-    ledger = ReaderReport(
-        Kind(kind) if kind else None, split, fields or {}, tuple(slices), ReadOptions(encoding, delimiter), skip_bad
+    if kind is not None and kind not in list(TaskKind):
+        raise InvalidInput(f"{kind!r} is no kind of task. Kinds: {', '.join(TaskKind)}.")
+    report = ReaderReport(
+        TaskKind(kind) if kind else None, split, fields or {}, tuple(slices), ReadOptions(encoding, delimiter), skip_bad
     )
     if path.is_file():
-        table = ledger.open(path, path.name)
+        table = report.open(path, path.name)
         table.require_use_of_reading()
-        return read_table(table, ledger)
+        return read_table(table, report)
     if not path.is_dir():
         raise InvalidInput(f"{path}: no such file or folder.")
     if (corpus := find(path, "corpus")) and (queries := find(path, "queries")):
-        return read_beir(path, corpus, queries, ledger)
+        return read_beir(path, corpus, queries, report)
     train = find(path, "train")
     judged = next((p for name in (split, "test", "dev", "validation") if name and (p := find(path, name))), None)
     if train and judged and judged != train:
-        return read_table(ledger.open(judged, judged.name), ledger, ledger.open(train, train.name))
+        return read_table(report.open(judged, judged.name), report, report.open(train, train.name))
     files = sorted(p for p in path.iterdir() if format_of(p) and not p.name.startswith("."))
     if len(files) == 1:
-        return read_table(ledger.open(files[0], files[0].name), ledger)
+        return read_table(report.open(files[0], files[0].name), report)
     inside = ", ".join(p.name for p in files[:8]) or "none"
     raise InvalidInput(
         f"{path} is no dataset: it needs corpus and queries (BEIR), train and test, or one file of rows. "

@@ -22,7 +22,7 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 def own_documents(data: RetrievalData) -> Pairs:
     """Each query with its own documents, unless they are judged relevant to it."""
     wanted: dict[str, list[int]] = {}
-    for place, key in enumerate(data.traits.ids if data.named else map(str.strip, data.queries)):
+    for place, key in enumerate(data.unit_metadata.ids if data.named else map(str.strip, data.queries)):
         wanted.setdefault(key, []).append(place)
     found: list[tuple[int, int]] = []
     for place, key in enumerate(data.document_ids if data.named else map(str.strip, data.documents)):
@@ -34,7 +34,7 @@ def own_documents(data: RetrievalData) -> Pairs:
 
 
 def _relevant(data: RetrievalData, query: int, document: int) -> bool:
-    return data.judgements[data.traits.ids[query]].get(data.document_ids[document], 0) > 0
+    return data.judgements[data.unit_metadata.ids[query]].get(data.document_ids[document], 0) > 0
 
 
 def own_candidates(query: str, documents: Sequence[str], relevance: Sequence[int]) -> list[int]:

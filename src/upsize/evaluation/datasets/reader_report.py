@@ -10,7 +10,7 @@ from typing import TypeVar
 from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import fields
 from upsize.evaluation.datasets.fields import BadRow, columns_of
-from upsize.evaluation.datasets.types import Kind, RowError, UnitMetadata
+from upsize.evaluation.datasets.types import RowError, TaskKind, UnitMetadata
 from upsize.io import FOUND_OUT, ReadOptions, Record, Source, open_source
 
 T = TypeVar("T")
@@ -22,14 +22,14 @@ SHOWN = 10
 class ReaderReport:
     """Options of a reading, and what came of it so far."""
 
-    kind: Kind | None = None
+    kind: TaskKind | None = None
     split: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     slices: tuple[str, ...] = ()
     reading: ReadOptions = FOUND_OUT
     skip_bad: bool = False
     notes: list[str] = field(default_factory=list)
-    faults: list[RowError] = field(default_factory=list)
+    row_errors: list[RowError] = field(default_factory=list)
 
     def open(self, path: Path, name: str) -> Source:
         """A file of records; how it is written is noted if that is unusual. InvalidInput for an empty file."""
@@ -47,17 +47,17 @@ class ReaderReport:
                     raise BadRow(record.fault)
                 value = parse(record)
             except BadRow as bad:
-                self.faults.append(RowError(table.name, table.unit, record.line, str(bad)))
+                self.row_errors.append(RowError(table.name, table.unit, record.line, str(bad)))
                 continue
             yield value
 
     def close(self, name: str, usable: int, noun: str) -> tuple[RowError, ...]:
         """The faults, if they may be left out and something is left. Raises InvalidInput, listing them, if not."""
-        listing = "\n".join(f"  {fault}" for fault in self.faults[:SHOWN])
-        if len(self.faults) > SHOWN:
-            listing += f"\n  … and {len(self.faults) - SHOWN:,} more"
-        rows = "1 row" if len(self.faults) == 1 else f"{len(self.faults):,} rows"
-        if self.faults and not self.skip_bad:
+        listing = "\n".join(f"  {row_error}" for row_error in self.row_errors[:SHOWN])
+        if len(self.row_errors) > SHOWN:
+            listing += f"\n  … and {len(self.row_errors) - SHOWN:,} more"
+        rows = "1 row" if len(self.row_errors) == 1 else f"{len(self.row_errors):,} rows"
+        if self.row_errors and not self.skip_bad:
             raise InvalidInput(
                 f"{name}: {rows} cannot be used, {usable:,} {noun} can:\n{listing}\n"
                 "Mend them, or leave them out with --skip-bad (skip_bad=True). Nothing was computed."
@@ -66,19 +66,19 @@ class ReaderReport:
             raise InvalidInput(
                 f"{name}: no {noun} in it." + (f" None of its rows can be used:\n{listing}" if listing else "")
             )
-        if self.faults:
-            self.notes.append(f"{rows} {'is' if len(self.faults) == 1 else 'are'} left out:\n{listing}")
-        return tuple(self.faults)
+        if self.row_errors:
+            self.notes.append(f"{rows} {'is' if len(self.row_errors) == 1 else 'are'} left out:\n{listing}")
+        return tuple(self.row_errors)
 
 
 class Units:
     """Collects the traits of units, row by row: id, language, slice columns, document or user."""
 
-    def __init__(self, table: Source, ledger: ReaderReport) -> None:
-        columns = columns_of(table, ledger.fields)
+    def __init__(self, table: Source, report: ReaderReport) -> None:
+        columns = columns_of(table, report.fields)
         self._id = columns.get("id")
         self._cluster = columns.get("cluster")
-        self._columns = dict.fromkeys((*filter(None, [columns.get("language")]), *ledger.slices))
+        self._columns = dict.fromkeys((*filter(None, [columns.get("language")]), *report.slices))
         for missing in (name for name in self._columns if name not in table.columns):
             raise InvalidInput(
                 f"{table.name} has no field {missing!r} to slice by. Fields: {', '.join(table.columns)}."
@@ -87,7 +87,7 @@ class Units:
         self._values: dict[str, list[str | None]] = {name: [] for name in self._columns}
         self._clusters: list[str] = []
         if self._cluster:
-            ledger.notes.append(f"Units of one {self._cluster!r} are resampled together.")
+            report.notes.append(f"Units of one {self._cluster!r} are resampled together.")
 
     def add(self, record: Record) -> str:
         """Enter a unit and give its id. Raises BadRow for an id that is there already, or a missing cluster."""
@@ -102,7 +102,7 @@ class Units:
             values.append(None if value is None or value == "" else str(value))
         return unit
 
-    def traits(self, keep: list[int] | None = None) -> UnitMetadata:
+    def unit_metadata(self, keep: list[int] | None = None) -> UnitMetadata:
         """Of all units, or of those at the places `keep`."""
         ids = list(self._lines)
         kept = range(len(ids)) if keep is None else keep

@@ -12,20 +12,20 @@ from upsize.evaluation.datasets.corpus_kind import sort_of_corpus
 from upsize.evaluation.datasets.fields import BadRow, columns_of
 from upsize.evaluation.datasets.own_documents import candidates_note, note_of
 from upsize.evaluation.datasets.reader_report import ReaderReport, Units
-from upsize.evaluation.datasets.text_store import Texts
+from upsize.evaluation.datasets.text_store import TextStore
 from upsize.evaluation.datasets.types import (
     Dataset,
-    Kind,
     LabelledData,
     PairsData,
     ParallelData,
     RerankingData,
     RetrievalData,
+    TaskKind,
 )
 from upsize.io import Record, Source
 from upsize.number_format import short
 
-RETRIEVAL_KINDS = (Kind.RETRIEVAL, Kind.CODE_SEARCH, Kind.LONG_DOCUMENTS)
+RETRIEVAL_KINDS = (TaskKind.RETRIEVAL, TaskKind.CODE_SEARCH, TaskKind.LONG_DOCUMENTS)
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,30 @@ class TableShape:
     """Fields that a file must have, and what it can then be."""
 
     roles: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[TaskKind, ...]
     read: Callable[[Source, ReaderReport], Dataset]
 
 
-def read_table(table: Source, ledger: ReaderReport, train: Source | None = None) -> Dataset:
+def read_table(table: Source, report: ReaderReport, train: Source | None = None) -> Dataset:
     """The dataset in a file; `train` is a second one of labelled texts to train on, which other kinds do not use.
 
     Raises InvalidInput where its fields tell no kind, or not the one asked for.
     """
     if not table.columns:
-        ledger.close(table.name, sum(1 for _ in ledger.rows(table, lambda record: record)), "rows")
-    columns = columns_of(table, ledger.fields)
+        report.close(table.name, sum(1 for _ in report.rows(table, lambda record: record)), "rows")
+    columns = columns_of(table, report.fields)
     fitting = [shape for shape in SHAPES if all(role in columns for role in shape.roles)]
-    chosen = next((s for s in fitting if ledger.kind is None or ledger.kind in s.kinds), None)
+    chosen = next((s for s in fitting if report.kind is None or report.kind in s.kinds), None)
     if chosen is not None and train is not None:
-        if Kind.CLASSIFICATION in chosen.kinds:
-            return _labelled(table, ledger, train)
-        ledger.notes.append(f"{train.name} is not used: {chosen.kinds[0]} needs nothing to train on.")
+        if TaskKind.CLASSIFICATION in chosen.kinds:
+            return _labelled(table, report, train)
+        report.notes.append(f"{train.name} is not used: {chosen.kinds[0]} needs nothing to train on.")
     if chosen is not None:
-        return chosen.read(table, ledger)
+        return chosen.read(table, report)
     found = f"{table.name} has the fields {', '.join(table.columns) or '(none)'}"
     if fitting:
         could = ", ".join(kind for shape in fitting for kind in shape.kinds)
-        raise InvalidInput(f"{found}, which can be {could}, but not {ledger.kind}.")
+        raise InvalidInput(f"{found}, which can be {could}, but not {report.kind}.")
     known = "\n".join(f"  {', '.join(shape.roles)}: {' or '.join(shape.kinds)}" for shape in SHAPES)
     raise InvalidInput(
         f"{found}, and none of the shapes that are known:\n{known}\n"
@@ -64,16 +64,16 @@ def read_table(table: Source, ledger: ReaderReport, train: Source | None = None)
     )
 
 
-def _judged(table: Source, ledger: ReaderReport) -> Dataset:
+def _judged(table: Source, report: ReaderReport) -> Dataset:
     """{query, positives, negatives?}: the corpus is all documents of all rows, each once."""
-    columns = columns_of(table, ledger.fields)
-    if ledger.kind is Kind.RERANKING:
-        return _candidates(table, ledger)
-    units = Units(table, ledger)
+    columns = columns_of(table, report.fields)
+    if report.kind is TaskKind.RERANKING:
+        return _candidates(table, report)
+    units = Units(table, report)
     queries: dict[str, str] = {}
     asked: dict[str, str] = {}
     judgements: dict[str, dict[str, int]] = {}
-    corpus = Texts()
+    corpus = TextStore()
     places: dict[str, str] = {}
     repeated = 0
 
@@ -100,12 +100,12 @@ def _judged(table: Source, ledger: ReaderReport) -> Dataset:
             grades.setdefault(place(document), 0)
         return known
 
-    for known in ledger.rows(table, parse):
+    for known in report.rows(table, parse):
         repeated += known
-    faults = ledger.close(table.name, len(queries), "queries")
+    row_errors = report.close(table.name, len(queries), "queries")
     if repeated:
-        ledger.notes.append(f"{repeated:,} rows repeat a query; their judgements are joined with its first row's.")
-    kind = ledger.kind or sort_of_corpus(corpus, ledger.notes)
+        report.notes.append(f"{repeated:,} rows repeat a query; their judgements are joined with its first row's.")
+    kind = report.kind or sort_of_corpus(corpus, report.notes)
     pairs = sum(grade > 0 for grades in judgements.values() for grade in grades.values())
     note = (
         f"Read as {kind}: {len(queries):,} queries over the {len(corpus):,} documents of all rows, {pairs:,} positives."
@@ -113,9 +113,9 @@ def _judged(table: Source, ledger: ReaderReport) -> Dataset:
     data = RetrievalData(
         name=table.stem,
         kind=kind,
-        traits=units.traits(),
-        notes=(note, *ledger.notes),
-        faults=faults,
+        unit_metadata=units.unit_metadata(),
+        notes=(note, *report.notes),
+        row_errors=row_errors,
         queries=tuple(queries.values()),
         document_ids=tuple(places.values()),
         documents=corpus,
@@ -125,10 +125,10 @@ def _judged(table: Source, ledger: ReaderReport) -> Dataset:
     return replace(data, notes=(*data.notes, *note_of(data)))
 
 
-def _candidates(table: Source, ledger: ReaderReport) -> RerankingData:
+def _candidates(table: Source, report: ReaderReport) -> RerankingData:
     """{query, documents, relevance}, or {query, positives, negatives} read as candidates."""
-    columns = columns_of(table, ledger.fields)
-    units = Units(table, ledger)
+    columns = columns_of(table, report.fields)
+    units = Units(table, report)
 
     def parse(record: Record) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
         query = fields.text(record, columns["query"])
@@ -148,27 +148,27 @@ def _candidates(table: Source, ledger: ReaderReport) -> RerankingData:
         units.add(record)
         return query, tuple(documents), tuple(relevance)
 
-    rows = list(ledger.rows(table, parse))
-    faults = ledger.close(table.name, len(rows), "queries")
+    rows = list(report.rows(table, parse))
+    row_errors = report.close(table.name, len(rows), "queries")
     total = sum(len(documents) for _, documents, _ in rows)
     note = f"Read as reranking: {len(rows):,} queries with {total:,} documents of their own."
     queries, documents, relevance = zip(*rows, strict=True)
     return RerankingData(
         name=table.stem,
-        kind=Kind.RERANKING,
-        traits=units.traits(),
-        notes=(note, *ledger.notes, *candidates_note(queries, documents, relevance)),
-        faults=faults,
+        kind=TaskKind.RERANKING,
+        unit_metadata=units.unit_metadata(),
+        notes=(note, *report.notes, *candidates_note(queries, documents, relevance)),
+        row_errors=row_errors,
         queries=queries,
         documents=documents,
         relevance=relevance,
     )
 
 
-def _scored(table: Source, ledger: ReaderReport) -> PairsData:
+def _scored(table: Source, report: ReaderReport) -> PairsData:
     """{text1, text2, score}: pair classification if the scores are 0 and 1, else similarity."""
-    columns = columns_of(table, ledger.fields)
-    units = Units(table, ledger)
+    columns = columns_of(table, report.fields)
+    units = Units(table, report)
 
     def parse(record: Record) -> tuple[str, str, float]:
         row = (
@@ -176,65 +176,65 @@ def _scored(table: Source, ledger: ReaderReport) -> PairsData:
             fields.text(record, columns["text2"]),
             fields.number(record, columns["score"]),
         )
-        if ledger.kind is Kind.PAIR_CLASSIFICATION and row[2] not in (0, 1):
+        if report.kind is TaskKind.PAIR_CLASSIFICATION and row[2] not in (0, 1):
             raise BadRow(f"{columns['score']!r} is {short(row[2])}, neither 0 nor 1")
         units.add(record)
         return row
 
-    rows = list(ledger.rows(table, parse))
-    faults = ledger.close(table.name, len(rows), "pairs")
+    rows = list(report.rows(table, parse))
+    row_errors = report.close(table.name, len(rows), "pairs")
     scores = tuple(score for _, _, score in rows)
     if len(set(scores)) == 1:
         raise InvalidInput(
             f"{table.name}: all {len(scores):,} scores are {short(scores[0])}, so there is nothing to order."
         )
-    kind = ledger.kind or (Kind.PAIR_CLASSIFICATION if set(scores) == {0, 1} else Kind.STS)
+    kind = report.kind or (TaskKind.PAIR_CLASSIFICATION if set(scores) == {0, 1} else TaskKind.STS)
     why = "scores are 0 and 1" if set(scores) == {0, 1} else f"scores from {short(min(scores))} to {short(max(scores))}"
     return PairsData(
         name=table.stem,
         kind=kind,
-        traits=units.traits(),
-        notes=(f"Read as {kind}: {len(rows):,} pairs, {why}.", *ledger.notes),
-        faults=faults,
+        unit_metadata=units.unit_metadata(),
+        notes=(f"Read as {kind}: {len(rows):,} pairs, {why}.", *report.notes),
+        row_errors=row_errors,
         left=tuple(left for left, _, _ in rows),
         right=tuple(right for _, right, _ in rows),
         scores=scores,
     )
 
 
-def _parallel(table: Source, ledger: ReaderReport) -> ParallelData:
+def _parallel(table: Source, report: ReaderReport) -> ParallelData:
     """{text_a, text_b}: each the other's translation."""
-    columns = columns_of(table, ledger.fields)
-    units = Units(table, ledger)
+    columns = columns_of(table, report.fields)
+    units = Units(table, report)
 
     def parse(record: Record) -> tuple[str, str]:
         row = fields.text(record, columns["text_a"]), fields.text(record, columns["text_b"])
         units.add(record)
         return row
 
-    rows = list(ledger.rows(table, parse))
-    faults = ledger.close(table.name, len(rows), "pairs")
+    rows = list(report.rows(table, parse))
+    row_errors = report.close(table.name, len(rows), "pairs")
     repeated = len(rows) - len({right for _, right in rows})
     if repeated:
-        ledger.notes.append(f"{repeated:,} translations are repeated; only the pair's own counts as found, as in MTEB.")
+        report.notes.append(f"{repeated:,} translations are repeated; only the pair's own counts as found, as in MTEB.")
     return ParallelData(
         name=table.stem,
-        kind=Kind.BITEXT,
-        traits=units.traits(),
+        kind=TaskKind.BITEXT,
+        unit_metadata=units.unit_metadata(),
         notes=(
             f"Read as bitext: {len(rows):,} pairs, found from {columns['text_a']!r} to {columns['text_b']!r}.",
-            *ledger.notes,
+            *report.notes,
         ),
-        faults=faults,
+        row_errors=row_errors,
         left=tuple(left for left, _ in rows),
         right=tuple(right for _, right in rows),
     )
 
 
-def _labelled(table: Source, ledger: ReaderReport, train: Source | None = None) -> LabelledData:
+def _labelled(table: Source, report: ReaderReport, train: Source | None = None) -> LabelledData:
     """{text, label}; what to train on is another file, or told by the field `split`, or not there."""
-    columns = columns_of(table, ledger.fields)
-    units = Units(table, ledger)
+    columns = columns_of(table, report.fields)
+    units = Units(table, report)
     of_split = columns.get("split") if train is None else None
 
     def parse(record: Record) -> tuple[str, str, str]:
@@ -246,20 +246,20 @@ def _labelled(table: Source, ledger: ReaderReport, train: Source | None = None) 
         units.add(record)
         return row
 
-    rows = list(ledger.rows(table, parse))
+    rows = list(report.rows(table, parse))
     if not rows:
-        ledger.close(table.name, 0, "texts")
+        report.close(table.name, 0, "texts")
     others: list[tuple[str, str]] = []
     if train is not None:
-        theirs = columns_of(train, ledger.fields)
+        theirs = columns_of(train, report.fields)
         if missing := {"text", "label"} - set(theirs):
             raise InvalidInput(f"{train.name} has no field for {' and '.join(sorted(missing))}, as {table.name} has.")
-        others = list(ledger.rows(train, lambda r: (fields.text(r, theirs["text"]), fields.name(r, theirs["label"]))))
+        others = list(report.rows(train, lambda r: (fields.text(r, theirs["text"]), fields.name(r, theirs["label"]))))
     parts = Counter(part for _, _, part in rows)
-    judged = _judged_split(table.name, parts, ledger.split) if of_split else ""
+    judged = _judged_split(table.name, parts, report.split) if of_split else ""
     keep = [place for place, (_, _, part) in enumerate(rows) if part == judged]
     others += [(text, label) for text, label, part in rows if of_split and part == "train" != judged]
-    faults = ledger.close(table.name, len(keep), "texts")
+    row_errors = report.close(table.name, len(keep), "texts")
     labels = tuple(rows[place][1] for place in keep)
     if len(set(labels)) == 1:
         raise InvalidInput(
@@ -267,21 +267,21 @@ def _labelled(table: Source, ledger: ReaderReport, train: Source | None = None) 
         )
     if len(set(labels)) == len(labels):
         raise InvalidInput(f"{table.name}: every text has a label of its own, so none belong together.")
-    kind = ledger.kind or Kind.CLASSIFICATION
-    if kind is Kind.CLUSTERING:
+    kind = report.kind or TaskKind.CLASSIFICATION
+    if kind is TaskKind.CLUSTERING:
         others = []
     trained = f", {len(others):,} others to train on" if others else ""
     note = f"Read as {kind}: {len(keep):,} texts of {len(set(labels)):,} labels{trained}."
-    if ledger.kind is None:
+    if report.kind is None:
         note += " The same file can be read as clustering."
     if of_split:
         note += f" Judged are the rows whose {of_split!r} is {judged!r} ({_counts(parts)})."
     return LabelledData(
         name=table.stem,
         kind=kind,
-        traits=units.traits(keep),
-        notes=(note, *ledger.notes),
-        faults=faults,
+        unit_metadata=units.unit_metadata(keep),
+        notes=(note, *report.notes),
+        row_errors=row_errors,
         texts=tuple(rows[place][0] for place in keep),
         labels=labels,
         train_texts=tuple(text for text, _ in others),
@@ -302,9 +302,9 @@ def _counts(parts: Counter[str]) -> str:
 
 
 SHAPES = (
-    TableShape(("query", "documents", "relevance"), (Kind.RERANKING,), _candidates),
-    TableShape(("query", "positives"), (*RETRIEVAL_KINDS, Kind.RERANKING), _judged),
-    TableShape(("text1", "text2", "score"), (Kind.STS, Kind.PAIR_CLASSIFICATION), _scored),
-    TableShape(("text_a", "text_b"), (Kind.BITEXT,), _parallel),
-    TableShape(("text", "label"), (Kind.CLASSIFICATION, Kind.CLUSTERING), _labelled),
+    TableShape(("query", "documents", "relevance"), (TaskKind.RERANKING,), _candidates),
+    TableShape(("query", "positives"), (*RETRIEVAL_KINDS, TaskKind.RERANKING), _judged),
+    TableShape(("text1", "text2", "score"), (TaskKind.STS, TaskKind.PAIR_CLASSIFICATION), _scored),
+    TableShape(("text_a", "text_b"), (TaskKind.BITEXT,), _parallel),
+    TableShape(("text", "label"), (TaskKind.CLASSIFICATION, TaskKind.CLUSTERING), _labelled),
 )

@@ -12,7 +12,7 @@ BLOCK = 1024
 """Texts read at a time when going through all of them."""
 
 
-class Texts(Sequence[str]):
+class TextStore(Sequence[str]):
     """A sequence of texts in an unnamed temporary file, which goes when the object does.
 
     Give texts with `append`, then only read. Indexing reads one text, iterating reads blocks of them.

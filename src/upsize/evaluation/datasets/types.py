@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """Kinds of task. What cannot be told from a file's shape is told from its texts, and may be overridden."""
 
     RETRIEVAL = "retrieval"
@@ -53,12 +53,12 @@ class Dataset:
 
     name: str
     """The file's or folder's own."""
-    kind: Kind
-    traits: UnitMetadata
+    kind: TaskKind
+    unit_metadata: UnitMetadata
     """Of the units: queries, pairs or texts."""
     notes: tuple[str, ...]
     """What was detected and assumed, for the user to read."""
-    faults: tuple[RowError, ...]
+    row_errors: tuple[RowError, ...]
     """Rows left out, because the caller allowed it."""
 
 

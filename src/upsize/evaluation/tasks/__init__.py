@@ -1,6 +1,6 @@
 """Tasks: what is asked of an embedding model, one file each, with MTEB's protocols so that figures are comparable."""
 
-from upsize.evaluation.tasks.base import Group, Ranking, RankingTask, Slices, Task, Vectors, reorder
+from upsize.evaluation.tasks.base import Group, GroupVectors, Ranking, RankingTask, Slices, Task, reorder
 from upsize.evaluation.tasks.bitext import BitextTask
 from upsize.evaluation.tasks.classification import ClassificationTask
 from upsize.evaluation.tasks.clustering import ClusteringTask
@@ -18,6 +18,7 @@ __all__ = [
     "ClassificationTask",
     "ClusteringTask",
     "Group",
+    "GroupVectors",
     "PairsTask",
     "Ranking",
     "RankingTask",
@@ -27,7 +28,6 @@ __all__ = [
     "Task",
     "ToLabel",
     "UnjudgedTask",
-    "Vectors",
     "reorder",
     "task_of",
 ]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from upsize.evaluation.metrics import Columns, Metric
 from upsize.evaluation.tasks.grouping import Grouping
 
-Vectors = Mapping[str, NDArray[np.float32]]
+GroupVectors = Mapping[str, NDArray[np.float32]]
 """Group → unit vectors (texts, dimension), in the group's order."""
 
 Slices = Mapping[str, NDArray[np.bool_]]
@@ -88,7 +88,7 @@ class Task(Protocol):
     def groups(self) -> Mapping[str, Group]:
         """The texts, by group."""
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:
         """Columns (units,) of the metrics, given unit vectors of every group."""
 
 
@@ -96,7 +96,7 @@ class Task(Protocol):
 class RankingTask(Task, Protocol):
     """A task whose documents can be ranked in two stages: by vectors, then by a reranker."""
 
-    def rank(self, vectors: Vectors, depth: int) -> Ranking:
+    def rank(self, vectors: GroupVectors, depth: int) -> Ranking:
         """The first `depth` documents of each query, by cosine; ties by id, the later first, as trec_eval has it."""
 
     def pairs(self, ranking: Ranking, unit: int) -> tuple[str, list[str]]:

@@ -12,13 +12,13 @@ import numpy as np
 
 from upsize.evaluation.datasets import ParallelData
 from upsize.evaluation.metrics import BitextF1, Columns, Mean, Metric
-from upsize.evaluation.tasks.base import Group, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors
 from upsize.evaluation.tasks.grouping import Links, normalised
 from upsize.evaluation.tasks.ranking import top_k
-from upsize.evaluation.tasks.unit_task import OfUnits
+from upsize.evaluation.tasks.unit_task import UnitTask
 
 
-class BitextTask(OfUnits[ParallelData]):
+class BitextTask(UnitTask[ParallelData]):
     """Sentences and their translations."""
 
     metric: ClassVar[Metric] = BitextF1()
@@ -47,7 +47,7 @@ class BitextTask(OfUnits[ParallelData]):
             "right": Group(self.data.right, None, self.instruction),
         }
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
         """`gold` and `predicted` places among the right side's sentences, and `found`: 1 where they are the same."""
         gold = np.arange(len(self.units))
         predicted = top_k(vectors["left"], vectors["right"], 1, gold)[:, 0]

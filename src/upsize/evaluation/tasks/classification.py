@@ -20,9 +20,9 @@ from sklearn.model_selection import KFold
 
 from upsize.evaluation.datasets import LabelledData
 from upsize.evaluation.metrics import Columns, Mean, Metric
-from upsize.evaluation.tasks.base import Group, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors
 from upsize.evaluation.tasks.lint import lint_labelled
-from upsize.evaluation.tasks.unit_task import OfUnits
+from upsize.evaluation.tasks.unit_task import UnitTask
 
 EXAMPLES, EXPERIMENTS, FOLDS, ITERATIONS = 8, 10, 5, 100
 
@@ -30,7 +30,7 @@ Labels = NDArray[np.str_]
 Vector = NDArray[np.float32]
 
 
-class ClassificationTask(OfUnits[LabelledData]):
+class ClassificationTask(UnitTask[LabelledData]):
     """Texts with a label each; perhaps others to train on."""
 
     metric: ClassVar[Metric] = Mean("accuracy")
@@ -59,7 +59,7 @@ class ClassificationTask(OfUnits[LabelledData]):
             texts["train"] = Group(self.data.train_texts, None, self.instruction)
         return texts
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:
         """`value`: the share of the experiments in which a text's label was found."""
         labels = np.array(self.data.labels)
         texts = vectors["texts"]

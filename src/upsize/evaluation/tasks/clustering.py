@@ -17,14 +17,14 @@ from sklearn.cluster import MiniBatchKMeans
 
 from upsize.evaluation.datasets import LabelledData
 from upsize.evaluation.metrics import Columns, HungarianF1, Metric, PairwiseF1, VMeasure
-from upsize.evaluation.tasks.base import Group, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors
 from upsize.evaluation.tasks.lint import lint_labelled
-from upsize.evaluation.tasks.unit_task import OfUnits
+from upsize.evaluation.tasks.unit_task import UnitTask
 
 BATCH = 500
 
 
-class ClusteringTask(OfUnits[LabelledData]):
+class ClusteringTask(UnitTask[LabelledData]):
     """Texts with a label each."""
 
     metric: ClassVar[Metric] = VMeasure()
@@ -50,7 +50,7 @@ class ClusteringTask(OfUnits[LabelledData]):
         """All texts, with the instruction."""
         return {"texts": Group(self.data.texts, None, self.instruction)}
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:
         """`label` and `cluster` of each text, whole numbers from 0."""
         kmeans = MiniBatchKMeans(self._labels.max() + 1, batch_size=BATCH, n_init="auto", random_state=seed)
         return {"label": self._labels, "cluster": kmeans.fit(vectors["texts"]).labels_.astype(np.int64)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from upsize.errors import InvalidInput
-from upsize.evaluation.datasets import Dataset, Kind
+from upsize.evaluation.datasets import Dataset, TaskKind
 from upsize.evaluation.tasks.base import Task
 from upsize.evaluation.tasks.bitext import BitextTask
 from upsize.evaluation.tasks.classification import FOLDS, ClassificationTask
@@ -17,17 +17,17 @@ from upsize.evaluation.tasks.reranking import RerankingTask
 from upsize.evaluation.tasks.retrieval import RetrievalTask
 from upsize.evaluation.tasks.unjudged import UnjudgedTask
 
-TASKS: Mapping[Kind, Callable[[Any, str | None], Task | UnjudgedTask]] = {
-    Kind.RETRIEVAL: RetrievalTask,
-    Kind.CODE_SEARCH: RetrievalTask,
-    Kind.LONG_DOCUMENTS: RetrievalTask,
-    Kind.UNJUDGED: UnjudgedTask,
-    Kind.RERANKING: RerankingTask,
-    Kind.STS: PairsTask,
-    Kind.PAIR_CLASSIFICATION: PairsTask,
-    Kind.CLASSIFICATION: ClassificationTask,
-    Kind.CLUSTERING: ClusteringTask,
-    Kind.BITEXT: BitextTask,
+TASKS: Mapping[TaskKind, Callable[[Any, str | None], Task | UnjudgedTask]] = {
+    TaskKind.RETRIEVAL: RetrievalTask,
+    TaskKind.CODE_SEARCH: RetrievalTask,
+    TaskKind.LONG_DOCUMENTS: RetrievalTask,
+    TaskKind.UNJUDGED: UnjudgedTask,
+    TaskKind.RERANKING: RerankingTask,
+    TaskKind.STS: PairsTask,
+    TaskKind.PAIR_CLASSIFICATION: PairsTask,
+    TaskKind.CLASSIFICATION: ClassificationTask,
+    TaskKind.CLUSTERING: ClusteringTask,
+    TaskKind.BITEXT: BitextTask,
 }
 
 
@@ -37,16 +37,18 @@ def task_of(dataset: Dataset, instruction: str | None = None) -> Task | Unjudged
     `instruction` is the task in English; None takes the kind's own (see `instructions.py`), an empty one none at all.
     Raises InvalidInput for data from which no difference can be told: a single unit, or too few texts for five folds.
     """
-    count = len(dataset.traits.ids)
-    noun = {Kind.STS: "pair", Kind.PAIR_CLASSIFICATION: "pair", Kind.BITEXT: "pair"}.get(dataset.kind, "query")
-    if dataset.kind in (Kind.CLASSIFICATION, Kind.CLUSTERING):
+    count = len(dataset.unit_metadata.ids)
+    noun = {TaskKind.STS: "pair", TaskKind.PAIR_CLASSIFICATION: "pair", TaskKind.BITEXT: "pair"}.get(
+        dataset.kind, "query"
+    )
+    if dataset.kind in (TaskKind.CLASSIFICATION, TaskKind.CLUSTERING):
         noun = "text"
     if count == 1:
         raise InvalidInput(
             f"{dataset.name} has one {noun}. One value has no spread, so no difference between models can be told from "
             "chance: give at least 20, better some hundreds."
         )
-    if dataset.kind is Kind.CLASSIFICATION and count < FOLDS:
+    if dataset.kind is TaskKind.CLASSIFICATION and count < FOLDS:
         raise InvalidInput(f"{dataset.name} has {count} texts; classification needs {FOLDS} or more.")
     chosen = INSTRUCTIONS[dataset.kind] if instruction is None else instruction or None
     return TASKS[dataset.kind](dataset, chosen)

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from upsize.evaluation.datasets import Kind
+from upsize.evaluation.datasets import TaskKind
 
-INSTRUCTIONS: Mapping[Kind, str | None] = {
-    Kind.RETRIEVAL: None,
-    Kind.LONG_DOCUMENTS: None,
-    Kind.UNJUDGED: None,
-    Kind.RERANKING: None,
-    Kind.CODE_SEARCH: "Given a query in natural language, retrieve code that answers it",
-    Kind.STS: "Retrieve semantically similar text.",
-    Kind.PAIR_CLASSIFICATION: "Retrieve text that are semantically similar to the given text.",
-    Kind.BITEXT: "Retrieve parallel sentences.",
-    Kind.CLUSTERING: "Identify categories in user passages.",
-    Kind.CLASSIFICATION: "Classify user passages.",
+INSTRUCTIONS: Mapping[TaskKind, str | None] = {
+    TaskKind.RETRIEVAL: None,
+    TaskKind.LONG_DOCUMENTS: None,
+    TaskKind.UNJUDGED: None,
+    TaskKind.RERANKING: None,
+    TaskKind.CODE_SEARCH: "Given a query in natural language, retrieve code that answers it",
+    TaskKind.STS: "Retrieve semantically similar text.",
+    TaskKind.PAIR_CLASSIFICATION: "Retrieve text that are semantically similar to the given text.",
+    TaskKind.BITEXT: "Retrieve parallel sentences.",
+    TaskKind.CLUSTERING: "Identify categories in user passages.",
+    TaskKind.CLASSIFICATION: "Classify user passages.",
 }
 """None: what the model itself takes for queries (a web search). All but retrieval's stand before both sides' texts."""
 

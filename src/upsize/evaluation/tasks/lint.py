@@ -67,7 +67,8 @@ def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[s
         yield f"For {most:,} queries at least half of the documents are relevant: a random order does well."
     places = {id: place for place, id in enumerate(data.document_ids)}
     relevant_texts = (
-        (data.documents[places[id]] for id, grade in judged[unit].items() if grade > 0) for unit in data.traits.ids
+        (data.documents[places[id]] for id, grade in judged[unit].items() if grade > 0)
+        for unit in data.unit_metadata.ids
     )
     yield from lint_trivial(data.queries, relevant_texts)
 

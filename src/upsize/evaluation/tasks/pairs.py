@@ -12,14 +12,14 @@ from typing import ClassVar
 import numpy as np
 from sklearn.metrics.pairwise import paired_cosine_distances
 
-from upsize.evaluation.datasets import Kind, PairsData
+from upsize.evaluation.datasets import PairsData, TaskKind
 from upsize.evaluation.metrics import AveragePrecision, Columns, Metric, Spearman
-from upsize.evaluation.tasks.base import Group, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors
 from upsize.evaluation.tasks.grouping import Links, normalised
-from upsize.evaluation.tasks.unit_task import OfUnits
+from upsize.evaluation.tasks.unit_task import UnitTask
 
 
-class PairsTask(OfUnits[PairsData]):
+class PairsTask(UnitTask[PairsData]):
     """Pairs with a score each."""
 
     also: ClassVar[tuple[Metric, ...]] = ()
@@ -27,7 +27,7 @@ class PairsTask(OfUnits[PairsData]):
     @property
     def metric(self) -> Metric:
         """Spearman's correlation, or average precision."""
-        return Spearman() if self.data.kind is Kind.STS else AveragePrecision()
+        return Spearman() if self.data.kind is TaskKind.STS else AveragePrecision()
 
     @property
     def _unit_texts(self) -> Sequence[str]:
@@ -56,7 +56,7 @@ class PairsTask(OfUnits[PairsData]):
             "right": Group(self.data.right, None, self.instruction),
         }
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
         """`cosine` and `gold` of each pair."""
         cosine = 1 - paired_cosine_distances(vectors["left"], vectors["right"])
         return {"cosine": cosine, "gold": np.array(self.data.scores)}

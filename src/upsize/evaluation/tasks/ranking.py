@@ -78,7 +78,7 @@ def priorities(ids: Sequence[str]) -> NDArray[np.int64]:
     return result
 
 
-def judge(
+def evaluate_ranking(
     ranking: Ranking,
     queries: Sequence[str],
     documents: Sequence[str],

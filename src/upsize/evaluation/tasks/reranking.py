@@ -14,17 +14,17 @@ import numpy as np
 from upsize.evaluation.datasets import RerankingData
 from upsize.evaluation.datasets.own_documents import own_candidates
 from upsize.evaluation.metrics import Columns, Mean, Metric
-from upsize.evaluation.tasks.base import Group, Ranking, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors, Ranking
 from upsize.evaluation.tasks.chance import random_order
 from upsize.evaluation.tasks.grouping import Links
 from upsize.evaluation.tasks.lint import lint_reranking
-from upsize.evaluation.tasks.ranking import judge
-from upsize.evaluation.tasks.unit_task import OfUnits
+from upsize.evaluation.tasks.ranking import evaluate_ranking
+from upsize.evaluation.tasks.unit_task import UnitTask
 
 MEASURES = {"value": "nDCG@10", "MAP": "AP", "MRR@10": "RR@10"}
 
 
-class RerankingTask(OfUnits[RerankingData]):
+class RerankingTask(UnitTask[RerankingData]):
     """Queries, each against its own documents."""
 
     metric: ClassVar[Metric] = Mean("nDCG@10")
@@ -68,7 +68,7 @@ class RerankingTask(OfUnits[RerankingData]):
             "documents": Group(tuple(self._documents), "document", None),
         }
 
-    def rank(self, vectors: Vectors, depth: int) -> Ranking:
+    def rank(self, vectors: GroupVectors, depth: int) -> Ranking:
         """Places in each query's own list of documents; −1 beyond its end. Of equal scores the later is first.
 
         A document that is the query itself, and not judged relevant, is left out.
@@ -89,7 +89,7 @@ class RerankingTask(OfUnits[RerankingData]):
         own = self.data.documents[unit]
         return self.data.queries[unit], [own[place] for place in ranking[unit] if place >= 0]
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
         """The measures of each query."""
         return self.observe_ranking(self.rank(vectors, max(len(own) for own in self.data.documents)))
 
@@ -100,4 +100,4 @@ class RerankingTask(OfUnits[RerankingData]):
             unit: dict(zip(ids, grades, strict=False))
             for unit, grades in zip(self.units, self.data.relevance, strict=True)
         }
-        return judge(ranking, self.units, ids, judgements, MEASURES)
+        return evaluate_ranking(ranking, self.units, ids, judgements, MEASURES)

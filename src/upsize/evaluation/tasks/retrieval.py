@@ -6,22 +6,22 @@ MRR@10, as CoSQA and CodeSearchNet have it (MTEB's code benchmark quotes nDCG@10
 
 from __future__ import annotations
 
-from upsize.evaluation.datasets import Kind
+from upsize.evaluation.datasets import TaskKind
 from upsize.evaluation.metrics import Columns, Mean, Metric
-from upsize.evaluation.tasks.base import Ranking, Vectors
-from upsize.evaluation.tasks.ranking import DEPTH, judge
-from upsize.evaluation.tasks.unit_task import OfQueries
+from upsize.evaluation.tasks.base import GroupVectors, Ranking
+from upsize.evaluation.tasks.ranking import DEPTH, evaluate_ranking
+from upsize.evaluation.tasks.unit_task import QueryTask
 
 MEASURES = {"nDCG@10": "nDCG@10", "recall@10": "R@10", "recall@100": "R@100", "MRR@10": "RR@10"}
 """Our names → ir-measures'."""
 
 
-class RetrievalTask(OfQueries):
+class RetrievalTask(QueryTask):
     """Queries against a judged corpus."""
 
     @property
     def _main(self) -> str:
-        return "MRR@10" if self.data.kind is Kind.CODE_SEARCH else "nDCG@10"
+        return "MRR@10" if self.data.kind is TaskKind.CODE_SEARCH else "nDCG@10"
 
     @property
     def metric(self) -> Metric:
@@ -33,11 +33,11 @@ class RetrievalTask(OfQueries):
         """The other measures of the same ranking."""
         return tuple(Mean(name, name) for name in MEASURES if name != self._main)
 
-    def observe(self, vectors: Vectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
         """`value` and the other measures of each query."""
         return self.observe_ranking(self.rank(vectors, DEPTH))
 
     def observe_ranking(self, ranking: Ranking) -> Columns:
         """The measures of a given ranking; recall@100 asks for one that deep."""
-        columns = judge(ranking, self.units, self.data.document_ids, self.data.judgements, MEASURES)
+        columns = evaluate_ranking(ranking, self.units, self.data.document_ids, self.data.judgements, MEASURES)
         return {"value" if name == self._main else name: values for name, values in columns.items()}

@@ -15,13 +15,13 @@ SMALLEST, SHARE = 20, 0.02
 """Units, and share of all units, below which a slice says nothing but widens the intervals of all others."""
 
 
-def slices_of(traits: UnitMetadata, texts: Sequence[str]) -> Slices:
+def slices_of(unit_metadata: UnitMetadata, texts: Sequence[str]) -> Slices:
     """By each column told, by length of the units' texts, and by script where no language is told.
 
     `length=long` are texts of more characters than the median. A slice has at least 20 units and 2 % of all, but not
     all of them.
     """
-    columns = dict(traits.columns)
+    columns = dict(unit_metadata.columns)
     if not {"language", "lang"} & set(columns):
         columns["script"] = tuple(script(text) for text in texts)
     lengths = np.array([len(text) for text in texts])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from upsize.evaluation.datasets import Dataset, RetrievalData
 from upsize.evaluation.datasets.own_documents import Pairs, own_documents
 from upsize.evaluation.metrics import Columns, Metric
-from upsize.evaluation.tasks.base import Group, Ranking, Slices, Vectors
+from upsize.evaluation.tasks.base import Group, GroupVectors, Ranking, Slices
 from upsize.evaluation.tasks.chance import permuted, random_order
 from upsize.evaluation.tasks.grouping import Grouping, Links, grouping_of
 from upsize.evaluation.tasks.lint import any_order_is_right, copies_of, lint_retrieval
@@ -25,7 +25,7 @@ D = TypeVar("D", bound=Dataset)
 
 
 @dataclass(frozen=True)
-class OfUnits(ABC, Generic[D]):
+class UnitTask(ABC, Generic[D]):
     """A task over a dataset."""
 
     data: D
@@ -41,17 +41,17 @@ class OfUnits(ABC, Generic[D]):
     @property
     def units(self) -> tuple[str, ...]:
         """Ids of the queries, pairs or texts."""
-        return self.data.traits.ids
+        return self.data.unit_metadata.ids
 
     @property
     def clusters(self) -> tuple[str, ...] | None:
         """Document or user of each unit, where the data tells."""
-        return self.data.traits.clusters
+        return self.data.unit_metadata.clusters
 
     @cached_property
     def slices(self) -> Slices:
         """Parts of the units, by what the data tells and by the texts that stand for them."""
-        return slices_of(self.data.traits, self._unit_texts)
+        return slices_of(self.data.unit_metadata, self._unit_texts)
 
     @cached_property
     def grouping(self) -> Grouping:
@@ -105,7 +105,7 @@ class OfUnits(ABC, Generic[D]):
         """What stands for each unit: the query, the pair's first text, the text."""
 
 
-class OfQueries(OfUnits[RetrievalData]):
+class QueryTask(UnitTask[RetrievalData]):
     """A task whose units are queries over a corpus."""
 
     @property
@@ -163,7 +163,7 @@ class OfQueries(OfUnits[RetrievalData]):
     def _own(self) -> Pairs:
         return own_documents(self.data)
 
-    def rank(self, vectors: Vectors, depth: int) -> Ranking:
+    def rank(self, vectors: GroupVectors, depth: int) -> Ranking:
         """The nearest documents of each query, without its own: (queries, at most depth)."""
         return top_k(vectors["queries"], vectors["corpus"], depth, self._priority, self._own)
 

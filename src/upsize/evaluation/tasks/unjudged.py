@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from upsize.evaluation.metrics import Columns, Mean, Metric
 from upsize.evaluation.tasks.base import Ranking
-from upsize.evaluation.tasks.unit_task import OfQueries
+from upsize.evaluation.tasks.unit_task import QueryTask
 
 FIRST = 10
 """Documents that a reader sees: overlap@10, and what is pooled for labelling."""
@@ -35,7 +35,7 @@ class ToLabel:
     """Places of all models' first ten: judging these makes the models comparable."""
 
 
-class UnjudgedTask(OfQueries):
+class UnjudgedTask(QueryTask):
     """Queries against a corpus without judgements. Not a `Task`: one model alone gives nothing to observe."""
 
     metric: ClassVar[Metric] = Mean("overlap@10")

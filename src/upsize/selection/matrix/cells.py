@@ -93,7 +93,7 @@ def expected_seconds(cell: Cell, member: FamilyMember, rates: Rates) -> float:
     """About how long it takes: starting, writing and loading the weights, then the runs. Pure; rough by a half."""
     share = cell.layers / member.layers
     tokens = sum(cell.lengths)
-    rate = rates.of_batch(cell.precision, member.hidden_size)
+    rate = rates.batch_rate(cell.precision, member.hidden_size)
     attention = 2 * sum(n * n for n in cell.lengths) * member.heads * 128 * member.layers
     once = share * (tokens * member.flops_per_token + attention) / rate
     bytes_read = (member.parameters * share + (member.parameters - member.non_embedding_parameters)) * 2

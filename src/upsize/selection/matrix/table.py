@@ -14,9 +14,9 @@ from upsize.catalog.article import CLAIMS
 from upsize.catalog.published import BENCHMARKS, SIZES
 from upsize.compute import Machine, work_bytes
 from upsize.compute.plan import INT8, carried
-from upsize.diagnostics import look_around
-from upsize.diagnostics.estimates import fits, member_bytes
+from upsize.diagnostics import read_environment
 from upsize.diagnostics.random_models import config_of
+from upsize.diagnostics.size_estimates import fits, member_bytes
 from upsize.errors import InvalidInput
 from upsize.selection.matrix.cells import (
     BATCH,
@@ -229,7 +229,7 @@ def build(
     called with a cell before it is measured (False) and after (True). Raises InvalidInput for an unknown size or
     precision, UpsizeError where a cell failed.
     """
-    around = look_around()
+    around = read_environment()
     machine = around.machine
     chosen, names = members(sizes), precisions(dtypes, machine, settings)
     cells = [(member, cell) for member, cell in wanted(chosen, names, machine, settings, weights or {})]

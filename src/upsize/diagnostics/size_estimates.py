@@ -19,7 +19,7 @@ Fits = Literal["yes", "if memory is freed", "no"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SizeEstimate:
     """One size in one precision. Bytes are arithmetic, rates are estimates."""
 
     size: str
@@ -37,7 +37,9 @@ class Estimate:
         return asdict(self) | {"estimated": ["tokens_per_second", "query_ms"]}
 
 
-def estimates(rates: Rates, memory: int, available: int, family: Sequence[FamilyMember] = FAMILY) -> list[Estimate]:
+def estimate_sizes(
+    rates: Rates, memory: int, available: int, family: Sequence[FamilyMember] = FAMILY
+) -> list[SizeEstimate]:
     """Each embedder of the family in each precision that was measured, on a device of `memory` bytes, of which
     `available` are free."""
     return [
@@ -48,17 +50,17 @@ def estimates(rates: Rates, memory: int, available: int, family: Sequence[Family
     ]
 
 
-def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> Estimate:
+def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> SizeEstimate:
     weights, config = member_bytes(member, precision), config_of(member)
     work = {n: work_bytes(config, n, rates.device) for n in LENGTHS}
-    return Estimate(
+    return SizeEstimate(
         size=member.size,
         precision=precision,
         weight_bytes=weights,
         work_bytes=work,
         fits={n: fits(weights + w, memory, available) for n, w in work.items()},
-        tokens_per_second=rates.of_batch(precision, config.hidden_size) / products(config, 1),
-        query_ms=1e3 * products(config, QUERY) / rates.of_query(precision, config.hidden_size),
+        tokens_per_second=rates.batch_rate(precision, config.hidden_size) / products(config, 1),
+        query_ms=1e3 * products(config, QUERY) / rates.query_rate(precision, config.hidden_size),
     )
 
 
