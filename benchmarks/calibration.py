@@ -25,8 +25,8 @@ from tqdm import tqdm
 from benchmarks import hard_cells, own_quality
 from benchmarks.common import RESULTS, between, write
 from benchmarks.hard_cells import DRAWS, bounds_of
-from upsize.selection.comparison import size_that_settles
-from upsize.selection.decision import Decided, decide, matrices
+from upsize.selection.comparison import sample_size_to_settle
+from upsize.selection.decision import DecisionResult, bound_matrices, decide
 from upsize.selection.verdict import Decision
 
 Floats = NDArray[np.float64]
@@ -105,7 +105,7 @@ def coverage(draw: Draw, n: int, experiments: int, seed: int) -> dict[str, float
         size = min(BLOCK, experiments - first)
         for found in bounds_of(draw(rng, size, n, np.zeros(M)), seed * 1000 + first):
             inside += bool(((found.lower <= 1e-12) & (found.upper >= -1e-12)).all())
-            up += decide(*matrices(M, found.lower, found.upper), 0.01).decision == "go_up"
+            up += decide(*bound_matrices(M, found.lower, found.upper), 0.01).decision == "go_up"
         blocks += size
     return {"covered": inside / blocks, "false_go_up": up / blocks}
 
@@ -120,10 +120,10 @@ def verdicts(draw: Draw, gain: Floats, pilot: int, experiments: int, seed: int) 
     for first in range(0, experiments, BLOCK):
         values = draw(rng, min(BLOCK, experiments - first), pilot, gain)
         for one, found in zip(values, bounds_of(values, seed * 1000 + first), strict=True):
-            answer = decide(*matrices(M, found.lower, found.upper), MARGIN)
+            answer = decide(*bound_matrices(M, found.lower, found.upper), MARGIN)
             at_once[_kind(answer, right, choice)] += 1
             if answer.open:
-                needed = size_that_settles(found, answer.open, M, MARGIN, pilot, pilot)
+                needed = sample_size_to_settle(found, answer.open, M, MARGIN, pilot, pilot)
                 assert needed is not None  # without seeds there always is a number
                 asked[needed.total].append(one)
     for total, pilots in asked.items():
@@ -131,7 +131,7 @@ def verdicts(draw: Draw, gain: Floats, pilot: int, experiments: int, seed: int) 
             begun = np.stack(pilots[first : first + BLOCK])
             values = np.concatenate((begun, draw(rng, len(begun), total - pilot, gain)), axis=1)
             for found in bounds_of(values, seed * 1000 + total + first):
-                later[_kind(decide(*matrices(M, found.lower, found.upper), MARGIN), right, choice)] += 1
+                later[_kind(decide(*bound_matrices(M, found.lower, found.upper), MARGIN), right, choice)] += 1
     numbers = [total for total, pilots in asked.items() for _ in pilots]
     return {
         "pilots": _shares(at_once),
@@ -141,7 +141,7 @@ def verdicts(draw: Draw, gain: Floats, pilot: int, experiments: int, seed: int) 
     }
 
 
-def _kind(answer: Decided, right: Decision, choice: int) -> str:
+def _kind(answer: DecisionResult, right: Decision, choice: int) -> str:
     """Right in decision and choice; right in the decision with another choice and the rest said to be open; undecided;
     or wrong."""
     if answer.decision == "cannot_tell":

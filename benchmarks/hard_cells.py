@@ -19,7 +19,7 @@ from upsize.evaluation.statistics import FEWEST, Bounds, Sample, contrasts, samp
 from upsize.evaluation.statistics.bootstrap import Moments, critical, tail
 from upsize.evaluation.tasks.grouping import grouping_of
 from upsize.selection.comparison import compare_candidates
-from upsize.selection.decision import decide, matrices
+from upsize.selection.decision import bound_matrices, decide
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Floats]
@@ -96,7 +96,7 @@ def _shares(told: list[tuple[Floats, Floats]], truth: Floats, enough: bool) -> d
         return {"covered": 1.0, "false_go_up": 0.0, "false_stay": 0.0, "judged": float(enough)}
     true = contrasts(len(truth)) @ truth
     better = (truth - truth[0]).max() > MARGIN
-    decisions = [decide(*matrices(len(truth), low, high), MARGIN).decision for low, high in told]
+    decisions = [decide(*bound_matrices(len(truth), low, high), MARGIN).decision for low, high in told]
     inside = [bool(((low <= true + 1e-12) & (high >= true - 1e-12)).all()) for low, high in told]
     return {
         "covered": round(float(np.mean(inside)), 4),

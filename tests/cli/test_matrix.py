@@ -15,9 +15,9 @@ from tests.selection.test_report import leaves, read
 from upsize.catalog import FamilyMember
 from upsize.diagnostics.random_models import config_of
 from upsize.selection.matrix import cells as measuring
-from upsize.selection.matrix import table as building
+from upsize.selection.matrix import size_table as building
 from upsize.selection.matrix.cells import Cell
-from upsize.selection.matrix.child import measure
+from upsize.selection.matrix.child import measure_batch
 from upsize.selection.matrix.model_shapes import write_random
 
 LARGER = FamilyMember("Qwen/Qwen3-Embedding-4B", "embedding", 96, 6, 8, 128, 16_000_000, 2_000_000, 40960)
@@ -30,7 +30,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
     def here(cell: Cell, model: str, environment: object) -> dict[str, Any]:
         done.append(cell)
-        return measure(model, cell.precision, cell.lengths, 0.01, 1, 2, "cpu")
+        return measure_batch(model, cell.precision, cell.lengths, 0.01, 1, 2, "cpu")
 
     monkeypatch.setattr(building, "FAMILY", (TINY, LARGER))
     monkeypatch.setattr(measuring, "SMALL", 12_000_000)

@@ -29,7 +29,7 @@ from upsize.evaluation.statistics.distribution_free import lower_bounds, upper_b
 from upsize.selection.comparison import compare_candidates
 from upsize.selection.pipeline import run_choice
 from upsize.selection.settings import ChoiceSettings
-from upsize.selection.wording import reason
+from upsize.selection.wording import reason_text
 
 RNG = np.random.default_rng(0)
 
@@ -182,7 +182,7 @@ def test_seeds_do_not_lead_beyond_it() -> None:
 def _said(values: np.ndarray, delta: float = 0.01, seeds: np.ndarray | None = None) -> str:
     judged = compare_candidates(Sample(values, seeds), delta, seed=0)
     names = [f"m{i}" for i in range(values.shape[1])]
-    return reason(judged, names, "nDCG@10", len(values), "query", delta, range(len(names)))
+    return reason_text(judged, names, "nDCG@10", len(values), "query", delta, range(len(names)))
 
 
 def test_three_queries_are_too_few() -> None:
@@ -200,14 +200,14 @@ def test_many_queries_of_few_documents_are_too_few() -> None:
     judged = compare_candidates(sample, 0.01, seed=0, units=320)
     assert judged.too_few
     assert judged.more == 80
-    told = reason(judged, ["a", "b"], "x", 320, "query", 0.01, [0, 1])
+    told = reason_text(judged, ["a", "b"], "x", 320, "query", 0.01, [0, 1])
     assert "320 queries that come in 8 independent groups, and 10 groups are the fewest" in told
     uneven = sample_of(columns, Mean("x"), ["hub"] * 200 + [str(i) for i in range(120)])
     judged = compare_candidates(uneven, 0.01, seed=0, units=320)
     assert judged.too_few
     assert judged.effective < FEWEST_EFFECTIVE
     assert judged.more is None
-    assert "tell as much as 2.6 equal ones; 8 are the fewest" in reason(
+    assert "tell as much as 2.6 equal ones; 8 are the fewest" in reason_text(
         judged, ["a", "b"], "x", 320, "query", 0.01, [0, 1]
     )
 

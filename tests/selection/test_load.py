@@ -13,9 +13,9 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from upsize.selection.latency_limits import broken_limit, disturbed_loads, money_of
-from upsize.selection.load_generator import chained, measure_latency, offer, schedule
-from upsize.selection.load_point import Observed, point, quantile
+from upsize.selection.latency_checks import broken_limit, disturbed_latency_notes, query_cost
+from upsize.selection.load_generator import chain_futures, measure_latency, run_open_loop, schedule
+from upsize.selection.load_point import LoadObservation, load_point_of, quantile
 from upsize.selection.verdict import Latency, rebuilt
 
 
@@ -49,8 +49,8 @@ def test_arrivals_are_a_poisson_process_of_the_rate() -> None:
 
 def test_a_stall_shows_in_p99() -> None:
     """A third of the arrivals come during the stall: p99 is near its whole length, as is p95."""
-    stalled = point(offer(Server(at=0.4, stall=0.4).send, schedule(200, 240, 0), 200))
-    smooth = point(offer(Server().send, schedule(200, 240, 0), 200))
+    stalled = load_point_of(run_open_loop(Server(at=0.4, stall=0.4).send, schedule(200, 240, 0), 200))
+    smooth = load_point_of(run_open_loop(Server().send, schedule(200, 240, 0), 200))
     assert stalled.p99.estimate > 360
     assert stalled.p95.estimate > 280
     assert smooth.p99.estimate < 200
@@ -77,14 +77,14 @@ def test_an_error_is_counted_and_keeps_nothing_up() -> None:
             answer.set_exception(ValueError("no"))
         return answer
 
-    found = point(offer(send, schedule(1000, 100, 0), 1000))
+    found = load_point_of(run_open_loop(send, schedule(1000, 100, 0), 1000))
     assert found.errors == 10
     assert not found.kept_up
 
 
 def test_what_is_never_answered_is_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upsize.selection.load_generator.PATIENCE", 0.1)
-    found = offer(lambda _: Future(), schedule(1000, 30, 0), 1000)
+    monkeypatch.setattr("upsize.selection.load_generator.DRAIN_FACTOR", 0.1)
+    found = run_open_loop(lambda _: Future(), schedule(1000, 30, 0), 1000)
     assert found.errors == found.waiting == 30
     assert (found.latencies > 0).all()
 
@@ -107,7 +107,7 @@ def slow_send(_: int) -> Future[None]:
 
 
 def test_a_late_sender_keeps_nothing_up() -> None:
-    found = point(offer(slow_send, schedule(20_000, 500, 0), 20_000))
+    found = load_point_of(run_open_loop(slow_send, schedule(20_000, 500, 0), 20_000))
     assert not found.kept_up
     assert found.sender_late
     assert found.offered is not None
@@ -123,22 +123,24 @@ def test_the_knee_and_the_money_are_of_what_was_answered() -> None:
     assert found.knee_at_least, "it was the sender that could not do more"
     assert max(p.rate for p in found.sweep) <= 1000
     assert all(p.answered >= 0.9 * p.rate for p in found.sweep if p.kept_up)
-    money = money_of(3.6, found, 1.0)
+    money = query_cost(3.6, found, 1.0)
     assert money is not None
     assert money.per_million_queries == pytest.approx(1000 / found.knee)
     assert money.at_most
 
 
 def test_a_run_that_cannot_end_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upsize.selection.load_generator.PATIENCE", 0.1)
+    monkeypatch.setattr("upsize.selection.load_generator.DRAIN_FACTOR", 0.1)
     begun = time.monotonic()
-    found = offer(slow_send, schedule(100_000, 2000, 0), 100_000)
+    found = run_open_loop(slow_send, schedule(100_000, 2000, 0), 100_000)
     assert time.monotonic() - begun < 3, "not the 4 s that sending all takes"
     assert found.errors > 1000
-    assert not point(found).kept_up
+    assert not load_point_of(found).kept_up
 
 
-def simulated(rate: float, work: float, count: int, servers: int = 1, pause: float = 0.0, seed: int = 0) -> Observed:
+def simulated(
+    rate: float, work: float, count: int, servers: int = 1, pause: float = 0.0, seed: int = 0
+) -> LoadObservation:
     """What a service would be seen to do that takes `work` seconds for an arrival on each of its servers; the sender
     pauses for so long in the middle."""
     instants = schedule(rate, count, seed)
@@ -148,7 +150,7 @@ def simulated(rate: float, work: float, count: int, servers: int = 1, pause: flo
     for i, at in enumerate(sent):
         which = int(np.argmin(free))
         ends[i] = free[which] = max(float(at), free[which]) + work
-    return Observed(rate, instants, sent, ends, np.zeros(count, bool), float(ends.max()))
+    return LoadObservation(rate, instants, sent, ends, np.zeros(count, bool), float(ends.max()))
 
 
 @hypothesis.given(
@@ -158,28 +160,28 @@ def test_beyond_what_it_can_do_nothing_is_kept_up(
     rate: float, count: int, servers: int, over: float, seed: int
 ) -> None:
     hypothesis.assume(count >= 20 * servers)
-    assert not point(simulated(rate, servers * over / rate, count, servers, seed=seed)).kept_up
+    assert not load_point_of(simulated(rate, servers * over / rate, count, servers, seed=seed)).kept_up
 
 
 @hypothesis.given(st.floats(0.1, 1e5), st.integers(10, 2000), st.floats(1e-4, 0.4), st.integers(0, 99))
 def test_well_within_it_all_is_kept_up(rate: float, count: int, use: float, seed: int) -> None:
-    found = point(simulated(rate, use / rate, count, seed=seed))
+    found = load_point_of(simulated(rate, use / rate, count, seed=seed))
     assert found.kept_up
     assert not found.sender_late
 
 
 def test_a_service_that_answers_many_at_once_keeps_up_though_each_waits() -> None:
-    found = point(simulated(100, 0.15, 400, servers=64))
+    found = load_point_of(simulated(100, 0.15, 400, servers=64))
     assert found.kept_up
     assert found.p50.estimate == pytest.approx(150, abs=1)
 
 
 def test_a_sender_that_paused_says_so() -> None:
     """A fifth of the arrivals are sent late: their latency is the sender's own."""
-    found = point(simulated(100, 0.001, 400, pause=0.8))
+    found = load_point_of(simulated(100, 0.001, 400, pause=0.8))
     assert found.sender_late
     assert found.late_ms > 500
-    assert not point(simulated(100, 0.001, 400)).sender_late
+    assert not load_point_of(simulated(100, 0.001, 400)).sender_late
 
 
 def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +189,8 @@ def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = iter([simulated(50, 0.03, 100), simulated(50, 0.001, 100)])
     shares = iter([0.6, 0.0])
     monkeypatch.setattr(
-        "upsize.selection.load_generator.offer", lambda *_: Observed(**{**next(runs).__dict__, "busy": next(shares)})
+        "upsize.selection.load_generator.run_open_loop",
+        lambda *_: LoadObservation(**{**next(runs).__dict__, "busy": next(shares)}),
     )
     found = measure_latency(slow_send, 50, seconds=2, seed=0, sweep=False)
     assert found.at_rate.kept_up
@@ -199,14 +202,14 @@ def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broken_limit_and_a_low_knee_say_what_disturbed_them() -> None:
-    quiet = point(simulated(50, 0.01, 100))
+    quiet = load_point_of(simulated(50, 0.01, 100))
     disturbed = replace(quiet, busy=0.4)
     slow = Latency(disturbed, (disturbed,), 50.0, knee_at_least=True)
     assert "other processes took 40% of the processor" in str(broken_limit(slow, {"p95": 1.0}))
     assert "other" not in str(broken_limit(Latency(quiet), {"p95": 1.0}))
     assert broken_limit(slow, {"p95": 1e4}) is None
     late = replace(quiet, rate=100.0, kept_up=False, sender_late=True, late_ms=80.0)
-    notes = disturbed_loads(
+    notes = disturbed_latency_notes(
         [
             ("a", slow),
             ("b", Latency(quiet, (quiet, late), 50.0, knee_at_least=True)),
@@ -223,7 +226,7 @@ def test_a_broken_limit_and_a_low_knee_say_what_disturbed_them() -> None:
 
 def test_a_latency_of_an_earlier_version_is_read() -> None:
     """Files without what was added since."""
-    told = asdict(Latency(point(simulated(5, 0.01, 20)), knee=5.0))
+    told = asdict(Latency(load_point_of(simulated(5, 0.01, 20)), knee=5.0))
     for name in ("offered", "late_ms", "sender_late", "busy"):
         del told["at_rate"][name]
     del told["knee_at_least"]
@@ -252,22 +255,22 @@ def test_a_chain_ends_with_its_last_step_or_its_first_error() -> None:
     def refuse() -> Future[None]:
         raise ValueError("full")
 
-    assert chained(done, [done]).result(1) is None
+    assert chain_futures(done, [done]).result(1) is None
     with pytest.raises(ValueError, match="full"):
-        chained(done, [refuse]).result(1)
+        chain_futures(done, [refuse]).result(1)
     with pytest.raises(ValueError, match="full"):
-        chained(refuse, [done]).result(1)
+        chain_futures(refuse, [done]).result(1)
 
 
 def test_a_cancelled_chain_cancels_the_step_under_way() -> None:
     """Or what was given up would still be worked on when the next rate is tried."""
     first: Future[None] = Future()
     second: Future[None] = Future()
-    begun = chained(lambda: first, [lambda: second])
+    begun = chain_futures(lambda: first, [lambda: second])
     begun.cancel()
     assert first.cancelled()
     first = Future()
-    begun = chained(lambda: first, [lambda: second])
+    begun = chain_futures(lambda: first, [lambda: second])
     first.set_result(None)
     begun.cancel()
     assert second.cancelled()

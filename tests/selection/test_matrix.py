@@ -26,7 +26,7 @@ from upsize.selection.matrix.cells import (
     sum_shown,
 )
 from upsize.selection.matrix.model_shapes import layer_parameters, parameters, write_random
-from upsize.selection.matrix.table import figures, members, precisions, recommend
+from upsize.selection.matrix.size_table import cell_figures, members_of, precisions_to_measure, recommend
 from upsize.selection.matrix.terminal import disturbed_cells
 from upsize.selection.report.matrix_page import matrix_section
 
@@ -102,7 +102,7 @@ def cell_told(name: str, layers: int, seconds: float, lengths: tuple[int, ...] =
 def test_figures_are_measured_or_scaled_and_say_which() -> None:
     member = FAMILY[1]
     told = [cell_told("sentence", 2, 0.03), cell_told("sentence", 4, 0.05), cell_told("passages", 36, 2.0, (128,) * 4)]
-    found = figures(told, member, "bfloat16")
+    found = cell_figures(told, member, "bfloat16")
     assert found["sentence"]["basis"] == "estimated"
     assert found["sentence"]["p95_ms"] == pytest.approx(50 + 32 * 10)
     assert "50 + (36 − 4) × (50 − 30) / 2 = 370 ms" in found["sentence"]["arithmetic"][0].replace("0.05", "50")
@@ -116,9 +116,9 @@ def test_figures_are_measured_or_scaled_and_say_which() -> None:
 
 def test_a_figure_that_was_disturbed_says_so() -> None:
     quiet, busy = (cell_told("sentence", n, 0.05) | {"busy": share} for n, share in ((2, 0.0), (4, 0.4)))
-    figure = figures([quiet, busy], FAMILY[1], "bfloat16")["sentence"]
+    figure = cell_figures([quiet, busy], FAMILY[1], "bfloat16")["sentence"]
     assert figure["busy"] == 0.4
-    old = figures([cell_told("sentence", 36, 0.05)], FAMILY[1], "bfloat16")["sentence"]
+    old = cell_figures([cell_told("sentence", 36, 0.05)], FAMILY[1], "bfloat16")["sentence"]
     assert old["busy"] == 0.0, "cells of an earlier version do not tell"
     matrix = a_matrix()
     assert disturbed_cells(matrix) == []
@@ -130,7 +130,7 @@ def test_a_figure_that_was_disturbed_says_so() -> None:
 
 def test_scaling_is_held_against_the_whole() -> None:
     told = [cell_told("sentence", n, 0.01 + 0.01 * n) for n in (2, 4, 36)]
-    figure = figures(told, FAMILY[1], "bfloat16")["sentence"]
+    figure = cell_figures(told, FAMILY[1], "bfloat16")["sentence"]
     assert figure["basis"] == "measured"
     assert figure["scaled_over_whole"] == pytest.approx({"p50_ms": 1.0, "p95_ms": 1.0})
 
@@ -170,9 +170,9 @@ def test_the_use_follows_from_the_facts(row: dict[str, Any], use: str) -> None:
 
 def test_unknown_names_say_what_there_is() -> None:
     with pytest.raises(InvalidInput, match=r"there are 0\.6B, 4B, 8B"):
-        members(["2B"])
+        members_of(["2B"])
     with pytest.raises(InvalidInput, match=r"int3.*use int8, .*bfloat16"):
-        precisions(["int3"], MACHINE, CellSettings())
+        precisions_to_measure(["int3"], MACHINE, CellSettings())
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_unknown_names_say_what_there_is() -> None:
     ],
 )
 def test_the_precisions_that_serve_best_here(changed: dict[str, Any], names: list[str]) -> None:
-    assert precisions([], replace(MACHINE, **changed), CellSettings()) == names
+    assert precisions_to_measure([], replace(MACHINE, **changed), CellSettings()) == names
 
 
 def test_a_cell_in_a_process_of_its_own(tmp_path: Path) -> None:

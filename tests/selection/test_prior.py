@@ -10,9 +10,9 @@ from rich.console import Console
 
 from upsize.catalog.published import TaskScores, task_scores
 from upsize.errors import InvalidInput
-from upsize.selection.prior import prior as module
-from upsize.selection.prior.prior import ENOUGH, Step, pays, prior
-from upsize.selection.prior.text import render
+from upsize.selection.prior import evidence as module
+from upsize.selection.prior.evidence import ENOUGH, Step, pays, published_prior
+from upsize.selection.prior.terminal import print_prior
 
 
 def step(lower: float | None, upper: float | None) -> Step:
@@ -20,7 +20,7 @@ def step(lower: float | None, upper: float | None) -> Step:
 
 
 def test_narrow_evidence_first_and_the_lead_rests_on_enough() -> None:
-    found = prior("clustering", "zh", "news")
+    found = published_prior("clustering", "zh", "news")
     assert [e.question for e in found.evidence][:2] == ["clustering, zh, news", "clustering, zh"]
     assert found.evidence[0].data_sets == 2
     assert {t.task for t in found.evidence[0].tasks} >= {"ThuNewsClusteringS2S", "ThuNewsClusteringP2P"}
@@ -32,7 +32,7 @@ def test_narrow_evidence_first_and_the_lead_rests_on_enough() -> None:
 
 
 def test_gains_are_paired_over_data_sets() -> None:
-    evidence = prior("sts").evidence[0]
+    evidence = published_prior("sts").evidence[0]
     rows = [r for r in task_scores() if r.kind == "sts" and r.language == "*"]
     sets = {
         name: np.mean([r.scores for r in rows if r.data_set == name], axis=0) for name in {r.data_set for r in rows}
@@ -50,7 +50,7 @@ def test_gains_are_paired_over_data_sets() -> None:
 
 
 def test_the_same_question_gives_the_same_answer() -> None:
-    assert prior("retrieval", "en") == prior("retrieval", "en-US")
+    assert published_prior("retrieval", "en") == published_prior("retrieval", "en-US")
 
 
 @pytest.mark.parametrize(
@@ -74,17 +74,17 @@ def test_the_lead_climbs_only_where_the_gain_clears_delta(
         a, b = rng.normal(gains, 0.005)
         rows.append(TaskScores(f"T{i}", f"D{i}", "sts", "*", (), 1, (0.5, 0.5 + a, 0.5 + a + b)))
     monkeypatch.setattr(module, "task_scores", lambda: tuple(rows))
-    assert prior("sts").leaning == leaning
+    assert published_prior("sts").leaning == leaning
 
 
 def test_the_reranker_alternative() -> None:
-    found = prior("retrieval", "zh")
+    found = published_prior("retrieval", "zh")
     assert found.reranking[0].what == "Chinese"
     assert found.reranker_lead is not None
     first, *_ = found.reranker_lead.split(";")
     assert first.startswith("Embedding-4B alone beats Embedding-0.6B + Reranker-0.6B on CMTEB-R, MTEB-R, MMTEB-R")
     assert "lowers what Embedding-0.6B found on MTEB-Code" in found.reranker_lead
-    assert prior("code-search").reranking[0].what == "code"
+    assert published_prior("code-search").reranking[0].what == "code"
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ def test_the_reranker_alternative() -> None:
 )
 def test_an_unknown_word_names_what_there_is(question: tuple[str, ...], named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
-        prior(*question)
+        published_prior(*question)
 
 
 def test_a_question_that_nothing_fits_is_answered_by_wider_ones() -> None:
-    found = prior("bitext", "zh", "legal")
+    found = published_prior("bitext", "zh", "legal")
     assert found.evidence[0].question != "bitext, zh, legal"
     assert found.evidence[-1].question == "all tasks"
 
 
 def test_what_is_printed() -> None:
     page = io.StringIO()
-    render(prior("retrieval", "zh"), Console(file=page, width=170))
+    print_prior(published_prior("retrieval", "zh"), Console(file=page, width=170))
     for said in ("prior, not a measurement", "CMTEB-R", "does not pay", "CC0 1.0", "not published", "broken runs"):
         assert said in " ".join(page.getvalue().split())

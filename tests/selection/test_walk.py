@@ -38,7 +38,7 @@ def quick(data: Path, models: tuple[str, ...], out: Path, **others: object) -> C
 def test_a_verdict_with_everything(
     questions: Path, small: str, reranker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upsize.selection.load_generator.LONGEST_SWEEP", 1)
+    monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 1)
     asked = {"rerankers": (reranker,), "depths": (3,), "dims": (32,), "rate": 20, "seconds": 1, "price": 2.0}
     found = run_choice(ChoiceSettings(questions, (small,), tmp_path, **asked))  # type: ignore[arg-type]
     assert len(found.candidates) == 4
@@ -204,9 +204,9 @@ def test_a_limit_that_is_not_kept_makes_it_unfeasible(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever this machine's estimate says of so tiny a model, it is measured."""
-    monkeypatch.setattr(walk, "refusals", lambda *_: None)
+    monkeypatch.setattr(walk, "find_infeasible", lambda *_: None)
     monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
-    monkeypatch.setattr("upsize.selection.load_generator.LONGEST_SWEEP", 0)
+    monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
     found = run_choice(ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1, slo={"p95": 0.5}))
     assert found.choice is None
     assert not found.candidates[0].feasible
@@ -223,8 +223,8 @@ def test_on_a_busy_machine_what_an_estimate_would_refuse_is_measured(
 ) -> None:
     """A rate that would keep ten machines busy, by rates that others disturbed; and the verdict says so."""
     monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: replace(STEADY, busy=0.6))
-    monkeypatch.setattr("upsize.selection.load_generator.LONGEST_SWEEP", 0)
-    monkeypatch.setattr("upsize.selection.estimate.seconds_of", lambda *_: 0.5)
+    monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
+    monkeypatch.setattr("upsize.selection.feasibility.query_seconds", lambda *_: 0.5)
     found = run_choice(ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1))
     (note,) = [n for n in found.notes if "it is measured instead" in n]
     assert "60% of the processor" in note
@@ -234,7 +234,7 @@ def test_on_a_busy_machine_what_an_estimate_would_refuse_is_measured(
 def test_a_disturbed_latency_is_measured_again_by_the_same_command(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upsize.selection.load_generator.LONGEST_SWEEP", 0)
+    monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
     monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
     monkeypatch.setattr("upsize.selection.load_point.sender_late", lambda _: False)  # whatever else this machine does
     settings = ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1)

@@ -11,14 +11,14 @@ import numpy as np
 
 from upsize.selection.verdict import (
     CandidateReport,
+    Cost,
     Difference,
+    InfeasibleCandidate,
     Interval,
     Latency,
     LoadPoint,
     Memory,
-    Money,
     Quantile,
-    Refusal,
     SampleSize,
     SliceVerdict,
     TaskFacts,
@@ -75,7 +75,7 @@ def a_candidate(place: int, *, priced: bool = True) -> CandidateReport:
         tokens_per_second=41_233.5 / (place + 1),
         backfill_seconds=95.25 * (place + 1) ** 3,
         latency=Latency(sweep[1], sweep, max(kept)),
-        money=Money(0.12, 0.113 * (place + 1) ** 2, 0.0317 * (place + 1)) if priced else None,
+        money=Cost(0.12, 0.113 * (place + 1) ** 2, 0.0317 * (place + 1)) if priced else None,
         run=f"runs/{name.replace('/', '_')}-0123456789ab",
     )
 
@@ -97,7 +97,7 @@ def a_hard_verdict() -> Verdict:
             id=c.id.replace("demo-m", "Qwen3-Embedding-8B").replace("demo-rerank", "Qwen3-Reranker-4B"),
             why_not="p95 is 4,418 ms at 2 a second, and the limit is 1,300 ms" if place == 5 else c.why_not,
             latency=Latency(sweep[0], sweep, sweep[0].rate, knee_at_least=True),
-            money=Money(0.00001, 1e6, 1234567.0, at_most=True),
+            money=Cost(0.00001, 1e6, 1234567.0, at_most=True),
             quality=Interval(-0.0, -0.01, 0.01) if place == 1 else c.quality,
             tokens_per_second=1.3,
             backfill_seconds=9.9e6,
@@ -149,7 +149,7 @@ def a_verdict(*, many: int = len(_PARTS), bare: bool = False) -> Verdict:
         refused=()
         if bare
         else (
-            Refusal(
+            InfeasibleCandidate(
                 "Qwen3-Embedding-8B", "Qwen3-Embedding-8B", 4096, "float32", None, None,
                 "its weights and one long text need 31.2 GB and 14.8 GB are free",
                 ("weights 7567295488 × 4 bytes = 30.3 GB", "work 0.9 GB", "30.3 + 0.9 = 31.2 GB > 14.8 GB"),

@@ -159,14 +159,14 @@ def choose(
 
 def _prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
     """What is published of the three sizes on such tasks."""
-    from upsize.selection.prior.prior import prior
-    from upsize.selection.prior.text import render
+    from upsize.selection.prior.evidence import published_prior
+    from upsize.selection.prior.terminal import print_prior
 
-    found = prior(task, language, domain, delta=delta)
+    found = published_prior(task, language, domain, delta=delta)
     if json:
         write_json(Path("-"), found.to_json())
     else:
-        render(found, results(), print_table)
+        print_prior(found, results(), print_table)
 
 
 def _roles(told: list[str]) -> dict[str, str]:

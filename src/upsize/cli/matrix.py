@@ -40,16 +40,23 @@ def matrix(
     """
     from upsize.catalog.published import SIZES
     from upsize.compute import this_machine
-    from upsize.selection.matrix import MATRIX, Cell, CellSettings, build, expected_seconds, render
-    from upsize.selection.matrix.table import members, precisions, wanted
+    from upsize.selection.matrix import (
+        SIZE_TABLE_FILE,
+        Cell,
+        CellSettings,
+        build_size_table,
+        expected_seconds,
+        print_size_table,
+    )
+    from upsize.selection.matrix.size_table import cells_to_measure, members_of, precisions_to_measure
     from upsize.selection.report import write_matrix
 
     settings = CellSettings(device, whole, seconds, long_tokens)
     real = _weights(weights or [])
-    machine, chosen = this_machine(), members(sizes or SIZES)
-    names = precisions(dtype or (), machine, settings)
+    machine, chosen = this_machine(), members_of(sizes or SIZES)
+    names = precisions_to_measure(dtype or (), machine, settings)
     rates = measured_rates(machine, settings.device, names)
-    cells = wanted(chosen, names, machine, settings, real)
+    cells = cells_to_measure(chosen, names, machine, settings, real)
     left = [(m, c) for m, c in cells if not (out / "cells" / c.file).exists()]
     minutes = sum(expected_seconds(c, m, rates) for m, c in left) / 60
     typer.echo(
@@ -71,12 +78,12 @@ def matrix(
             bar.update(done)
 
         command = shlex.join(["upsize", *sys.argv[1:]])
-        found = build([m.size for m in chosen], names, out, settings, real, command, each)
-    write_matrix(out / MATRIX)
+        found = build_size_table([m.size for m in chosen], names, out, settings, real, command, each)
+    write_matrix(out / SIZE_TABLE_FILE)
     if json is not None:
         write_json(json, found)
     if json is None or str(json) != "-":
-        render(found, results(), print_table)
+        print_size_table(found, results(), print_table)
 
 
 def _weights(given: list[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from upsize.io import FOUND_OUT, ReadOptions
 from upsize.migration.labels import LabelledQuery, Relevant
 from upsize.number_format import short
 from upsize.selection.comparison import CONFIDENCE, Analysis, compare_candidates
-from upsize.selection.wording import number, too_few
+from upsize.selection.wording import metric_text, too_few_text
 
 DEPTH = 10
 """Results of each query that are judged: nDCG@10 looks at no more."""
@@ -296,11 +296,11 @@ def compare_move(
     compared = compare_ways(index, data, ways, delta=delta, seed=seed, hear=hear, hidden=hidden)
     found = compared.judged.differences
     lower, upper = float(found.lower[0]), float(found.upper[0])
-    estimate = number(float(found.estimate[0]))
+    estimate = metric_text(float(found.estimate[0]))
     judged = compared.judged
-    told = f"{estimate} [{number(lower)}, {number(upper)}] nDCG@10 on {compared.distinct:,} queries"
+    told = f"{estimate} [{metric_text(lower)}, {metric_text(upper)}] nDCG@10 on {compared.distinct:,} queries"
     if judged.too_few:
-        few = too_few(judged, compared.distinct, "query")
+        few = too_few_text(judged, compared.distinct, "query")
         decision, reason = "cannot_tell", f"{few} Whether {ways[1].name} is better or worse cannot be told: {told}."
     else:
         decision, reason = _words(ways[1].name, told, lower, upper, delta)
@@ -383,7 +383,7 @@ def compare_ladder(
         notes.append(note)
     compared = compare_ways(index, data, ways, hear=hear)
     if compared.judged.too_few:
-        notes.append(too_few(compared.judged, compared.distinct, "query"))
+        notes.append(too_few_text(compared.judged, compared.distinct, "query"))
     told = compared.to_json() | {"notes": [*notes, *compared.notes]}
     return told | {"approximate_recall": _recall(index, data, plain)}
 

@@ -14,8 +14,16 @@ from upsize.evaluation.statistics import FEWEST_EFFECTIVE, RESAMPLES, Sample, sa
 from upsize.evaluation.tasks import Task
 from upsize.selection.comparison import CONFIDENCE, Analysis, SliceAnalysis, compare_candidates, compare_slices
 from upsize.selection.run import Run
-from upsize.selection.verdict import CandidateReport, Difference, Interval, Refusal, SliceVerdict, TaskFacts, Verdict
-from upsize.selection.wording import number, reason, runner_up, what_would_change_it
+from upsize.selection.verdict import (
+    CandidateReport,
+    Difference,
+    InfeasibleCandidate,
+    Interval,
+    SliceVerdict,
+    TaskFacts,
+    Verdict,
+)
+from upsize.selection.wording import metric_text, reason_text, runner_up, what_would_change_it
 
 SMALLEST_SLICE = 20
 """Independent units below which a slice is not judged."""
@@ -32,7 +40,7 @@ def conclude(
     task: Task,
     runs: Sequence[Run],
     reports: Sequence[CandidateReport],
-    refused: Sequence[Refusal],
+    refused: Sequence[InfeasibleCandidate],
     *,
     delta: float,
     seed: int,
@@ -79,7 +87,7 @@ def conclude(
         decision="cannot_tell" if decided is None else decided.decision,
         choice=None if decided is None else names[decided.choice],
         settled=decided is not None and decided.settled,
-        reason=reason(judged, names, task.metric.name, distinct, unit, delta, feasible) + _except(slices),
+        reason=reason_text(judged, names, task.metric.name, distinct, unit, delta, feasible) + _except(slices),
         runner_up=None if following is None else names[following],
         what_would_change_it=tuple(what_would_change_it(judged, reports, refused, delta, task.metric.name)),
         queries_needed=judged.more,
@@ -117,9 +125,10 @@ def _chance(task: Task, columns: Sequence[Sequence[Mapping[str, Any]]], judged: 
     if (shown > chance).any():
         return []
     random = "of a random answer is" if task.metric.mean else "of 97.5 % of random answers is at most"
+    best_text = metric_text(float(judged.quality.estimate[best]))
     return [
-        f"No candidate is shown to be better than chance: {task.metric.name} {random} {number(chance)}, of the best "
-        f"{number(float(judged.quality.estimate[best]))}. Are labels and ids right, and the texts readable?"
+        f"No candidate is shown to be better than chance: {task.metric.name} {random} {metric_text(chance)}, "
+        f"of the best {best_text}. Are labels and ids right, and the texts readable?"
     ]
 
 

@@ -11,12 +11,12 @@ from upsize.compute.plan import INT8, PRECISIONS, SYNONYMS, weight_bytes
 from upsize.errors import InvalidInput, UnsupportedModel
 from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint
 
-MATRICES = 2
+FLOPS_PER_MAC = 2
 """Floating-point operations a parameter and token: a product and a sum."""
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class CandidateModel:
     """A checkpoint in one precision, opened but not loaded. Equal to itself alone."""
 
     name: str
@@ -30,7 +30,7 @@ class Model:
     def flops_a_token(self) -> int:
         """Of its matrix products."""
         config = self.checkpoint.config
-        return MATRICES * (self.checkpoint.weights.parameters - config.vocab_size * config.hidden_size)
+        return FLOPS_PER_MAC * (self.checkpoint.weights.parameters - config.vocab_size * config.hidden_size)
 
     @property
     def weight_bytes(self) -> int:
@@ -42,9 +42,9 @@ class Model:
 class Candidate:
     """One way to answer queries."""
 
-    model: Model
+    model: CandidateModel
     dimension: int
-    reranker: Model | None
+    reranker: CandidateModel | None
     depth: int | None
     precision_told: bool
     """Whether several precisions are compared, so that the id must name it."""
@@ -81,7 +81,7 @@ class Candidate:
 
 def open_models(
     asked: Sequence[str], kind: Kind, precisions: Sequence[str] = ("auto",), hub: HubOptions = HubOptions()
-) -> list[Model]:
+) -> list[CandidateModel]:
     """The checkpoints by folder, hub id or demo name, in each precision. Nothing large is read.
 
     Raises CheckpointError, HubError, and InvalidInput for one named twice, or of the other kind.
@@ -98,12 +98,15 @@ def open_models(
             other = "--rerankers" if kind == "embedding" else "--models"
             raise InvalidInput(f"{name} cannot be compared as an {kind} model: {error} A model for {other}?") from error
         for precision in dict.fromkeys(_precision(checkpoint, p) for p in precisions):
-            models.append(Model(last if short.count(last) == 1 else name, name, checkpoint, precision))
+            models.append(CandidateModel(last if short.count(last) == 1 else name, name, checkpoint, precision))
     return models
 
 
 def candidates_of(
-    models: Sequence[Model], dims: Sequence[int] = (), rerankers: Sequence[Model] = (), depths: Sequence[int] = (20,)
+    models: Sequence[CandidateModel],
+    dims: Sequence[int] = (),
+    rerankers: Sequence[CandidateModel] = (),
+    depths: Sequence[int] = (20,),
 ) -> tuple[list[Candidate], list[str]]:
     """All combinations, and notes of the dimensions that some model does not have.
 
@@ -126,7 +129,7 @@ def candidates_of(
     return found, list(dict.fromkeys(notes))
 
 
-def in_order(candidates: Sequence[Candidate], query_tokens: float, pair_tokens: float) -> list[Candidate]:
+def smallest_first(candidates: Sequence[Candidate], query_tokens: float, pair_tokens: float) -> list[Candidate]:
     """Smallest first: least compute a query, then least memory, then fewest bytes a vector."""
     return sorted(
         candidates,

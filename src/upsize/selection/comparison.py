@@ -27,7 +27,7 @@ from upsize.evaluation.statistics import (
     upper_sd,
 )
 from upsize.evaluation.statistics.sample import Floats
-from upsize.selection.decision import Decided, decide, matrices
+from upsize.selection.decision import DecisionResult, bound_matrices, decide
 from upsize.selection.verdict import SampleSize
 
 CONFIDENCE = 0.95
@@ -48,7 +48,7 @@ class Analysis:
     lower: Floats
     """(candidates, candidates): of quality[j] − quality[i] at [i, j]."""
     upper: Floats
-    decided: Decided | None
+    decided: DecisionResult | None
     """Among the feasible, in places of all candidates; None where none is feasible."""
     size: SampleSize | None
     too_few: bool = False
@@ -81,23 +81,23 @@ def compare_candidates(
     found = bounds(sample, matrix, seed=seed, confidence=CONFIDENCE, resamples=resamples)
     quality = quality_bounds(sample, CONFIDENCE)
     p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
-    lower, upper = matrices(m, found.lower, found.upper)
+    lower, upper = bound_matrices(m, found.lower, found.upper)
     decided = size = None
     too_few = len(able) > 1 and sample.too_few
     all_units = units or independent
     more: int | None = None
     why: Why | None = None
     if able and not decidable:
-        decided, why = Decided("cannot_tell", able[0], False, ()), "order"
+        decided, why = DecisionResult("cannot_tell", able[0], False, ()), "order"
     elif too_few:
-        decided = Decided("cannot_tell", able[0], False, ())
+        decided = DecisionResult("cannot_tell", able[0], False, ())
         if independent < FEWEST:
             more = math.ceil((FEWEST - independent) * all_units / independent)
     elif able:
         inner = decide(lower[np.ix_(able, able)], upper[np.ix_(able, able)], delta)
         pairs = tuple((able[i], able[j]) for i, j in inner.open)
-        decided = Decided(inner.decision, able[inner.choice], inner.settled, pairs)
-        size = size_that_settles(found, pairs, m, delta, independent, all_units) if pairs else None
+        decided = DecisionResult(inner.decision, able[inner.choice], inner.settled, pairs)
+        size = sample_size_to_settle(found, pairs, m, delta, independent, all_units) if pairs else None
         more = size.more if size else None
         why = _why_no_number(found, pairs, m, delta, independent, all_units) if pairs and size is None else None
     return Analysis(
@@ -105,7 +105,7 @@ def compare_candidates(
     )
 
 
-def size_that_settles(
+def sample_size_to_settle(
     found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
 ) -> SampleSize | None:
     """Units at which all `pairs` (i, j) are told to be better by more than delta or not. `found` is of all pairs of `m`
@@ -143,10 +143,10 @@ def size_that_settles(
 def _why_no_number(
     found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
 ) -> Why:
-    """Why `size_that_settles` knows none: what the seeds alone bring, a margin of 0 between equal candidates, or more
-    units than anybody labels."""
+    """Why `sample_size_to_settle` gives no number: the variance of the seeds alone is too large, the margin is 0 for
+    equal candidates, or it would take more units than anybody labels."""
     without_seeds = replace(found, error_seeds=np.zeros_like(found.error_seeds))
-    if found.error_seeds.any() and size_that_settles(without_seeds, pairs, m, delta, independent, units):
+    if found.error_seeds.any() and sample_size_to_settle(without_seeds, pairs, m, delta, independent, units):
         return "seeds"
     return "far" if delta else "margin"
 

@@ -31,7 +31,7 @@ from upsize.selection.verdict import Decision
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecisionResult:
     """Which candidate, by its place in the order of sizes."""
 
     decision: Decision
@@ -42,20 +42,20 @@ class Decided:
     """Pairs (i, j) to know better before it is settled: is j better than i by more than delta?"""
 
 
-def decide(lower: Floats, upper: Floats, delta: float) -> Decided:
+def decide(lower: Floats, upper: Floats, delta: float) -> DecisionResult:
     """From bounds (m, m) of quality[j] − quality[i] at [i, j]; the diagonal is not looked at."""
     m = len(lower)
     better = lower > delta
     np.fill_diagonal(better, False)
     beaten = np.asarray(better.any(axis=1))
     if (upper[0, 1:] <= delta).all():
-        return Decided("stay", 0, True, ())
+        return DecisionResult("stay", 0, True, ())
     if not beaten[0]:
-        return Decided("cannot_tell", 0, False, tuple(_open(0, better, upper, delta)))
+        return DecisionResult("cannot_tell", 0, False, tuple(_open(0, better, upper, delta)))
     left = np.flatnonzero(~beaten & (_closed(lower)[0] > 0))
     choice = int(left[0]) if len(left) else m - 1
     pairs = tuple(_open(choice, better, upper, delta))
-    return Decided("go_up", choice, not pairs, pairs)
+    return DecisionResult("go_up", choice, not pairs, pairs)
 
 
 def _closed(lower: Floats) -> Floats:
@@ -77,7 +77,7 @@ def _open(choice: int, better: NDArray[np.bool_], upper: Floats, delta: float) -
             yield choice, other
 
 
-def matrices(candidates: int, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+def bound_matrices(candidates: int, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """Bounds of pairs, in the order of `contrasts`, as the matrices that `decide` takes."""
     low, high = np.zeros((candidates, candidates)), np.zeros((candidates, candidates))
     for (i, j), below, above in zip(combinations(range(candidates), 2), lower, upper, strict=True):

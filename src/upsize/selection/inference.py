@@ -19,9 +19,9 @@ from upsize.compute import LoadedModel, load_model
 from upsize.engine import UNLIMITED, EmbedRequest, Engine, Priority, Request, RerankRequest, Result
 from upsize.evaluation.tasks import Ranking, RankingTask
 from upsize.model import HubOptions, Truncation, unit_vectors
-from upsize.selection.candidates import Model
-from upsize.selection.row_store import RowStore, Spent
-from upsize.selection.token_counts import Tokens
+from upsize.selection.candidates import CandidateModel
+from upsize.selection.row_store import ComputeCost, RowStore
+from upsize.selection.tokenization import TokenizedTexts
 
 CALL, AHEAD = 64, 4
 """Texts of one request, and requests in the engine at once."""
@@ -32,17 +32,17 @@ SCORE = 3
 MOST_PLACES = 1 << 24
 
 
-def loaded(model: Model, device: str = "auto", hub: HubOptions = HubOptions()) -> LoadedModel:
+def load_candidate_model(model: CandidateModel, device: str = "auto", hub: HubOptions = HubOptions()) -> LoadedModel:
     """The model on the device, in its precision."""
     return load_model(model.asked, kind=model.checkpoint.kind, device=device, dtype=model.precision, hub=hub)
 
 
-def engine_of(models: Mapping[str, LoadedModel]) -> Engine:
+def unlimited_engine(models: Mapping[str, LoadedModel]) -> Engine:
     """An engine that refuses no work of ours."""
     return Engine(models, replace(UNLIMITED, requests=1 << 20))
 
 
-def in_order(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator[Result]:
+def ordered_results(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator[Result]:
     """Results of requests in their order, a few being under way at once."""
     under_way: deque[Future[Result]] = deque()
     try:
@@ -57,7 +57,9 @@ def in_order(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator
             future.cancel()
 
 
-def embed(store: RowStore, engine: Engine, name: str, tokens: Tokens, *, label: str, progress: bool) -> Spent:
+def embed(
+    store: RowStore, engine: Engine, name: str, tokens: TokenizedTexts, *, label: str, progress: bool
+) -> ComputeCost:
     """Fill `store` with the full-size vectors of all texts, from where it stopped."""
     done = store.spent.rows
 
@@ -70,7 +72,7 @@ def embed(store: RowStore, engine: Engine, name: str, tokens: Tokens, *, label: 
             )
             for first in range(done, len(tokens), CALL)
         )
-        for result in in_order(engine, name, requests):
+        for result in ordered_results(engine, name, requests):
             yield result.values, sum(result.tokens)
 
     if done < len(tokens):
@@ -78,7 +80,7 @@ def embed(store: RowStore, engine: Engine, name: str, tokens: Tokens, *, label: 
     return store.spent
 
 
-def cut(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+def truncate_vectors(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     """The first `dimension` values of each vector, of length 1 again: (rows, dimension)."""
     if dimension == vectors.shape[1]:
         return vectors
@@ -88,7 +90,7 @@ def cut(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     return whole
 
 
-class PairScores:
+class PairScoreStore:
     """A reranker's log-odds of (query, document) pairs, each scored once."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -97,7 +99,7 @@ class PairScores:
         self._read()
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> ComputeCost:
         """Pairs, tokens and seconds so far."""
         return self._store.spent
 
@@ -130,7 +132,7 @@ class PairScores:
                 yield RerankRequest(query, chosen, instruction, Truncation(True), priority=Priority.BULK)
 
         def rows() -> Iterator[tuple[NDArray[np.float32], int]]:
-            for (unit, places), result in zip(todo, in_order(engine, name, requests()), strict=True):
+            for (unit, places), result in zip(todo, ordered_results(engine, name, requests()), strict=True):
                 yield _rows(unit, ranking[unit][places], result.values), sum(result.tokens)
 
         total = self._store.spent.rows + sum(len(places) for _, places in todo)

@@ -20,23 +20,21 @@ from numpy.typing import NDArray
 from upsize.compute.contention import BUSY, Contention
 from upsize.number_format import plain
 from upsize.progress import ProgressBar
-from upsize.selection.load_point import Observed, point, quantile
+from upsize.selection.load_point import LoadObservation, load_point_of
 from upsize.selection.verdict import Latency, LoadPoint
 
-__all__ = ["Answer", "Observed", "Send", "chained", "measure_latency", "offer", "point", "quantile", "schedule"]
-
-LONGEST_SWEEP = 12
+MAX_DOUBLINGS = 12
 """Rates of a sweep at most: each is twice the one before."""
-FEWEST_BELOW = 3
+MAX_HALVINGS = 3
 """Rates that are tried where even the first was too much, each half of the one before."""
-FEWEST, MOST = 10, 2000
+MIN_ARRIVALS, MAX_ARRIVALS = 10, 2000
 """Arrivals of a run."""
-SHORTEST = 0.5
+MIN_RUN_SECONDS = 0.5
 """Seconds of a run at least, also where that takes more than MOST arrivals: in less a pause of some milliseconds, which
 the machine is free to make, would look as a service that does not keep up."""
-OVER = 4.0
+MAX_OVERLOAD = 4.0
 """Times the greatest rate that was answered up to which a rate is tried."""
-PATIENCE = 2.0
+DRAIN_FACTOR = 2.0
 """Times a run's length that is waited for the last answers."""
 
 Answer = Future[None]
@@ -52,7 +50,7 @@ def schedule(rate: float, arrivals: int, seed: int) -> NDArray[np.float64]:
     return instants
 
 
-def offer(send: Send, instants: NDArray[np.float64], rate: float) -> Observed:
+def run_open_loop(send: Send, instants: NDArray[np.float64], rate: float) -> LoadObservation:
     """Send each arrival at its instant, and wait for the answers. A run that lasts longer than its schedule by PATIENCE
     is given up: what is not sent or answered by then counts as failed."""
     count, contention = len(instants), Contention()
@@ -60,7 +58,7 @@ def offer(send: Send, instants: NDArray[np.float64], rate: float) -> Observed:
     failed = np.zeros(count, bool)
     left = threading.Semaphore(0)
     begun = time.monotonic()
-    patience = PATIENCE * max(float(instants[-1]), 1.0)
+    patience = DRAIN_FACTOR * max(float(instants[-1]), 1.0)
 
     def note(place: int) -> Callable[[Answer], None]:
         def done(answer: Answer) -> None:
@@ -88,7 +86,7 @@ def offer(send: Send, instants: NDArray[np.float64], rate: float) -> Observed:
     now = time.monotonic() - begun
     for place in np.flatnonzero(np.isnan(ended[: len(answers)])).tolist():
         answers[place].cancel()
-    return Observed(rate, instants, sent, ended, failed | np.isnan(ended), max(now, 1e-9), contention.share())
+    return LoadObservation(rate, instants, sent, ended, failed | np.isnan(ended), max(now, 1e-9), contention.share())
 
 
 def measure_latency(
@@ -112,8 +110,8 @@ def measure_latency(
 
         def once(at: float, lasting: float) -> LoadPoint:
             bar.describe(f"{label}: load of {plain(at)} queries a second")
-            arrivals = int(np.clip(at * lasting, FEWEST, max(MOST, at * SHORTEST)))
-            found = point(offer(send, schedule(at, arrivals, seed), at))
+            arrivals = int(np.clip(at * lasting, MIN_ARRIVALS, max(MAX_ARRIVALS, at * MIN_RUN_SECONDS)))
+            found = load_point_of(run_open_loop(send, schedule(at, arrivals, seed), at))
             bar.update()
             return found
 
@@ -151,9 +149,9 @@ def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[Load
     was answered, for that is nearly all there is."""
     at, answered = first.rate, first.answered
     if first.kept_up:
-        for _ in range(LONGEST_SWEEP):
+        for _ in range(MAX_DOUBLINGS):
             at *= 2
-            if at > OVER * answered:
+            if at > MAX_OVERLOAD * answered:
                 return
             found = run(at)
             yield found
@@ -163,7 +161,7 @@ def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[Load
                 return
         return
     at = min(0.8 * answered, at / 2**0.5) or at / 2
-    for _ in range(FEWEST_BELOW):
+    for _ in range(MAX_HALVINGS):
         found = run(at)
         yield found
         if found.kept_up:
@@ -171,7 +169,7 @@ def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[Load
         at /= 2
 
 
-def chained(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], Future[Any]]]) -> Answer:
+def chain_futures(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], Future[Any]]]) -> Answer:
     """An answer that is done when `begin` and after it each of `then` is: an embedding, then its reranking. Cancelled,
     it cancels the step that is under way, so that the work is not left to whoever comes next."""
     whole: Answer = Future()

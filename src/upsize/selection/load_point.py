@@ -15,10 +15,10 @@ from scipy import stats
 
 from upsize.selection.verdict import LoadPoint, Quantile
 
-BACKLOG = 0.1
+UNANSWERED_SHARE = 0.1
 """Share of a run's arrivals that may be unanswered when the last one is due, and of its length that the answers may lag
 behind the schedule, if the service keeps up."""
-FEW = 3
+FEW_UNANSWERED = 3
 """Arrivals that may always be unanswered then."""
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -26,7 +26,7 @@ Seconds = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Observed:
+class LoadObservation:
     """One run at one rate. Times are seconds from its beginning, one an arrival, in order of the schedule."""
 
     rate: float
@@ -67,7 +67,7 @@ class Observed:
     @property
     def unsent(self) -> int:
         """Arrivals that were due and not sent a moment after the last one was due."""
-        moment = self.instants[-1] + max(BACKLOG * self.instants[-1], 1e-3)
+        moment = self.instants[-1] + max(UNANSWERED_SHARE * self.instants[-1], 1e-3)
         return int(len(self.sent) - (self.sent <= moment).sum())
 
 
@@ -82,14 +82,16 @@ def quantile(latencies: Seconds, p: float, confidence: float = 0.95) -> Quantile
     return Quantile(estimate, float(values[max(low - 1, 0)]), float(values[high - 1]) if high <= n else None)
 
 
-def sender_late(observed: Observed) -> bool:
+def sender_late(observed: LoadObservation) -> bool:
     """Whether the sender, rather than the service, was behind: many arrivals were not sent when the last was due, or
     most of the p95 latency passed before the arrival was sent."""
     late, p95 = (float(np.quantile(values, 0.95)) for values in (observed.lateness, observed.latencies))
-    return observed.unsent > max(FEW, BACKLOG * len(observed.sent)) or (late > 0.01 and late > p95 / 2)
+    return observed.unsent > max(FEW_UNANSWERED, UNANSWERED_SHARE * len(observed.sent)) or (
+        late > 0.01 and late > p95 / 2
+    )
 
 
-def lagging(observed: Observed) -> bool:
+def lagging(observed: LoadObservation) -> bool:
     """Whether answers came at a lower rate than arrivals were scheduled at: between the first and the last answer lies
     more than between their instants, by more than BACKLOG of it and than two answers take that need not wait."""
     first, last = float(observed.instants[0]), float(observed.instants[-1])
@@ -97,16 +99,16 @@ def lagging(observed: Observed) -> bool:
     if len(ends) < len(observed.ends):
         return True
     lag = float(ends.max() - ends.min()) - (last - first)
-    return lag > max(BACKLOG * last, 2 * float(observed.latencies.min()))
+    return lag > max(UNANSWERED_SHARE * last, 2 * float(observed.latencies.min()))
 
 
-def point(observed: Observed) -> LoadPoint:
+def load_point_of(observed: LoadObservation) -> LoadPoint:
     """What a run says."""
     n = len(observed.instants)
     p50, p95, p99 = (quantile(observed.latencies, p) for p in QUANTILES)
-    few = observed.waiting <= max(FEW, BACKLOG * n)
+    few = observed.waiting <= max(FEW_UNANSWERED, UNANSWERED_SHARE * n)
     answered = (n - observed.errors) / observed.seconds
-    fast = answered >= (1 - BACKLOG) * observed.rate and not lagging(observed)
+    fast = answered >= (1 - UNANSWERED_SHARE) * observed.rate and not lagging(observed)
     sent = observed.sent[~np.isnan(observed.sent)]
     return LoadPoint(
         rate=observed.rate,

@@ -20,19 +20,26 @@ from upsize.model import RerankPrompts, Truncation
 from upsize.model.encoding import encode_pairs
 from upsize.progress import ProgressBar
 from upsize.selection.analyse import conclude
-from upsize.selection.candidates import Candidate, Model, candidates_of, in_order, open_models
+from upsize.selection.candidates import Candidate, CandidateModel, candidates_of, open_models, smallest_first
 from upsize.selection.conditions import conditions
-from upsize.selection.estimate import Load, doubt, memory_of, refusals, seconds_of_embedding, seconds_of_scoring
-from upsize.selection.inference import embed, engine_of, loaded
-from upsize.selection.latency_limits import broken_limit, disturbed_loads, disturbed_passes, money_of
+from upsize.selection.feasibility import (
+    Workload,
+    embedding_seconds,
+    estimated_memory,
+    find_infeasible,
+    noisy_estimate_note,
+    scoring_seconds,
+)
+from upsize.selection.inference import embed, load_candidate_model, unlimited_engine
+from upsize.selection.latency_checks import broken_limit, disturbed_embedding_notes, disturbed_latency_notes, query_cost
 from upsize.selection.quality import Quality, rankable
+from upsize.selection.remaining_work import announcement
 from upsize.selection.report import write_report
 from upsize.selection.run import Run, write_whole
 from upsize.selection.settings import ChoiceSettings
 from upsize.selection.speed import LoadTest, Speeds
-from upsize.selection.time_estimate import announcement
-from upsize.selection.token_counts import Tokeniser
-from upsize.selection.verdict import CandidateReport, Interval, Memory, Refusal, Verdict
+from upsize.selection.tokenization import Tokeniser
+from upsize.selection.verdict import CandidateReport, InfeasibleCandidate, Interval, Memory, Verdict
 
 PAIRS_LOOKED_AT = 200
 LONG = 64
@@ -147,11 +154,11 @@ class _Walk:
         return Speeds(s.out / "work" / "speed", wanted, self.progress)
 
     @cached_property
-    def models(self) -> list[Model]:
+    def models(self) -> list[CandidateModel]:
         return open_models(self.settings.models, "embedding", self.settings.precisions, self.settings.hub)
 
     @cached_property
-    def rerankers(self) -> list[Model]:
+    def rerankers(self) -> list[CandidateModel]:
         if self.settings.rerankers:
             rankable(self.task)
         return open_models(self.settings.rerankers, "reranker", ("auto",), self.settings.hub)
@@ -167,7 +174,7 @@ class _Walk:
         names = list(self.task.groups())
         return next((n for n in ("corpus", "documents") if n in names), names[0])
 
-    def _lengths(self, group: str, model: Model) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _lengths(self, group: str, model: CandidateModel) -> np.ndarray[Any, np.dtype[np.int64]]:
         return self.tokeniser.tokens(group, model.checkpoint).lengths(model.checkpoint.context)
 
     @cached_property
@@ -193,12 +200,12 @@ class _Walk:
         return float(np.mean(lengths))
 
     @cached_property
-    def load(self) -> Load:
+    def load(self) -> Workload:
         first, s, machine = self.models[0], self.settings, this_machine()
         device = "cuda" if machine.gpus and s.device in ("auto", "cuda") else "cpu"
         longest = max(int(self._lengths(name, first).max()) for name in self.task.groups())
         quantile = next(iter(s.slo), "p95")
-        return Load(
+        return Workload(
             query_tokens=float(self._lengths(self.asking, first).mean()),
             pair_tokens=self.pair_tokens,
             longest=longest,
@@ -220,7 +227,7 @@ class _Walk:
             return measure_rates(this_machine(), on_progress=hear, precisions=precisions)
 
     @cached_property
-    def sorted_out(self) -> tuple[list[Candidate], list[Refusal]]:
+    def sorted_out(self) -> tuple[list[Candidate], list[InfeasibleCandidate]]:
         """Candidates smallest first, and those that are refused."""
         found, notes = candidates_of(self.models, self.settings.dims, self.rerankers, self.settings.depths)
         for note in notes:
@@ -229,11 +236,11 @@ class _Walk:
         limited = load.rate is not None or load.slo_ms is not None
         rates = self.rates if limited else None
         wanted, refused = [], []
-        for candidate in in_order(found, load.query_tokens, load.pair_tokens):
-            refusal = refusals(candidate, load, rates)
+        for candidate in smallest_first(found, load.query_tokens, load.pair_tokens):
+            refusal = find_infeasible(candidate, load, rates)
             if refusal is None:
                 wanted.append(candidate)
-                if doubted := doubt(candidate, load, rates):
+                if doubted := noisy_estimate_note(candidate, load, rates):
                     self.disturbances.append(f"{candidate.id}: {doubted}.")
                     self.say(self.disturbances[-1])
             else:
@@ -273,9 +280,9 @@ class _Walk:
                     )
         notes += self.disturbances
         models = dict.fromkeys(c.model for c in self.sorted_out[0])
-        notes += disturbed_passes([(m.name, self.quality.store(m, self.indexed).spent.busy) for m in models])
+        notes += disturbed_embedding_notes([(m.name, self.quality.store(m, self.indexed).spent.busy) for m in models])
         if self.settings.speed:
-            notes += disturbed_loads([(c.id, self.speeds.latency(c)) for c in self.sorted_out[0]])
+            notes += disturbed_latency_notes([(c.id, self.speeds.latency(c)) for c in self.sorted_out[0]])
         return notes
 
     def _announcement(self, wanted: Sequence[Candidate]) -> str:
@@ -289,12 +296,12 @@ class _Walk:
                 texts += left
                 if rates:
                     share = left / max(len(group.texts), 1)
-                    seconds += seconds_of_embedding(model, share * float(self._lengths(name, model).sum()), rates)
+                    seconds += embedding_seconds(model, share * float(self._lengths(name, model).sum()), rates)
         for c in wanted:
             if c.reranker and c.depth and self.quality.found(c) is None:
                 more = len(self.task.units) * c.depth
                 pairs += more
-                seconds += seconds_of_scoring(c.reranker, more, self.load, rates) if rates else 0.0
+                seconds += scoring_seconds(c.reranker, more, self.load, rates) if rates else 0.0
         if self.settings.speed:
             runs = len({c.pair for c in wanted if self.speeds.due(c)})
             seconds += runs * LOADS * self.settings.seconds
@@ -302,14 +309,14 @@ class _Walk:
 
     # what is measured
 
-    def _embed(self, model: Model, candidates: Sequence[Candidate]) -> None:
+    def _embed(self, model: CandidateModel, candidates: Sequence[Candidate]) -> None:
         """Vectors of all groups and, without a reranker, latency: one load of the model."""
         groups = list(self.task.groups())
         behind = [n for n in groups if self.quality.store(model, n).spent.rows < len(self.task.groups()[n].texts)]
         timed = not self.settings.speed or not candidates or not self.speeds.due(candidates[0])
         if not behind and timed:
             return
-        engine = engine_of({model.name: loaded(model, self.settings.device, self.settings.hub)})
+        engine = unlimited_engine({model.name: load_candidate_model(model, self.settings.device, self.settings.hub)})
         try:
             for name in behind:
                 tokens = self.tokeniser.tokens(name, model.checkpoint)
@@ -321,15 +328,15 @@ class _Walk:
         finally:
             engine.close()
 
-    def _rerank(self, reranker: Model, candidates: Sequence[Candidate]) -> None:
+    def _rerank(self, reranker: CandidateModel, candidates: Sequence[Candidate]) -> None:
         """Scores of all pairs that any first stage ranks high enough, and latency of each model with each depth."""
         task, instruction, scores = rankable(self.task), self.quality.rerank_instruction, self.quality.scores(reranker)
         todo = [c for c in candidates if self.quality.found(c) is None]
         untimed = {c.pair: c for c in candidates if self.settings.speed and self.speeds.due(c)}
         if not todo and not untimed:
             return
-        model = loaded(reranker, self.settings.device, self.settings.hub)
-        engine = engine_of({reranker.name: model})
+        model = load_candidate_model(reranker, self.settings.device, self.settings.hub)
+        engine = unlimited_engine({reranker.name: model})
         try:
             for candidate in todo:
                 ranking = self.quality.ranking(candidate)[:, : candidate.depth]
@@ -341,8 +348,11 @@ class _Walk:
             embedder = candidate.model
             ranking = self.quality.ranking(candidate)
             queries = self.tokeniser.tokens(self.asking, embedder.checkpoint)
-            both = {"embedder": loaded(embedder, self.settings.device, self.settings.hub), "reranker": model}
-            engine = engine_of(both)
+            both = {
+                "embedder": load_candidate_model(embedder, self.settings.device, self.settings.hub),
+                "reranker": model,
+            }
+            engine = unlimited_engine(both)
             try:
                 self.speeds.measure_latency(
                     candidate,
@@ -381,20 +391,20 @@ class _Walk:
             tokens_per_second=tokens_per_second,
             backfill_seconds=backfill,
             latency=latency,
-            money=money_of(self.settings.price, latency, backfill),
+            money=query_cost(self.settings.price, latency, backfill),
             run=f"runs/{run.folder}",
         )
 
     def _memory(self, candidate: Candidate) -> Memory:
         parts = [candidate.model, *([candidate.reranker] if candidate.reranker else [])]
-        estimated = sum(memory_of(m, self.load) for m in parts)
+        estimated = sum(estimated_memory(m, self.load) for m in parts)
         peak = None
         if self.settings.speed:
             longest = {m: self._longest(m) for m in parts}
             peak = sum(self.speeds.peak(m, longest[m]) for m in parts)
         return Memory(candidate.weight_bytes, estimated, peak)
 
-    def _longest(self, model: Model) -> list[int]:
+    def _longest(self, model: CandidateModel) -> list[int]:
         """Lengths of the longest texts, longest first."""
         source = model if model.checkpoint.kind == "embedding" else self.models[0]
         lengths = np.concatenate([self._lengths(name, source) for name in self.task.groups()])

@@ -18,8 +18,8 @@ from upsize.evaluation.datasets.own_documents import leaves_out
 from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.tasks import Ranking, RankingTask, Task, reorder
 from upsize.fingerprint import Fingerprint
-from upsize.selection.candidates import Candidate, Model
-from upsize.selection.inference import MOST_PLACES, PairScores, cut
+from upsize.selection.candidates import Candidate, CandidateModel
+from upsize.selection.inference import MOST_PLACES, PairScoreStore, truncate_vectors
 from upsize.selection.row_store import RowStore
 from upsize.selection.run import Run, find_run, write_run
 from upsize.version import __version__
@@ -69,16 +69,16 @@ class Quality:
         self.digest = digest_of(dataset)
         self.seeds = tuple(range(FIRST_SEED, FIRST_SEED + SEEDS)) if task.seeded else (FIRST_SEED,)
 
-    def store(self, model: Model, group: str) -> RowStore:
+    def store(self, model: CandidateModel, group: str) -> RowStore:
         """The full-size vectors of a group."""
         name = f"{self._fingerprint(model)}-{self.digest}-{group}"
         asked = hashlib.sha256(str(self.task.groups()[group].instruction).encode()).hexdigest()[:8]
         return RowStore(self._out / "work" / "vectors" / f"{name}-{asked}", model.checkpoint.config.hidden_size)
 
-    def scores(self, reranker: Model) -> PairScores:
+    def scores(self, reranker: CandidateModel) -> PairScoreStore:
         """The reranker's log-odds."""
         asked = hashlib.sha256(str(self.rerank_instruction).encode()).hexdigest()[:8]
-        return PairScores(self._out / "work" / "scores", f"{self._fingerprint(reranker)}-{self.digest}-{asked}")
+        return PairScoreStore(self._out / "work" / "scores", f"{self._fingerprint(reranker)}-{self.digest}-{asked}")
 
     @property
     def rerank_instruction(self) -> str | None:
@@ -119,7 +119,10 @@ class Quality:
 
     def vectors(self, candidate: Candidate) -> Vectors:
         """Of each group, cut to the candidate's dimension."""
-        return {name: cut(self.store(candidate.model, name).read(), candidate.dimension) for name in self.task.groups()}
+        return {
+            name: truncate_vectors(self.store(candidate.model, name).read(), candidate.dimension)
+            for name in self.task.groups()
+        }
 
     def ranking(self, candidate: Candidate) -> Ranking:
         """The first stage's, as deep as it is judged."""
@@ -143,11 +146,11 @@ class Quality:
         return run
 
     @staticmethod
-    def _fingerprint(model: Model) -> str:
+    def _fingerprint(model: CandidateModel) -> str:
         return _space(model).id
 
 
-def _space(model: Model) -> Fingerprint:
+def _space(model: CandidateModel) -> Fingerprint:
     """Of the full-size vectors that it makes when it is served."""
     quantization = QUANTIZATIONS.get(model.precision, "none")
     return model.checkpoint.fingerprint(model.precision, model.checkpoint.context, quantization)

@@ -27,7 +27,7 @@ Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Spent:
+class ComputeCost:
     """What the rows took."""
 
     rows: int = 0
@@ -47,7 +47,7 @@ class RowStore:
             width,
         )
         self._rows.parent.mkdir(parents=True, exist_ok=True)
-        self.spent = Spent(**json.loads(self._json.read_bytes())) if self._json.exists() else Spent()
+        self.spent = ComputeCost(**json.loads(self._json.read_bytes())) if self._json.exists() else ComputeCost()
 
     def fill(self, total: int, rows: Iterable[tuple[Rows, int]], *, label: str, unit: str, progress: bool) -> None:
         """Append (rows, tokens) until there are `total`; `rows` begins where this store ends. `unit` is the plural of
@@ -68,7 +68,9 @@ class RowStore:
                 if now - last > EVERY or count == total:
                     file.flush()
                     os.fsync(file.fileno())
-                    self.spent = Spent(count, tokens, start.seconds + now - began, max(start.busy, contention.share()))
+                    self.spent = ComputeCost(
+                        count, tokens, start.seconds + now - began, max(start.busy, contention.share())
+                    )
                     write_whole(self._json, json.dumps(asdict(self.spent)).encode())
                     last = now
 

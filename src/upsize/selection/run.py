@@ -44,10 +44,10 @@ class Run:
     @property
     def folder(self) -> str:
         """Its name: the candidate, made fit for a file name, and the digest of its configuration."""
-        return f"{re.sub(r'[^A-Za-z0-9.@+_-]+', '_', self.candidate)}-{digest(self.config)}"
+        return f"{re.sub(r'[^A-Za-z0-9.@+_-]+', '_', self.candidate)}-{config_digest(self.config)}"
 
 
-def digest(config: Mapping[str, Any]) -> str:
+def config_digest(config: Mapping[str, Any]) -> str:
     """12 hexadecimal digits of a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
 

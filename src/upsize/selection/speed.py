@@ -14,11 +14,11 @@ import numpy as np
 from upsize.engine import EmbedRequest, Engine, RerankRequest
 from upsize.model import Truncation
 from upsize.progress import ProgressBar
-from upsize.selection.candidates import Candidate, Model
-from upsize.selection.load_generator import Answer, chained, disturbed, measure_latency
+from upsize.selection.candidates import Candidate, CandidateModel
+from upsize.selection.load_generator import Answer, chain_futures, disturbed, measure_latency
 from upsize.selection.memory import peak_bytes
-from upsize.selection.run import digest, write_whole
-from upsize.selection.token_counts import Tokens
+from upsize.selection.run import config_digest, write_whole
+from upsize.selection.tokenization import TokenizedTexts
 from upsize.selection.verdict import Latency, rebuilt
 
 WARM = 5
@@ -64,7 +64,7 @@ class Speeds:
         candidate: Candidate,
         engine: Engine,
         names: tuple[str, str | None],
-        queries: Tokens,
+        queries: TokenizedTexts,
         pairs: Callable[[int], tuple[str, Sequence[str]]] | None,
         instruction: str | None,
     ) -> Latency:
@@ -82,7 +82,7 @@ class Speeds:
                 request = RerankRequest(query, documents[: candidate.depth], instruction, Truncation(True))
                 then.append(lambda: engine.submit(reranker, request))
             begin: Callable[[], Future[Any]] = lambda: engine.submit(embedder, embedding)  # noqa: E731
-            return chained(begin, then)
+            return chain_futures(begin, then)
 
         for warm in range(WARM):
             send(warm).result()
@@ -102,11 +102,11 @@ class Speeds:
         self._measured.add(self._latency_path(candidate))
         return found
 
-    def peak(self, model: Model, lengths: Sequence[int]) -> int:
+    def peak(self, model: CandidateModel, lengths: Sequence[int]) -> int:
         """Bytes at most for texts of these lengths, longest first."""
         path = (
             self._folder
-            / f"memory-{digest({'model': model.name, 'precision': model.precision, 'n': list(lengths)})}.json"
+            / f"memory-{config_digest({'model': model.name, 'precision': model.precision, 'n': list(lengths)})}.json"
         )
         found = self._read(path)
         if found is None:
@@ -119,7 +119,7 @@ class Speeds:
         parts = [_weights(m) for m in (candidate.model, candidate.reranker) if m is not None]
         load = {k: v for k, v in asdict(self._wanted).items() if k != "limits"}  # they shape no latency
         told = {"method": METHOD, "pair": list(candidate.pair), "weights": parts, **load}
-        return self._folder / f"latency-{digest(told)}.json"
+        return self._folder / f"latency-{config_digest(told)}.json"
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
@@ -138,6 +138,6 @@ def _badness(latency: Latency) -> tuple[bool, float]:
     return not latency.at_rate.kept_up, latency.at_rate.p95.estimate
 
 
-def _weights(model: Model) -> str:
+def _weights(model: CandidateModel) -> str:
     """What a name alone does not tell."""
     return model.checkpoint.identity

@@ -102,7 +102,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Money:
+class Cost:
     """In the currency that the price was given in."""
 
     per_hour: float
@@ -138,13 +138,13 @@ class CandidateReport:
     """Of the backfill: documents, packed."""
     backfill_seconds: float | None
     latency: Latency | None
-    money: Money | None
+    money: Cost | None
     run: str
     """Folder of its run, relative to verdict.json."""
 
 
 @dataclass(frozen=True)
-class Refusal:
+class InfeasibleCandidate:
     """A candidate that was never loaded, and the sum that says why."""
 
     id: str
@@ -224,7 +224,7 @@ class Verdict:
     delta: float
     confidence: float
     candidates: tuple[CandidateReport, ...]
-    refused: tuple[Refusal, ...]
+    refused: tuple[InfeasibleCandidate, ...]
     differences: tuple[Difference, ...]
     slices: tuple[SliceVerdict, ...]
     task: TaskFacts

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from upsize.evaluation.statistics import FARTHEST, FEWEST, FEWEST_EFFECTIVE
 from upsize.number_format import short
 from upsize.selection.comparison import Analysis
-from upsize.selection.verdict import CandidateReport, Refusal
+from upsize.selection.verdict import CandidateReport, InfeasibleCandidate
 
 PLURAL = {"query": "queries", "pair": "pairs", "text": "texts"}
 
 
-def number(value: float) -> str:
+def metric_text(value: float) -> str:
     """A quality or a difference: three decimals, with a true minus."""
     return f"{value:.3f}".replace("-", "−") if abs(value) >= 0.0005 else "0.000"
 
 
-def reason(
+def reason_text(
     judged: Analysis, names: Sequence[str], metric: str, units: int, unit: str, delta: float, feasible: Sequence[int]
 ) -> str:
     """One sentence: what to do, and the figures that say so."""
@@ -43,7 +43,7 @@ def reason(
             f"nearest to it, {names[best]}, differs by {_gain(judged, choice, best)}."
         )
     if judged.too_few:
-        return f"{too_few(judged, units, unit)} Meanwhile use {names[choice]}, the smallest."
+        return f"{too_few_text(judged, units, unit)} Meanwhile use {names[choice]}, the smallest."
     smallest = feasible[0]
     if decided.decision == "go_up":
         more = "" if decided.settled else "; whether another pays still more, or a smaller one does, is open"
@@ -77,7 +77,7 @@ def _needed(judged: Analysis, unit: str, delta: float) -> str:
     }.get(judged.why_no_number or "far", "more of the same labels would not tell")
 
 
-def too_few(judged: Analysis, units: int, unit: str) -> str:
+def too_few_text(judged: Analysis, units: int, unit: str) -> str:
     """That nothing is judged by so few units, and how many are."""
     told = f"Too few to judge: {units:,} {unit if units == 1 else PLURAL[unit]}"
     if judged.independent < units:
@@ -97,12 +97,12 @@ def too_few(judged: Analysis, units: int, unit: str) -> str:
 
 def _gain(judged: Analysis, i: int, j: int) -> str:
     estimate = float(judged.quality.estimate[j] - judged.quality.estimate[i])
-    return f"{number(estimate)} ({number(judged.lower[i, j])} to {number(judged.upper[i, j])})"
+    return f"{metric_text(estimate)} ({metric_text(judged.lower[i, j])} to {metric_text(judged.upper[i, j])})"
 
 
 def _of(judged: Analysis, i: int) -> str:
     quality = judged.quality
-    return f"{number(quality.estimate[i])} ({number(quality.lower[i])} to {number(quality.upper[i])})"
+    return f"{metric_text(quality.estimate[i])} ({metric_text(quality.lower[i])} to {metric_text(quality.upper[i])})"
 
 
 def runner_up(judged: Analysis, feasible: Sequence[int]) -> int | None:
@@ -115,7 +115,11 @@ def runner_up(judged: Analysis, feasible: Sequence[int]) -> int | None:
 
 
 def what_would_change_it(
-    judged: Analysis, reports: Sequence[CandidateReport], refused: Sequence[Refusal], delta: float, metric: str
+    judged: Analysis,
+    reports: Sequence[CandidateReport],
+    refused: Sequence[InfeasibleCandidate],
+    delta: float,
+    metric: str,
 ) -> Iterator[str]:
     """Another margin, another limit, more labels, more memory."""
     decided = judged.decided
@@ -130,13 +134,13 @@ def what_would_change_it(
         most, least = (max(float(m[smallest, j]) for j in others) for m in (judged.upper, judged.lower))
         if decided.decision == "stay":
             if most > 0:
-                yield f"A margin below {number(most)} {metric}: staying is shown down to there."
+                yield f"A margin below {metric_text(most)} {metric}: staying is shown down to there."
         elif decided.decision == "go_up":
-            yield f"A margin of {number(least)} {metric} or more: going up is shown below that."
+            yield f"A margin of {metric_text(least)} {metric} or more: going up is shown below that."
         else:
             yield (
-                f"A margin of {number(most)} {metric} or more would make it a stay"
-                + (f", one below {number(least)} a go-up." if least > 0 else ".")
+                f"A margin of {metric_text(most)} {metric} or more would make it a stay"
+                + (f", one below {metric_text(least)} a go-up." if least > 0 else ".")
             )
         if judged.size is not None:
             unless = "unless the truth is nearer to the margin" if delta else "if the differences are as observed"

@@ -6,7 +6,15 @@ long, a few of its layers, and the figure is scaled with the sum shown.
 """
 
 from upsize.selection.matrix.cells import Cell, CellSettings, cells_of, expected_seconds
-from upsize.selection.matrix.table import MATRIX, build
-from upsize.selection.matrix.terminal import render
+from upsize.selection.matrix.size_table import SIZE_TABLE_FILE, build_size_table
+from upsize.selection.matrix.terminal import print_size_table
 
-__all__ = ["MATRIX", "Cell", "CellSettings", "build", "cells_of", "expected_seconds", "render"]
+__all__ = [
+    "SIZE_TABLE_FILE",
+    "Cell",
+    "CellSettings",
+    "build_size_table",
+    "cells_of",
+    "expected_seconds",
+    "print_size_table",
+]

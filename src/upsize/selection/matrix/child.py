@@ -23,7 +23,7 @@ from upsize.compute.contention import BUSY, Contention
 Ids = NDArray[np.int32]
 
 
-def measure(
+def measure_batch(
     model: str, precision: str, lengths: Sequence[int], seconds: float, fewest: int, most: int, device: str
 ) -> dict[str, Any]:
     """Run one batch of sequences of `lengths` tokens again and again: for `seconds`, `fewest` to `most` times, after a
@@ -99,4 +99,4 @@ def resident() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    print(json.dumps(measure_batch(**json.loads(sys.argv[1]))))

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 FITS = {"yes": "[green]fits[/]", "if memory is freed": "[yellow]too full[/]", "no": "[red]too large[/]"}
 
 
-def render(matrix: Json, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
+def print_size_table(matrix: Json, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
     """Print what was found, size by size, and the article's figures beside it. `show` prints a table."""
     machine = matrix["machine"]
     console.print(
@@ -90,7 +90,7 @@ def _uses(matrix: Json) -> Table:
 def _article(matrix: Json) -> Table:
     table = _table("\nA widely read article says", "what", "it says", "published", "here", left=4)
     for claim in matrix["article"]:
-        table.add_row(claim["what"], claim["claimed"], claim["published"], here(matrix, claim["measured"]))
+        table.add_row(claim["what"], claim["claimed"], claim["published"], measured_claim(matrix, claim["measured"]))
     return table
 
 
@@ -106,7 +106,7 @@ def disturbed_cells(matrix: Json) -> list[str]:
     ]
 
 
-def here(matrix: Json, what: str | None) -> str:
+def measured_claim(matrix: Json, what: str | None) -> str:
     """What this matrix found of a claim, size by size in the recommended precision."""
     if what is None:
         return "–"

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from upsize.compute.contention import BUSY
-from upsize.selection.matrix.terminal import here
+from upsize.selection.matrix.terminal import measured_claim
 from upsize.selection.report.html import NOTHING, duration, folded, gigabytes, number, table
 
 _ABOUT = {"measured": "", "estimated": "scaled from {layers} of {whole} layers"}
@@ -107,7 +107,7 @@ def _article(matrix: Mapping[str, Any]) -> str:
                 escape(c["what"]),
                 escape(c["claimed"]),
                 escape(c["published"]),
-                escape(here(dict(matrix), c["measured"])),
+                escape(measured_claim(dict(matrix), c["measured"])),
             ],
         )
         for c in matrix["article"]

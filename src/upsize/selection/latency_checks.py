@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from upsize.compute.contention import BUSY
 from upsize.number_format import plain, short
 from upsize.selection.load_generator import disturbed
-from upsize.selection.verdict import Latency, LoadPoint, Money
+from upsize.selection.verdict import Cost, Latency, LoadPoint
 
 
 def broken_limit(latency: Latency | None, limits: Mapping[str, float]) -> str | None:
@@ -27,15 +27,15 @@ def broken_limit(latency: Latency | None, limits: Mapping[str, float]) -> str | 
     return None
 
 
-def money_of(price: float | None, latency: Latency | None, backfill: float | None) -> Money | None:
+def query_cost(price: float | None, latency: Latency | None, backfill: float | None) -> Cost | None:
     """At the knee, the greatest rate that one machine is shown to keep up with. `price` is of an hour, `backfill` in
     seconds."""
     if price is None or latency is None or latency.knee is None or backfill is None:
         return None
-    return Money(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600, latency.knee_at_least)
+    return Cost(price, price * 1e6 / latency.knee / 3600, price * backfill / 3600, latency.knee_at_least)
 
 
-def disturbed_loads(latencies: Sequence[tuple[str, Latency | None]]) -> list[str]:
+def disturbed_latency_notes(latencies: Sequence[tuple[str, Latency | None]]) -> list[str]:
     """A note for each candidate whose latency at the user's rate may be too high, or whose knee is a lower bound."""
     notes = []
     for name, latency in latencies:
@@ -53,7 +53,7 @@ def disturbed_loads(latencies: Sequence[tuple[str, Latency | None]]) -> list[str
     return notes
 
 
-def disturbed_passes(busy: Sequence[tuple[str, float]]) -> list[str]:
+def disturbed_embedding_notes(busy: Sequence[tuple[str, float]]) -> list[str]:
     """A note for each model, with the share that other processes took of the processor while it embedded."""
     return [
         f"{name}: other processes took {share:.0%} of the processor while it embedded the documents: its tokens a "

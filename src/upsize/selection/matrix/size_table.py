@@ -1,4 +1,7 @@
-"""From facts and cells to the matrix, and by rule to a recommended use. Pure but for `build`, which measures."""
+"""From facts and cells to the table of sizes, and by rule to a recommended use.
+
+Everything is pure except `build_size_table`, which measures.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from upsize.selection.matrix.cells import (
 )
 from upsize.selection.run import write_whole
 
-MATRIX = "matrix.json"
+SIZE_TABLE_FILE = "matrix.json"
 INTERACTIVE_MS = 200.0
 """p95 of one sentence up to which a size counts as fit for people who wait."""
 DAYS = 7.0
@@ -44,15 +47,15 @@ PASSAGES = 1_000_000
 Json = dict[str, Any]
 
 
-def members(sizes: Sequence[str]) -> list[FamilyMember]:
+def members_of(sizes: Sequence[str]) -> list[FamilyMember]:
     """The embedders of these sizes, smallest first. InvalidInput for another size."""
-    wanted = {s.strip().upper() for s in sizes}
-    if unknown := wanted - set(SIZES):
+    requested = {s.strip().upper() for s in sizes}
+    if unknown := requested - set(SIZES):
         raise InvalidInput(f"--sizes {', '.join(sorted(unknown))}: there are {', '.join(SIZES)}.", param="sizes")
-    return [m for m in FAMILY if m.kind == "embedding" and m.size in wanted]
+    return [m for m in FAMILY if m.kind == "embedding" and m.size in requested]
 
 
-def precisions(names: Sequence[str], machine: Machine, settings: CellSettings) -> list[str]:
+def precisions_to_measure(names: Sequence[str], machine: Machine, settings: CellSettings) -> list[str]:
     """Those wanted, or where none is, the two that serve here best: int8 and bfloat16 on a CPU with compiled kernels,
     else bfloat16 and float32. InvalidInput for one that does not exist, or is not computed here."""
     on_gpu = bool(machine.gpus) and settings.device != "cpu"
@@ -82,7 +85,7 @@ def memory_facts(member: FamilyMember, precision: str, machine: Machine, setting
     }
 
 
-def figures(cells: Sequence[Json], member: FamilyMember, precision: str) -> Json:
+def cell_figures(cells: Sequence[Json], member: FamilyMember, precision: str) -> Json:
     """Name of a cell → its figure, measured whole or scaled from a few layers, and how scaling compares with the whole.
 
     `cells` are those of this size and precision, as kept on disk.
@@ -183,7 +186,7 @@ def recommend(row: Json, smaller: Json | None) -> Json:
     return {"use": use, "precision": best["precision"], "because": because}
 
 
-def assemble(
+def table_rows(
     chosen: Sequence[FamilyMember],
     names: Sequence[str],
     cells: Sequence[Json],
@@ -208,13 +211,13 @@ def assemble(
         for precision in names:
             mine = [c for c in cells if c["size"] == member.size and c["precision"] == precision]
             facts = {"precision": precision} | memory_facts(member, precision, machine, settings)
-            row["precisions"].append(facts | figures(mine, member, precision))
+            row["precisions"].append(facts | cell_figures(mine, member, precision))
         row["recommended"] = recommend(row, rows[-1] if rows else None)
         rows.append(row)
     return rows
 
 
-def build(
+def build_size_table(
     sizes: Sequence[str],
     dtypes: Sequence[str],
     folder: Path,
@@ -231,8 +234,8 @@ def build(
     """
     around = read_environment()
     machine = around.machine
-    chosen, names = members(sizes), precisions(dtypes, machine, settings)
-    cells = [(member, cell) for member, cell in wanted(chosen, names, machine, settings, weights or {})]
+    chosen, names = members_of(sizes), precisions_to_measure(dtypes, machine, settings)
+    cells = [(member, cell) for member, cell in cells_to_measure(chosen, names, machine, settings, weights or {})]
     told = []
     for member, cell in cells:
         if each is not None:
@@ -258,14 +261,14 @@ def build(
         "sentence_tokens": SENTENCE,
         "passage_tokens": PASSAGE,
         "batch_passages": BATCH,
-        "sizes": assemble(chosen, names, told, machine, settings),
+        "sizes": table_rows(chosen, names, told, machine, settings),
         "article": [asdict(c) for c in CLAIMS],
     }
-    write_whole(folder / MATRIX, (json.dumps(matrix, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / SIZE_TABLE_FILE, (json.dumps(matrix, indent=2, ensure_ascii=False) + "\n").encode())
     return matrix
 
 
-def wanted(
+def cells_to_measure(
     chosen: Sequence[FamilyMember],
     names: Sequence[str],
     machine: Machine,

@@ -90,7 +90,9 @@ class Prior:
         return asdict(self)
 
 
-def prior(task: str | None, language: str | None = None, domain: str | None = None, *, delta: float = DELTA) -> Prior:
+def published_prior(
+    task: str | None, language: str | None = None, domain: str | None = None, *, delta: float = DELTA
+) -> Prior:
     """What is published of `task` in `language` (ISO 639, as `zh` or `zh-CN`) on texts of `domain`; None: of any.
 
     Raises InvalidInput for what no published task has, naming what there is.

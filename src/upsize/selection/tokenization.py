@@ -17,7 +17,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedTexts:
     """The ids of many texts, end to end, without the end token."""
 
     ids: NDArray[np.int32]
@@ -45,9 +45,9 @@ class Tokeniser:
 
     def __init__(self, groups: Mapping[str, Group], progress: bool = False) -> None:
         self._groups, self._progress = groups, progress
-        self._kept: dict[tuple[str, str, str], Tokens] = {}
+        self._kept: dict[tuple[str, str, str], TokenizedTexts] = {}
 
-    def tokens(self, name: str, checkpoint: Checkpoint) -> Tokens:
+    def tokens(self, name: str, checkpoint: Checkpoint) -> TokenizedTexts:
         """Of the group `name`, instruction included."""
         group = self._groups[name]
         assert isinstance(checkpoint.prompts, EmbeddingPrompts)  # embedders are compared
@@ -57,7 +57,7 @@ class Tokeniser:
             self._kept[key] = self._encode(name, group.texts, prefix, checkpoint)
         return self._kept[key]
 
-    def _encode(self, name: str, texts: Sequence[str], prefix: str, checkpoint: Checkpoint) -> Tokens:
+    def _encode(self, name: str, texts: Sequence[str], prefix: str, checkpoint: Checkpoint) -> TokenizedTexts:
         parts: list[NDArray[np.int32]] = []
         ends = np.zeros(len(texts), np.int64)
         done = total = 0
@@ -68,7 +68,7 @@ class Tokeniser:
                 parts.append(np.concatenate(encoded))
                 done, total = done + len(block), total + len(parts[-1])
                 bar.update(len(block))
-        return Tokens(np.concatenate(parts), ends)
+        return TokenizedTexts(np.concatenate(parts), ends)
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from upsize.compute import work_bytes
 from upsize.diagnostics import Rates
 from upsize.number_format import plain, short
-from upsize.selection.candidates import Candidate, Model
-from upsize.selection.verdict import Refusal
+from upsize.selection.candidates import Candidate, CandidateModel
+from upsize.selection.verdict import InfeasibleCandidate
 
-SURE = 2.0
-UNSURE = 20.0
+CLEAR_FACTOR = 2.0
+NOISY_FACTOR = 20.0
 """Where other processes disturbed the rates: they were seen to make an estimate 16 times too high."""
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What the data and the user ask of a candidate."""
 
     query_tokens: float
@@ -42,13 +42,13 @@ class Load:
     """Bytes free on the device."""
 
 
-def memory_of(model: Model, load: Load) -> int:
+def estimated_memory(model: CandidateModel, load: Workload) -> int:
     """Bytes of its weights and of its work."""
     longest = min(load.longest, model.checkpoint.context)
     return model.weight_bytes + work_bytes(model.checkpoint.config, max(longest, 512), load.device)
 
 
-def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
+def query_seconds(candidate: Candidate, load: Workload, rates: Rates) -> float:
     """Of one query alone, reranking included."""
     query = candidate.model.flops_a_token * load.query_tokens / _of_query(candidate.model, rates)
     pairs = 0.0
@@ -58,21 +58,21 @@ def seconds_of(candidate: Candidate, load: Load, rates: Rates) -> float:
     return query + pairs
 
 
-def seconds_of_embedding(model: Model, tokens: float, rates: Rates) -> float:
+def embedding_seconds(model: CandidateModel, tokens: float, rates: Rates) -> float:
     """Of so many tokens, in full batches."""
     return model.flops_a_token * tokens / _of_batch(model, rates)
 
 
-def seconds_of_scoring(reranker: Model, pairs: int, load: Load, rates: Rates) -> float:
+def scoring_seconds(reranker: CandidateModel, pairs: int, load: Workload, rates: Rates) -> float:
     """Of so many pairs of mean length, in full batches."""
     return reranker.flops_a_token * load.pair_tokens * pairs / _of_batch(reranker, rates)
 
 
-def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal | None:
+def find_infeasible(candidate: Candidate, load: Workload, rates: Rates | None) -> InfeasibleCandidate | None:
     """Why it cannot be used here, or None. Without `rates` for its memory alone."""
-    slow = () if rates is None else _time(candidate, load, rates, UNSURE if rates.noisy else SURE)
+    slow = () if rates is None else _time(candidate, load, rates, NOISY_FACTOR if rates.noisy else CLEAR_FACTOR)
     for reason, lines in (*_memory(candidate, load), *slow):
-        return Refusal(
+        return InfeasibleCandidate(
             id=candidate.id,
             model=candidate.model.name,
             dimension=candidate.dimension,
@@ -85,20 +85,20 @@ def refusals(candidate: Candidate, load: Load, rates: Rates | None) -> Refusal |
     return None
 
 
-def doubt(candidate: Candidate, load: Load, rates: Rates | None) -> str | None:
+def noisy_estimate_note(candidate: Candidate, load: Workload, rates: Rates | None) -> str | None:
     """What would refuse it for its time if the rates were not noisy, with what makes them so; None where nothing
     would."""
     if rates is None or rates.noise is None:
         return None
-    reason = next((reason for reason, _ in _time(candidate, load, rates, SURE)), None)
+    reason = next((reason for reason, _ in _time(candidate, load, rates, CLEAR_FACTOR)), None)
     return None if reason is None else f"by an estimate {reason}, but {rates.noise}: it is measured instead"
 
 
-def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]:
+def _memory(candidate: Candidate, load: Workload) -> Iterator[tuple[str, list[str]]]:
     parts = [candidate.model, *([candidate.reranker] if candidate.reranker else [])]
     need, lines = 0, []
     for model in parts:
-        work = memory_of(model, load) - model.weight_bytes
+        work = estimated_memory(model, load) - model.weight_bytes
         need += model.weight_bytes + work
         lines.append(
             f"{model.name}: {model.checkpoint.weights.parameters:,} parameters in {model.precision} = "
@@ -113,8 +113,8 @@ def _memory(candidate: Candidate, load: Load) -> Iterator[tuple[str, list[str]]]
         yield f"needs {need / 1e9:.1f} GB, and {load.memory / 1e9:.1f} GB are free", lines
 
 
-def _time(candidate: Candidate, load: Load, rates: Rates, sure: float) -> Iterator[tuple[str, list[str]]]:
-    seconds = seconds_of(candidate, load, rates)
+def _time(candidate: Candidate, load: Workload, rates: Rates, sure: float) -> Iterator[tuple[str, list[str]]]:
+    seconds = query_seconds(candidate, load, rates)
     lines = [
         f"one query: {plain(candidate.model.flops_a_token / 1e9)} GFLOP a token × {load.query_tokens:.0f} tokens / "
         f"({_of_query(candidate.model, rates) / 1e9:,.0f} GFLOP/s)"
@@ -138,9 +138,9 @@ def _time(candidate: Candidate, load: Load, rates: Rates, sure: float) -> Iterat
         )
 
 
-def _of_query(model: Model, rates: Rates) -> float:
+def _of_query(model: CandidateModel, rates: Rates) -> float:
     return rates.query_rate(model.precision, model.checkpoint.config.hidden_size)
 
 
-def _of_batch(model: Model, rates: Rates) -> float:
+def _of_batch(model: CandidateModel, rates: Rates) -> float:
     return rates.batch_rate(model.precision, model.checkpoint.config.hidden_size)

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from upsize.catalog.published import SIZES, TaskScores
 from upsize.number_format import short
-from upsize.selection.prior.prior import ENOUGH, Prior, points, source
+from upsize.selection.prior.evidence import ENOUGH, Prior, points, source
 
 SHOWN = 12
 """Tasks of the narrowest question that are listed one by one."""
 
 
-def render(prior: Prior, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
+def print_prior(prior: Prior, console: Console, show: Callable[[Console, Table], None] = Console.print) -> None:
     """Print the lead, the evidence from narrow to wide, the tasks nearest to the question, and the alternative. `show`
     prints a table."""
     console.print(f"[bold]{escape(prior.lead)}[/]")
