@@ -6,11 +6,14 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from unittest.mock import patch
 
 import numpy as np
 
 from upsize.compute import LoadedModel
-from upsize.engine import Engine
+from upsize.engine import Engine, Limits
+from upsize.engine.engine import warm_up
+from upsize.engine.types import DEFAULT_LIMITS
 from upsize.errors import OutOfMemory
 from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
@@ -98,8 +101,12 @@ class Gate:
             assert self.open.wait(20), "nobody opened the gate"
 
 
-def slow(engine: Engine, tokens_per_second: float) -> None:
-    """Make every model of the engine believe that it is this slow, so that deadlines lie well apart."""
-    for served in engine._served.values():
-        served.first_rate = tokens_per_second
-        served._rates.clear()
+def slow_engine(models: dict[str, Scripted], tokens_per_second: float, limits: Limits = DEFAULT_LIMITS) -> Engine:
+    """An engine whose warm-up measures so low a rate for every model that deadlines lie well apart."""
+
+    def warm_up_slowly(model: LoadedModel) -> float:
+        warm_up(model)
+        return tokens_per_second
+
+    with patch("upsize.engine.engine.warm_up", warm_up_slowly):
+        return Engine(models, limits)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.engine.admission import GRACE, LONGEST, LOW, ROOM, Admission
+from upsize.engine.admission import GRACE, LONGEST, LOW, PROMISED_LIMIT, Admission
 
 
 def simulated(load: float, honouring: float, seconds: float, *, error: float = 1.0) -> dict[str, float]:
@@ -53,7 +53,7 @@ def test_a_retry_at_its_time_is_let_in_and_the_machine_stays_busy(load: float, h
     assert found["retries"] > 50
     assert found["held"] > (0.9 if error >= 1 else 0.8)
     assert found["busy"] > 0.9
-    assert found["most"] <= ROOM * 30 / error + 0.3
+    assert found["most"] <= PROMISED_LIMIT * 30 / error + 0.3
 
 
 def test_with_room_nobody_is_sent_away() -> None:
@@ -89,7 +89,7 @@ def test_answers_are_sane_whatever_comes(calls: list[tuple[int, float, float, fl
         after = admission.wait(key, seconds, waiting, now)
         if waiting <= LOW * 30:
             assert after is None
-        if waiting > ROOM * 30:
+        if waiting > PROMISED_LIMIT * 30:
             assert after is not None
         assert after is None or 0 < after <= LONGEST
         assert 0 <= admission.kept <= 1

@@ -12,19 +12,19 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from tests.engine.scripted import Gate, Scripted, slow, wait_until
+from tests.engine.scripted import Gate, Scripted, slow_engine, wait_until
 from tests.engine.test_order import ids, queued
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits
-from upsize.engine.pending import Job
+from upsize.engine.pending import PendingRequest
 from upsize.errors import NonFiniteVector, OutOfMemory, Overloaded, Unavailable
 from upsize.model.incremental_encoding import Steps
 from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 
 
-class Heard:
-    """An observer that writes down what it hears."""
+class RecordingObserver:
+    """An observer that records the engine's events."""
 
     def __init__(self, fails: bool = False) -> None:
         self.batches: list[tuple[str, int, int]] = []
@@ -41,19 +41,23 @@ class Heard:
         self.lint_findings.append(kind)
 
 
-def held(model: LoadedModel, limits: Limits = Limits(), **scripted: int) -> tuple[Engine, Scripted, Gate]:
-    """An engine whose runner is held at the first pause of a batch of 20 tokens."""
+def held(
+    model: LoadedModel, limits: Limits = Limits(), rate: float | None = None, **scripted: int
+) -> tuple[Engine, Scripted, Gate]:
+    """An engine whose runner is held at the first yield point of a batch of 20 tokens.
+
+    `rate`: tokens per second that its warm-up measures.
+    """
     gate = Gate(20)
     script = Scripted(model, at_step=gate, **scripted)
-    engine = Engine({"m": script}, limits)
+    engine = Engine({"m": script}, limits) if rate is None else slow_engine({"m": script}, rate, limits)
     engine.running = engine.submit("m", EmbedRequest(ids(20)))  # type: ignore[attr-defined]
     assert gate.reached.wait(20)
     return engine, script, gate
 
 
 def test_a_full_queue_says_when_to_come_back(embedding_model: LoadedModel) -> None:
-    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0))
-    slow(engine, 20)
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0), rate=20)
     first = [queued(engine, 300) for _ in range(3)]
     refused = engine.submit("m", EmbedRequest(ids(301)))
     with pytest.raises(Overloaded, match=r"900 tokens, .* about 45 seconds, .* Try again in 24 seconds") as caught:
@@ -68,8 +72,7 @@ def test_a_full_queue_says_when_to_come_back(embedding_model: LoadedModel) -> No
 
 
 def test_short_requests_have_a_queue_of_their_own(embedding_model: LoadedModel) -> None:
-    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0))
-    slow(engine, 20)
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=30.0), rate=20)
     waiting = [queued(engine, 300), *(queued(engine, 70) for _ in range(3))]
     with pytest.raises(Overloaded):
         engine.submit("m", EmbedRequest(ids(71))).result(20)
@@ -84,10 +87,9 @@ def test_short_requests_have_a_queue_of_their_own(embedding_model: LoadedModel) 
 def test_a_request_that_would_be_refused_is_not_tokenised(
     embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0))
-    slow(engine, 20)
+    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0), rate=20)
     waiting = queued(engine, 300)
-    monkeypatch.setattr(Job, "encode", lambda job, model, most: pytest.fail("it was tokenised"))
+    monkeypatch.setattr(PendingRequest, "encode", lambda pending, model, limit: pytest.fail("it was tokenised"))
     with pytest.raises(Overloaded):
         engine.submit("m", EmbedRequest(["word " * 1000])).result(20)
     gate.open.set()
@@ -97,8 +99,7 @@ def test_a_request_that_would_be_refused_is_not_tokenised(
 
 def test_a_small_request_does_not_wait_for_a_large_one(embedding_model: LoadedModel) -> None:
     """The wait of a request is that for what runs before it: a small one runs before a large one that came first."""
-    engine, model, gate = held(embedding_model, Limits(queue_seconds=10.0))
-    slow(engine, 20)
+    engine, model, gate = held(embedding_model, Limits(queue_seconds=10.0), rate=20)
     large = engine.submit("m", EmbedRequest(ids(400) * 20))
     wait_until(lambda: engine.queue("m")[0] == 20)
     small = queued(engine, 300)
@@ -109,8 +110,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(embedding_model: LoadedMo
 
 
 def test_an_empty_queue_takes_a_request_of_any_size(embedding_model: LoadedModel) -> None:
-    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0))
-    slow(engine, 20)
+    engine, _, gate = held(embedding_model, Limits(queue_seconds=1.0), rate=20)
     large = queued(engine, 300)
     gate.open.set()
     assert large.result(20).tokens == (300,)
@@ -125,7 +125,7 @@ def test_too_many_requests_are_refused_at_once(embedding_model: LoadedModel) -> 
     assert caught.value.retry_after >= 1
     gate.open.set()
     second.result(20)
-    wait_until(lambda: engine._inside == 0)
+    wait_until(lambda: engine.in_flight == 0)
     engine.submit("m", EmbedRequest(ids(30))).result(20)
     engine.close()
 
@@ -181,7 +181,7 @@ def test_closing_answers_everyone(embedding_model: LoadedModel) -> None:
     waiting = [queued(engine, 30), queued(engine, 200)]
     closing = threading.Thread(target=engine.close)
     closing.start()
-    wait_until(lambda: engine._threads._closed)
+    wait_until(lambda: engine.closed)
     gate.open.set()
     closing.join(20)
     assert engine.running.result(0).tokens == (20,)  # type: ignore[attr-defined]
@@ -249,7 +249,7 @@ def test_an_unexpected_error_fails_its_batch_alone(
     model.at_step = fail
     with caplog.at_level(logging.ERROR, "upsize.engine"), pytest.raises(RuntimeError, match="a broken kernel"):
         engine.submit("m", EmbedRequest(ids(30))).result(20)
-    assert "a batch of 30 tokens of m failed" in caplog.text
+    assert "A batch of 30 tokens of m failed" in caplog.text
     model.at_step = lambda tokens, step: None
     assert engine.submit("m", EmbedRequest(ids(30))).result(20).tokens == (30,)
     engine.close()
@@ -289,13 +289,13 @@ def test_a_client_that_leaves_while_its_texts_are_tokenised_is_not_queued(
     embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, model, gate = held(embedding_model)
-    encode = Job.encode
+    encode = PendingRequest.encode
 
-    def leaves(job: Job, loaded: LoadedModel, most_tokens: float) -> Steps[None]:
-        yield from encode(job, loaded, most_tokens)
-        job.future.cancel()
+    def leaves(pending: PendingRequest, loaded: LoadedModel, max_tokens: float) -> Steps[None]:
+        yield from encode(pending, loaded, max_tokens)
+        pending.future.cancel()
 
-    monkeypatch.setattr(Job, "encode", leaves)
+    monkeypatch.setattr(PendingRequest, "encode", leaves)
     gone = engine.submit("m", EmbedRequest(ids(33)))
     wait_until(gone.done)
     monkeypatch.undo()
@@ -320,33 +320,33 @@ def test_an_idle_engine_holds_nothing_of_what_it_answered(embedding_model: Loade
 
 
 def test_a_failing_observer_does_not_stop_the_engine(embedding_model: LoadedModel) -> None:
-    engine = Engine({"m": Scripted(embedding_model)}, observer=Heard(fails=True))
+    engine = Engine({"m": Scripted(embedding_model)}, observer=RecordingObserver(fails=True))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="a mistake in the metrics"):
             engine.submit("m", EmbedRequest(ids(30))).result(20)
     engine.close()
 
 
-def test_an_observer_hears_of_every_batch(embedding_model: LoadedModel) -> None:
-    heard = Heard()
-    engine = Engine({"m": Scripted(embedding_model)}, observer=heard)
+def test_an_observer_gets_every_batch(embedding_model: LoadedModel) -> None:
+    observer = RecordingObserver()
+    engine = Engine({"m": Scripted(embedding_model)}, observer=observer)
     engine.submit("m", EmbedRequest([*ids(30), *ids(40)])).result(20)
-    assert heard.batches == [("m", 2, 70)]
+    assert observer.batches == [("m", 2, 70)]
     assert engine.tokens_per_second("m") > 0
     engine.close()
 
 
-def test_suspicions_are_counted_every_time_and_said_once(
+def test_lint_findings_are_counted_every_time_and_logged_once(
     embedding_model: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard = Heard()
-    engine = Engine({"m": embedding_model}, observer=heard)
+    observer = RecordingObserver()
+    engine = Engine({"m": embedding_model}, observer=observer)
     text = "Instruct: Find it\nQuery: where?"
     with caplog.at_level(logging.WARNING, "upsize.engine"):
         for _ in range(3):
             engine.submit("m", EmbedRequest([text, text], "query")).result(20)
-    assert sorted(heard.lint_findings) == ["instruction_twice"] * 3 + ["space_after_query"] * 3
+    assert sorted(observer.lint_findings) == ["instruction_twice"] * 3 + ["space_after_query"] * 3
     assert len(caplog.records) == 2
     assert "m: a text has 'Query: ' with a space" in caplog.text
-    assert "said once; counted in upsize_suspicious_inputs_total" in caplog.text
+    assert "logged once; counted in upsize_suspicious_inputs_total" in caplog.text
     engine.close()

@@ -1,11 +1,11 @@
-"""Who runs before whom: lanes, budgets and overtaking, by the order of batches."""
+"""Who runs before whom: priorities, budgets and preemption, by the order of batches."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import Future
 
-from tests.engine.scripted import Gate, Scripted, slow, wait_until
+from tests.engine.scripted import Gate, Scripted, slow_engine, wait_until
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Priority, Result
 
@@ -23,7 +23,7 @@ def queued(engine: Engine, tokens: int, priority: Priority = Priority.INTERACTIV
     return future
 
 
-def test_a_short_query_overtakes_a_long_text_that_has_begun(embedding_model: LoadedModel) -> None:
+def test_a_short_query_preempts_a_long_text_that_has_begun(embedding_model: LoadedModel) -> None:
     model = Scripted(embedding_model)
     futures = []
 
@@ -31,8 +31,7 @@ def test_a_short_query_overtakes_a_long_text_that_has_begun(embedding_model: Loa
         if tokens == 400 and step == 1:
             futures.append(queued(engine, 10))
 
-    engine = Engine({"m": model})
-    slow(engine, 100)
+    engine = slow_engine({"m": model}, 100)
     model.at_step = when_the_long_one_runs
     engine.submit("m", EmbedRequest(ids(400))).result(20)
     assert model.events == [("start", (400,)), ("start", (10,)), ("end", (10,)), ("end", (400,))]
@@ -40,9 +39,9 @@ def test_a_short_query_overtakes_a_long_text_that_has_begun(embedding_model: Loa
     engine.close()
 
 
-def test_a_text_of_another_model_overtakes_too(embedding_model: LoadedModel) -> None:
+def test_a_text_of_another_model_preempts_too(embedding_model: LoadedModel) -> None:
     long, short = Scripted(embedding_model), Scripted(embedding_model)
-    engine = Engine({"long": long, "short": short})
+    engine = slow_engine({"long": long, "short": short}, 100)
     order: list[str] = []
 
     def when_the_long_one_runs(tokens: int, step: int) -> None:
@@ -51,7 +50,6 @@ def test_a_text_of_another_model_overtakes_too(embedding_model: LoadedModel) -> 
             future.add_done_callback(lambda _: order.append("short"))
             wait_until(lambda: engine.queue("short")[0] == 1)
 
-    slow(engine, 100)
     long.at_step = when_the_long_one_runs
     engine.submit("long", EmbedRequest(ids(400))).result(20)
     order.append("long")
@@ -94,11 +92,10 @@ def test_a_backlog_of_equals_runs_in_full_batches(embedding_model: LoadedModel) 
     engine.close()
 
 
-def test_lanes_run_in_their_order(embedding_model: LoadedModel) -> None:
+def test_priorities_run_in_their_order(embedding_model: LoadedModel) -> None:
     gate = Gate(20)
     model = Scripted(embedding_model, budget=40, at_step=gate)
-    engine = Engine({"m": model})
-    slow(engine, 100)
+    engine = slow_engine({"m": model}, 100)
     futures = [engine.submit("m", EmbedRequest(ids(20)))]
     gate.reached.wait(20)
     for tokens, priority in (
@@ -117,18 +114,17 @@ def test_lanes_run_in_their_order(embedding_model: LoadedModel) -> None:
 
 
 def test_a_query_passes_a_backlog_of_bulk_work(embedding_model: LoadedModel) -> None:
-    """A query comes at the third batch of many, and is too large a part of one to overtake it."""
+    """A query comes at the third batch of many, and is too large a part of one to preempt it."""
     model = Scripted(embedding_model, budget=40)
-    engine = Engine({"m": model})
+    engine = slow_engine({"m": model}, 1000)
     futures: list[Future[Result]] = []
 
     def at_the_third(tokens: int, step: int) -> None:
-        time.sleep(0.01)  # bulk work is owed a turn after nine times what its batch took
+        time.sleep(0.01)  # bulk work gets its fair share after nine times what its batch took
         if step == 0 and len(model.starts) == 3 and not futures:
             futures.append(queued(engine, 33))
 
     model.at_step = at_the_third
-    slow(engine, 1000)
     bulk = engine.submit("m", EmbedRequest(ids(40) * 6, priority=Priority.BULK))
     bulk.result(20)
     futures[0].result(20)
@@ -136,7 +132,7 @@ def test_a_query_passes_a_backlog_of_bulk_work(embedding_model: LoadedModel) -> 
     engine.close()
 
 
-def test_interactive_work_alone_overtakes(embedding_model: LoadedModel) -> None:
+def test_only_interactive_work_preempts(embedding_model: LoadedModel) -> None:
     model = Scripted(embedding_model)
     engine = Engine({"m": model})
     futures: list[Future[Result]] = []
@@ -169,7 +165,7 @@ def test_batches_fill_the_budget_and_no_more(embedding_model: LoadedModel) -> No
 
 
 def test_a_long_text_is_not_held_up_for_ever(embedding_model: LoadedModel) -> None:
-    """At each pause another short one is there; the long one comes to its end with at most one a pause before it."""
+    """A short text arrives at each yield point; the long text is preempted at most once per yield point."""
     model = Scripted(embedding_model, budget=100)
     engine = Engine({"m": model})
     futures = []

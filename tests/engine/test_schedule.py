@@ -14,10 +14,10 @@ from upsize.engine.scheduler import (
     deadline,
     fair_share_due,
     next_batch,
-    order,
     preempting_classes,
     preemption_budget,
     queue_class,
+    run_order,
 )
 from upsize.engine.types import QueueClass
 
@@ -97,22 +97,22 @@ priorities = st.dictionaries(st.sampled_from(QueueClass), times)
 
 
 @given(priorities, times)
-def test_priorities_go_by_rank_but_for_those_that_are_owed_a_turn(due: dict[QueueClass, float], now: float) -> None:
-    ordered = order(due, now)
+def test_classes_run_by_rank_but_for_those_past_their_fair_share(due: dict[QueueClass, float], now: float) -> None:
+    ordered = run_order(due, now)
     assert sorted(ordered) == sorted(due)
-    owed = [p for p in ordered if p is not QueueClass.SHORT and due[p] <= now]
-    assert ordered[: len(owed)] == sorted(owed, key=lambda p: due[p])
-    assert ordered[len(owed) :] == sorted(ordered[len(owed) :])
+    overdue = [p for p in ordered if p is not QueueClass.SHORT and due[p] <= now]
+    assert ordered[: len(overdue)] == sorted(overdue, key=lambda p: due[p])
+    assert ordered[len(overdue) :] == sorted(ordered[len(overdue) :])
 
 
 @pytest.mark.parametrize(
     ("waits", "share"), [(QueueClass.LONG, 1 / 2), (QueueClass.BULK, 1 / 10), (QueueClass.SHADOW, 1 / 100)]
 )
-def test_beside_short_requests_without_end_a_priority_has_its_share(waits: QueueClass, share: float) -> None:
+def test_beside_short_requests_without_end_a_class_has_its_fair_share(waits: QueueClass, share: float) -> None:
     now, last, ran, batch = 0.0, 0.0, 0.0, 0.02
     while now < 200:
         due = {QueueClass.SHORT: now, waits: fair_share_due(waits, last, batch)}
-        first = order(due, now)[0]
+        first = run_order(due, now)[0]
         now += batch if first is waits else 0.001
         if first is waits:
             ran, last = ran + batch, now
@@ -122,7 +122,7 @@ def test_beside_short_requests_without_end_a_priority_has_its_share(waits: Queue
 def test_short_requests_have_half_beside_long_ones_without_end() -> None:
     now, last, had = 0.0, 0.0, {QueueClass.SHORT: 0.0, QueueClass.LONG: 0.0}
     while now < 100:
-        first = order({QueueClass.SHORT: now, QueueClass.LONG: fair_share_due(QueueClass.LONG, last, 0.1)}, now)[0]
+        first = run_order({QueueClass.SHORT: now, QueueClass.LONG: fair_share_due(QueueClass.LONG, last, 0.1)}, now)[0]
         now += (spent := 0.1 if first is QueueClass.LONG else 0.01)
         had[first] += spent
         last = now if first is QueueClass.LONG else last
@@ -152,7 +152,7 @@ BOTH, SHORT = [QueueClass.SHORT, QueueClass.LONG], [QueueClass.SHORT]
 
 
 @pytest.mark.parametrize(
-    ("running", "earlier", "oversized", "computed", "overtaken", "expected"),
+    ("running", "earlier", "oversized", "computed", "preempted", "expected"),
     [
         (QueueClass.SHORT, True, False, 0.0, 5.0, BOTH),
         (QueueClass.SHORT, False, False, 1.0, 0.0, []),
@@ -167,17 +167,17 @@ BOTH, SHORT = [QueueClass.SHORT, QueueClass.LONG], [QueueClass.SHORT]
         (QueueClass.SHADOW, True, True, 1.0, 99.0, []),
     ],
 )
-def test_overtaking_ends_when_neither_urgent_nor_owed(
+def test_preemption_ends_when_neither_urgent_nor_within_the_fair_share(
     running: QueueClass,
     earlier: bool,
     oversized: bool,
     computed: float,
-    overtaken: float,
+    preempted: float,
     expected: list[QueueClass],
 ) -> None:
-    assert preempting_classes(running, computed, overtaken, earlier=earlier, oversized=oversized) == expected
+    assert preempting_classes(running, computed, preempted, earlier=earlier, oversized=oversized) == expected
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
-def test_only_much_smaller_work_overtakes(running: int, budget: int) -> None:
+def test_only_much_smaller_work_preempts(running: int, budget: int) -> None:
     assert 0 <= preemption_budget(running, budget) <= min(budget, running / 4)

@@ -1,4 +1,4 @@
-"""Requests are tokenised by turns, a step at a time, and no further than their limits."""
+"""Requests are tokenised in turns, a step at a time, and no further than their limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.engine.scripted import Scripted, wait_until
 from upsize.compute import LoadedModel
 from upsize.engine import EmbedRequest, Engine, Limits, RerankRequest
-from upsize.engine.tokenizer_threads import Rotation, TokenizerThreads, _Task
+from upsize.engine.tokenizer_threads import Rotation, TokenizerTask, TokenizerThreads
 from upsize.errors import InvalidInput, Unavailable
 from upsize.model.tokenizer import Ids, TextTokenizer
 
@@ -24,7 +24,7 @@ def endless(ran: list[str], name: str) -> Iterator[int]:
 def test_models_take_turns_and_within_one_who_had_least_goes_first() -> None:
     rotation = Rotation()
     for order, (model, done) in enumerate([("a", 20), ("a", 0), ("a", 10), ("b", 99), ("a", 0)]):
-        rotation.put(model, _Task(done, order, iter(()), lambda: None))
+        rotation.put(model, TokenizerTask(done, order, iter(()), lambda: None))
     taken = []
     while (next_one := rotation.take()) is not None:
         taken.append((next_one[0], next_one[1].order))
@@ -134,7 +134,7 @@ def test_closing_answers_what_is_not_tokenised(embedding_model: LoadedModel, mon
     assert began.wait(20)
     closing = threading.Thread(target=engine.close)
     closing.start()
-    wait_until(lambda: engine._threads._closed)
+    wait_until(lambda: engine.closed)
     release.set()
     closing.join(20)
     for future in waiting:

@@ -1,8 +1,9 @@
-"""Admission: whether a request may wait, or when to come back. Pure: the clock and the queue are given.
+"""Admission: whether a request may wait, or when its client should try again.
 
-What waits is bounded in seconds, for that is what a client feels. A client that is sent away is promised a place: its
-time to come back (`Retry-After`) is when the queue, with all that was promised before, has drained; a request of the
-same content that comes then is let in. Not everybody comes back, so promises count by the share that was kept lately.
+Pure: the caller passes the clock and the length of the queue. The queue is bounded in seconds, because a client feels
+seconds. A rejected request gets a promise: `Retry-After` is the time at which the queue, together with all earlier
+promises, has drained to `DRAINED` of the bound, and a request of the same content is admitted then. Some clients do not
+come back, so a promise counts with the share of promises that were kept recently.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from heapq import heappop, heappush
 from itertools import count
 
 DRAINED = 0.7
-"""Part of the bound down to which the queue has drained when a promised request comes."""
-ROOM = 2.0
-"""Times the bound up to which a promised request is let in: predictions err."""
+"""Part of the bound to which the queue should have drained when a promised request comes back."""
+PROMISED_LIMIT = 2.0
+"""A promised request is admitted while the queue is shorter than this many times the bound, because predictions err."""
 LOW = 0.25
-"""Part of the bound below which anybody is let in, whatever was promised: the machine is never idle for it."""
+"""Below this part of the bound every request is admitted, whatever was promised, so that the machine is never idle."""
 GRACE = 5.0
-"""Seconds after its time that a promise holds."""
+"""Seconds that a promise holds after its time."""
 EARLY = 0.5
-"""Seconds before its time that it holds already: `Retry-After` is whole seconds, and clients round."""
-MEMORY = 0.98
-"""Weight of the past in the share of promises that are kept."""
-MOST_PROMISES = 10_000
+"""Seconds that a promise holds before its time: `Retry-After` has whole seconds, and clients round."""
+EMA_DECAY = 0.98
+"""Weight of the past in the moving average of kept promises: about the last 50 promises count."""
+MAX_PROMISES = 10_000
+"""Open promises; bounds memory."""
 LONGEST = 600.0
-"""Seconds: a longer time is not promised. Clients give up earlier."""
+"""Seconds. No promise is made for later, because clients give up earlier."""
+
+# The values above were chosen; `tests/engine/test_admission.py` simulates loads of 0.9 to 5 times the capacity, clients
+# that honour 10 % to 100 % of the promises, and predictions that are off by 40 %.
 
 
 @dataclass(frozen=True, order=True)
@@ -38,56 +43,55 @@ class _Promise:
 
 
 class Admission:
-    """Of one priority of an engine, for requests whose wait is at most `bound` seconds. Not thread-safe."""
+    """Admission to one queue class whose requests may wait `bound` seconds. Not thread-safe."""
 
     def __init__(self, bound: float) -> None:
         self.bound = bound
         self.kept = 0.5
-        """Share of promised requests that came."""
+        """Moving average of the share of promised requests that came back."""
         self._promises: dict[Hashable, list[_Promise]] = {}
-        """Of equal content several: nobody knows one client from another."""
+        """By content. Several clients may send the same content, and nothing tells them apart."""
         self._by_due: list[_Promise] = []
         self._order = count()
         self._seconds, self._open = 0.0, 0
 
     @property
     def promised(self) -> float:
-        """Seconds of work that promised requests are expected to bring."""
+        """Seconds of work that the open promises are expected to bring."""
         return self.kept * self._seconds
 
     def wait(self, key: Hashable, seconds: float, waiting: float, now: float) -> float | None:
-        """None if a request may come in; otherwise the seconds after which one of this `key` may.
+        """None if the request is admitted, else the seconds after which a request with this `key` will be.
 
-        It takes `seconds` itself, and starts in about `waiting` seconds.
+        `seconds` is the compute time of the request, `waiting` the seconds until it would start.
         """
-        self._forget(now)
+        self._expire(now)
         promise = min(self._promises.get(key, ()), default=None)
         if promise is not None and promise.due - EARLY <= now:
-            self._resolve(promise, kept=True)
-            if waiting <= ROOM * self.bound:
+            self._close(promise, kept=True)
+            if waiting <= PROMISED_LIMIT * self.bound:
                 return None
         elif waiting <= LOW * self.bound or waiting + self.promised <= self.bound:
             return None
         after = max(waiting + self.promised - DRAINED * self.bound, 1.0)
-        if after <= LONGEST and self._open < MOST_PROMISES:
+        if after <= LONGEST and self._open < MAX_PROMISES:
             made = _Promise(now + after, next(self._order), key, min(seconds, self.bound))
             self._promises.setdefault(key, []).append(made)
             heappush(self._by_due, made)
             self._seconds, self._open = self._seconds + made.seconds, self._open + 1
         return min(after, LONGEST)
 
-    def _forget(self, now: float) -> None:
-        """Drop promises whose time is over."""
+    def _expire(self, now: float) -> None:
         while self._by_due and self._by_due[0].due + GRACE < now:
             promise = heappop(self._by_due)
             if promise in self._promises.get(promise.key, ()):
-                self._resolve(promise, kept=False)
+                self._close(promise, kept=False)
 
-    def _resolve(self, promise: _Promise, *, kept: bool) -> None:
-        there = self._promises[promise.key]
-        there.remove(promise)
-        if not there:
+    def _close(self, promise: _Promise, *, kept: bool) -> None:
+        same_key = self._promises[promise.key]
+        same_key.remove(promise)
+        if not same_key:
             del self._promises[promise.key]
         self._open -= 1
         self._seconds = self._seconds - promise.seconds if self._open else 0.0
-        self.kept = MEMORY * self.kept + (1 - MEMORY) * kept
+        self.kept = EMA_DECAY * self.kept + (1 - EMA_DECAY) * kept

@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 
 from upsize.catalog import Kind
 from upsize.compute import load_model
-from upsize.engine.engine import UNLIMITED, Engine
+from upsize.engine.engine import Engine
 from upsize.engine.request_encoding import encode_in_steps
-from upsize.engine.types import EmbedRequest, Request, Result
+from upsize.engine.types import UNLIMITED, EmbedRequest, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
 from upsize.fingerprint import Fingerprint
 from upsize.model import HubOptions, Truncation

@@ -1,4 +1,4 @@
-"""Job: one request on its way, from text to the values of all its sequences."""
+"""PendingRequest: one request in the engine, from its texts to the values of all its sequences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from upsize.compute import LoadedModel
 from upsize.engine.request_encoding import encode_in_steps
-from upsize.engine.types import EmbedRequest, QueueClass, Request, Result, Times
+from upsize.engine.types import EmbedRequest, Request, Result, Times
 from upsize.model import Encoded, check_dimension, require_finite, unit_vectors
 from upsize.model.incremental_encoding import Steps, TokenBudget
 from upsize.model.pooling import Vectors
@@ -18,44 +18,51 @@ from upsize.model.tokenizer import Ids
 
 
 @dataclass
-class Job:
-    """A request in the engine. Written by one thread at a time: a tokeniser's, then the runner's."""
+class PendingRequest:
+    """A request in flight. One thread writes it at a time: first a tokenizer thread, then the runner."""
 
     request: Request
     future: Future[Result] = field(default_factory=Future)
     arrival: float = field(default_factory=time.monotonic)
+    """Seconds on the monotonic clock."""
     encoded: list[Encoded] = field(default_factory=list)
+    lint: tuple[str, ...] = ()
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
     queued_at: float = 0.0
-    lint: tuple[str, ...] = ()
-    expected: float | None = None
-    """Seconds that it was expected to wait, until it begins."""
-    let_in: tuple[QueueClass, float] | None = None
-    """The priority and estimated tokens by which it was let in before it was tokenised."""
+    """When its texts were tokenised. Its time in the queue begins here."""
+    expected_wait: float | None = None
+    """Seconds that the gate expects it to wait. None once it has begun, or where no wait was predicted."""
+    reserved_tokens: float | None = None
+    """Estimated tokens with which it was admitted before it was tokenised."""
     _values: list[Vectors] = field(default_factory=list)
     _missing: int = 0
 
     @property
     def tokens(self) -> int:
-        """Of all its sequences."""
+        """Tokens of all its sequences."""
         return sum(len(e.ids) for e in self.encoded)
 
-    def encode(self, model: LoadedModel, most_tokens: float = float("inf")) -> Steps[None]:
-        """Turn the request's texts into ids, in steps; InvalidInput where it cannot succeed, or has too many."""
+    def encode(self, model: LoadedModel, max_tokens: float = float("inf")) -> Steps[None]:
+        """Tokenise in steps. InvalidInput for a request that cannot succeed, or has more than `max_tokens` tokens."""
         started = time.monotonic()
-        self.encoded = yield from encode_in_steps(model, self.request, TokenBudget(most_tokens))
+        self.encoded = yield from encode_in_steps(model, self.request, TokenBudget(max_tokens))
         self._values, self._missing = [np.empty(0, np.float32)] * len(self.encoded), len(self.encoded)
-        self.tokenize_seconds = time.monotonic() - started
+        self.queued_at = time.monotonic()
+        self.tokenize_seconds = self.queued_at - started
 
-    def put(self, index: int, value: Vectors | np.float32) -> bool:
-        """Keep what the network gave for one sequence; whether that was the last."""
+    def put(self, index: int, value: Vectors | np.float32, compute_seconds: float) -> bool:
+        """Keep the network's value for one sequence; True if it was the last one missing.
+
+        `compute_seconds` is the part of the batch's time that the sequence accounts for.
+        """
         self._values[index] = np.asarray(value)
         self._missing -= 1
+        self.compute_seconds += compute_seconds
         return self._missing == 0
 
     def result(self, model: LoadedModel) -> Result:
-        """Finish: cut, normalise, check. NonFiniteVector where a value is NaN or infinite."""
+        """Cut, normalise and check the values. Raises NonFiniteVector for NaN and infinity."""
         started = time.monotonic()
         hidden = model.checkpoint.config.hidden_size
         fingerprint = model.fingerprint
@@ -81,12 +88,12 @@ class Job:
         )
 
     def fail(self, error: BaseException) -> None:
-        """Answer with an error, unless the client went away or got one already."""
+        """Answer with an error, unless the request is cancelled or answered already."""
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 
     def succeed(self, model: LoadedModel) -> None:
-        """Answer with the result, unless the client went away meanwhile."""
+        """Answer with the result, unless the request is cancelled or answered already."""
         if self.future.done():
             return
         try:
@@ -100,14 +107,14 @@ class Job:
 
 @dataclass(frozen=True)
 class QueuedSequence:
-    """One sequence of a job, waiting for a batch."""
+    """One sequence of a request that waits for a batch."""
 
-    job: Job
+    pending: PendingRequest
     index: int
     ids: Ids
     deadline: float
 
     @property
     def tokens(self) -> int:
-        """Its length."""
+        """Tokens of the sequence."""
         return len(self.ids)

@@ -15,18 +15,24 @@ from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, bare_instructi
 
 LINTED_ID_INPUTS = 16
 """Token-id inputs of one request that are linted. One tokenizer made all of them, and each check encodes a text."""
+CHARACTERS_PER_TOKEN = 4
+"""Characters of an average token of English text, where tokens are not counted yet. A Chinese token has fewer, so the
+estimate is too low there; the exact count follows."""
 
 
 def encode(model: LoadedModel, request: Request) -> list[Encoded]:
-    """The ids of every sequence of a request, as `model` takes them."""
+    """The token ids of every sequence of a request, as `model` takes them."""
     return finish(encode_in_steps(model, request))
 
 
 def encode_in_steps(
     model: LoadedModel, request: Request, budget: TokenBudget | None = None, *, whole: bool = False
 ) -> Steps[list[Encoded]]:
-    """As `encode`, in steps. `budget`: tokens that the request may have. `whole`: texts are counted to their end
-    where they are cut."""
+    """As `encode`, in steps.
+
+    `budget`: tokens that the request may have in all. `whole`: truncated texts are tokenised to their end, so that
+    their cut tokens are counted exactly. Raises InvalidInput and TextTooLong.
+    """
     checkpoint, limit = model.checkpoint, model.plan.max_length
     tokenizer, prompts = checkpoint.tokenizer, checkpoint.prompts
     if isinstance(request, EmbedRequest):
@@ -57,7 +63,7 @@ def encode_in_steps(
 
 
 def characters(request: Request) -> int:
-    """Of all its texts, the instruction's included for each; an id counts as one."""
+    """Characters of all texts, with the instruction once for each. A token id counts as one character."""
     if isinstance(request, EmbedRequest):
         texts, each = request.inputs, 0
     else:
@@ -65,13 +71,17 @@ def characters(request: Request) -> int:
     return sum(map(len, texts)) + len(texts) * (each + len(request.instruction or ""))
 
 
+def estimated_tokens(request: Request) -> float:
+    """Tokens of a request that is not tokenised yet. Exact for token ids."""
+    return characters(request) if _has_token_ids(request) else characters(request) / CHARACTERS_PER_TOKEN
+
+
 def lint_findings(model: LoadedModel, request: Request) -> Iterator[str]:
-    """What looks wrong with a request that will succeed all the same (kinds of `model.suspicion`)."""
-    if request.instruction:  # what is left of it once the template around the task is taken off
+    """Kinds of lint findings (keys of `input_lint.ADVICE`) in a request. The request succeeds all the same."""
+    if request.instruction:  # the task alone, without a template that the client put around it
         yield from lint_text(bare_instruction(request.instruction), instructed=True)
     if isinstance(request, EmbedRequest):
-        all_ids = request.inputs and not isinstance(request.inputs[0], str)
-        for item in request.inputs[:LINTED_ID_INPUTS] if all_ids else request.inputs:
+        for item in request.inputs[:LINTED_ID_INPUTS] if _has_token_ids(request) else request.inputs:
             if isinstance(item, str):
                 yield from lint_text(item, instructed=bool(request.instruction) or request.input_type == "query")
             else:
@@ -79,3 +89,7 @@ def lint_findings(model: LoadedModel, request: Request) -> Iterator[str]:
     else:
         for text in (request.query, *request.documents):
             yield from lint_text(text, instructed=True)
+
+
+def _has_token_ids(request: Request) -> bool:
+    return isinstance(request, EmbedRequest) and bool(request.inputs) and not isinstance(request.inputs[0], str)

@@ -1,9 +1,10 @@
-"""Who runs next: pure functions of what waits. No clock, no lock, no input or output.
+"""Scheduling as pure functions: which queue class runs next, which sequences form a batch, what may preempt it.
 
-Priorities run in their order: short requests first, then long ones, then bulk and shadow work. Each has its share
-beside those before it, so that none stands still: long requests half of the time at least, bulk work a tenth, shadow
-work a hundredth. Within a priority the earliest deadline runs first, which is a request's arrival plus the time that it
-will itself take: a small request passes a large one that came a little before it.
+No clock, no lock, no input or output: callers pass in the times. Queue classes run in the order of `QueueClass`: short
+requests, long requests, bulk work, shadow work. Each class has a fair share beside the classes before it, so none
+starves: long requests get at least half of the time, bulk work a tenth, shadow work a hundredth. Within a class the
+earliest deadline runs first. A deadline is a request's arrival plus the time that the request itself takes, so a small
+request passes a large one that arrived a little earlier.
 """
 
 from __future__ import annotations
@@ -14,89 +15,103 @@ from typing import Protocol
 from upsize.engine.types import Priority, QueueClass
 
 FAIR_SHARE = {QueueClass.SHORT: 0, QueueClass.LONG: 1, QueueClass.BULK: 9, QueueClass.SHADOW: 99}
-"""How many times its own time a batch lets the priorities before it have: long requests get half at least."""
+"""Seconds that the classes before this one may run for each second of its own. With 1, long requests get at least half
+of the machine. The values are a choice: bulk work has no deadline but must progress; shadow work must not be felt."""
 
-SHORT_PART = 2
-"""A request is short if it fits into this part of a batch: a half. It then waits for one batch, and takes less."""
+SHORT_DIVISOR = 2
+"""A request is short if its tokens are at most the batch budget divided by this. Such a request waits for one running
+batch at most, and takes less than one batch itself."""
 
 LOOK_AHEAD = 256
-"""Waiting sequences that are looked at beyond the first that does not fit."""
+"""Waiting sequences that `next_batch` examines after the first one that does not fit. It bounds the cost of a call."""
+
+PREEMPTION_DIVISOR = 4
+"""A batch that preempts another has at most a quarter of its tokens: one yield point then costs little."""
 
 
 class Waiting(Protocol):
-    """A sequence in the queue."""
+    """A sequence in a queue."""
 
     @property
     def tokens(self) -> int:
-        """Its length."""
+        """Tokens of the sequence."""
 
     @property
     def deadline(self) -> float:
-        """When it should have run, on the arrival's clock."""
+        """Seconds on the clock of arrivals."""
 
 
 def queue_class(priority: Priority, tokens: float, budget: int) -> QueueClass:
-    """Of a request of so many tokens to a model with batches of `budget`."""
+    """The queue class of a request with this many tokens, on a model whose batches hold `budget` tokens."""
     if priority is Priority.INTERACTIVE:
-        return QueueClass.SHORT if tokens <= budget / SHORT_PART else QueueClass.LONG
+        return QueueClass.SHORT if tokens <= budget / SHORT_DIVISOR else QueueClass.LONG
     return QueueClass.BULK if priority is Priority.BULK else QueueClass.SHADOW
 
 
 def deadline(arrival: float, tokens: float, tokens_per_second: float) -> float:
-    """When a request of that many tokens should have run."""
+    """The time by which a request should have run: its arrival plus its own compute time, in seconds."""
     return arrival + tokens / tokens_per_second
 
 
-def order(due: Mapping[QueueClass, float], now: float) -> list[QueueClass]:
-    """The order in which priorities may run; `due`: those in which something waits, and when each is owed a turn.
+def run_order(due: Mapping[QueueClass, float], now: float) -> list[QueueClass]:
+    """The order in which queue classes may run.
 
-    They go by rank, but one that is owed a turn goes before all others, the longest owed first.
+    `due` holds the classes in which something waits, and when each has waited for its fair share
+    (`fair_share_due`). A class that is past this time runs before all others, the longest overdue first. The others
+    run in the order of `QueueClass`.
     """
-    return sorted(due, key=lambda p: (0, due[p]) if due[p] <= now and p else (1, p))
+    return sorted(due, key=lambda one: (0, due[one]) if due[one] <= now and one else (1, one))
 
 
 def fair_share_due(queue_class: QueueClass, since: float, batch_seconds: float) -> float:
-    """When a priority is owed a turn that waits, or last ran, `since` then, and whose next batch takes so long."""
+    """When a class must run to keep its fair share.
+
+    `since` is when the class last ran, or when its first request began to wait. `batch_seconds` is the time of its
+    next batch.
+    """
     return since + FAIR_SHARE[queue_class] * batch_seconds
 
 
 def next_batch(waiting: Iterable[Waiting], budget: int, *, oversized: bool = True) -> list[int]:
-    """Places in `waiting`, which comes by deadline, of the sequences to run together.
+    """Positions in `waiting` of the sequences to run together, at most `budget` tokens.
 
-    Takes in order what fits into `budget` tokens. The first is taken even where it alone is larger, unless
-    `oversized` is false.
+    `waiting` is ordered by deadline. Sequences are taken in this order where they fit. The first one is taken even
+    where it alone exceeds the budget, unless `oversized` is false.
     """
     taken: list[int] = []
-    room, passed = budget, 0
-    for place, sequence in enumerate(waiting):
-        if sequence.tokens <= room or (oversized and place == 0):
-            taken.append(place)
-            room -= sequence.tokens
+    free, skipped = budget, 0
+    for position, sequence in enumerate(waiting):
+        if sequence.tokens <= free or (oversized and position == 0):
+            taken.append(position)
+            free -= sequence.tokens
         else:
-            passed += 1
-        if room <= 0 or passed > LOOK_AHEAD:
+            skipped += 1
+        if free <= 0 or skipped > LOOK_AHEAD:
             break
     return taken
 
 
 def preempting_classes(
-    running: QueueClass, computed: float, overtaken: float, *, earlier: bool, oversized: bool
+    running: QueueClass, computed: float, preempted: float, *, earlier: bool, oversized: bool
 ) -> list[QueueClass]:
-    """Priorities that may preempt a batch at one of its yield points. It has had `computed` seconds, and those that
-    preempted it `overtaken`.
+    """Queue classes that may preempt a batch of class `running` at one of its yield points.
 
-    Bulk and shadow work is preempted by all interactive requests, a long request by short ones, as long as it keeps its
-    share. A request whose deadline is `earlier` preempts an interactive one in any case; and one that runs for longer
-    than a batch (`oversized`) is preempted for as much time as it has had itself. Other short batches are over soon.
+    `computed`: seconds that the batch has run. `preempted`: seconds that others ran within it. `earlier`: a waiting
+    request has an earlier deadline. `oversized`: the batch exceeds the budget.
+
+    All interactive classes preempt bulk and shadow work, and short requests preempt long ones, while the running class
+    keeps its fair share. A request with an earlier deadline preempts an interactive batch in any case. An oversized
+    batch is preempted for at most as long as it has run. Other short batches are over soon and are not preempted.
     """
-    interactive, within = [QueueClass.SHORT, QueueClass.LONG], overtaken < FAIR_SHARE[running] * computed
+    interactive = [QueueClass.SHORT, QueueClass.LONG]
+    within_share = preempted < FAIR_SHARE[running] * computed
     if running > QueueClass.LONG:
-        return interactive if within else []
-    if earlier or (oversized and overtaken < computed):
+        return interactive if within_share else []
+    if earlier or (oversized and preempted < computed):
         return interactive
-    return [QueueClass.SHORT] if within else []
+    return [QueueClass.SHORT] if within_share else []
 
 
 def preemption_budget(running_tokens: int, budget: int) -> int:
-    """Tokens that preempt a batch at one yield point: only much smaller batches do, of a quarter at most."""
-    return min(budget, running_tokens // 4)
+    """Tokens of the largest batch that may preempt a batch of `running_tokens` at one yield point."""
+    return min(budget, running_tokens // PREEMPTION_DIVISOR)

@@ -1,7 +1,7 @@
-"""Tokenising: threads that turn requests into ids a step at a time, so that none waits for another's text.
+"""Threads that tokenise requests a step at a time, so that no request waits for another's long text.
 
-Models have turns in rotation. Within a model the request that has had least goes first: a short text passes a long one,
-and long ones share. A request that was cancelled is dropped before its next step.
+Models take turns. Within a model, the request with the fewest tokenised characters goes first: a short text passes a
+long one, and long ones share the threads. A cancelled request is dropped before its next step.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import count
 
 
 @dataclass(order=True)
-class _Task:
-    """`done` characters of it are encoded; `order` is that of arrival."""
+class TokenizerTask:
+    """`done` counts the characters that are tokenised; `order` is that of arrival."""
 
     done: int
     order: int
@@ -24,18 +24,18 @@ class _Task:
 
 
 class Rotation:
-    """Which task has the next step. Not thread-safe."""
+    """Chooses the task that takes the next step. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[_Task]] = {}
-        """By model; a model whose turn it was stands last."""
+        self._waiting: dict[str, list[TokenizerTask]] = {}
+        """Heaps by model. The model of the last step stands last."""
 
-    def put(self, model: str, task: _Task) -> None:
-        """A task that waits for a step."""
+    def put(self, model: str, task: TokenizerTask) -> None:
+        """Add a task that waits for its next step."""
         heapq.heappush(self._waiting.setdefault(model, []), task)
 
-    def take(self) -> tuple[str, _Task] | None:
-        """The next one, and its model."""
+    def take(self) -> tuple[str, TokenizerTask] | None:
+        """Remove the task of the next step; returns it with its model, or None."""
         if not self._waiting:
             return None
         model = next(iter(self._waiting))
@@ -47,7 +47,7 @@ class Rotation:
 
 
 class TokenizerThreads:
-    """Threads that advance tasks. Thread-safe."""
+    """A pool of threads that advance generators step by step. Thread-safe."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._rotation, self._changed, self._closed = Rotation(), threading.Condition(), False
@@ -57,17 +57,19 @@ class TokenizerThreads:
             thread.start()
 
     def submit(self, model: str, steps: Iterator[int], drop: Callable[[], None]) -> None:
-        """Advance `steps` to their end, each giving the characters that it took; `drop` is called instead if this is
-        closed before. `steps` must not raise."""
+        """Advance `steps` to its end. Each step yields the characters that it tokenised.
+
+        `steps` must not raise. If the pool is closed before the end, `drop` is called instead.
+        """
         with self._changed:
             if not self._closed:
-                self._rotation.put(model, _Task(0, next(self._order), steps, drop))
+                self._rotation.put(model, TokenizerTask(0, next(self._order), steps, drop))
                 self._changed.notify()
                 return
         drop()
 
     def close(self) -> None:
-        """Finish the steps under way, drop the rest, and end the threads."""
+        """Finish the steps that run, drop all tasks, and end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -85,9 +87,9 @@ class TokenizerThreads:
                 task.done += characters
                 with self._changed:
                     self._rotation.put(model, task)
-            del task  # while it waits for the next, a thread holds nobody's texts
+            del task  # an idle thread must not keep texts alive
 
-    def _next(self) -> tuple[str, _Task] | None:
+    def _next(self) -> tuple[str, TokenizerTask] | None:
         with self._changed:
             while not self._closed:
                 if (taken := self._rotation.take()) is not None:

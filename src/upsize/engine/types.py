@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -57,6 +58,27 @@ class RerankRequest:
 
 
 Request = EmbedRequest | RerankRequest
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that an engine holds before it raises Overloaded or RequestTooLarge."""
+
+    queue_seconds: float = 30.0
+    """Seconds that an interactive request may be expected to wait; a short one a third of it. Clients and proxies give
+    up after 60 seconds, and the answer itself takes time."""
+    requests: int = 4096
+    """Requests in flight, those that are being tokenised included."""
+    request_inputs: float = 2048
+    """Texts of one interactive request. The same as OpenAI's limit."""
+    request_tokens: float = 1 << 20
+    """Tokens of one interactive request, with the instruction or template around each text: 2,048 texts of 512
+    tokens."""
+
+
+DEFAULT_LIMITS = Limits()
+UNLIMITED = Limits(queue_seconds=math.inf, request_inputs=math.inf, request_tokens=math.inf)
+"""For a program that waits for its own requests alone."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Bulk work makes way for whoever computes beside the engine, and never stands still."""
+"""Bulk work gives way to callers that compute beside the engine, and never starves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 
 from tests.engine.scripted import Scripted
 from upsize.compute import LoadedModel, load_model
-from upsize.engine import EmbedRequest, Engine, Priority
-from upsize.engine import runner as threads
+from upsize.engine import EmbedRequest, Engine, Priority, runner
 
 SHORT = ["word " * 100] * 12
 LONG = ["word " * 300] * 12
@@ -17,10 +16,10 @@ LONG = ["word " * 300] * 12
 
 
 @pytest.mark.parametrize("asked", [SHORT, LONG], ids=["short", "longer than a batch"])
-def test_bulk_work_waits_while_somebody_wants_the_machine(
+def test_bulk_work_waits_while_it_is_throttled(
     embedder_folder: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
-    monkeypatch.setattr(threads, "ASIDE", 60.0)  # longer than any machine needs for what is asked here
+    monkeypatch.setattr(runner, "THROTTLE_SECONDS", 60.0)  # longer than any machine needs for what is asked here
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
     with engine.throttle_bulk():
         bulk = engine.submit("model", EmbedRequest(LONG, priority=Priority.BULK))
@@ -33,7 +32,7 @@ def test_bulk_work_waits_while_somebody_wants_the_machine(
     engine.close()
 
 
-def test_bulk_work_never_stands_still(embedder_folder: Path) -> None:
+def test_throttled_bulk_work_never_starves(embedder_folder: Path) -> None:
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
     with engine.throttle_bulk():
         assert (
@@ -45,7 +44,7 @@ def test_bulk_work_never_stands_still(embedder_folder: Path) -> None:
     engine.close()
 
 
-def test_bulk_work_leaves_a_core_to_those_who_ask(
+def test_bulk_work_leaves_a_core_to_interactive_requests(
     embedding_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Scripted(embedding_model)
@@ -56,13 +55,13 @@ def test_bulk_work_leaves_a_core_to_those_who_ask(
         engine.submit("m", EmbedRequest([[5] * (tokens - 1)], priority=priority)).result(timeout=30)
         return {spare for counted, spare in model.spared if counted == tokens}
 
-    monkeypatch.setattr(threads, "ASKED", 60.0)
-    assert run(50, Priority.BULK) == {False}  # nobody asked yet
+    monkeypatch.setattr(runner, "SPARE_CORE_SECONDS", 60.0)
+    assert run(50, Priority.BULK) == {False}  # no interactive request yet
     assert run(20, Priority.INTERACTIVE) == {False}
     assert run(50, Priority.BULK) == run(60, Priority.SHADOW) == {True}
-    monkeypatch.setattr(threads, "ASKED", 0.0)
+    monkeypatch.setattr(runner, "SPARE_CORE_SECONDS", 0.0)
     assert run(50, Priority.BULK) == {False}
     with engine.throttle_bulk():
-        monkeypatch.setattr(threads, "ASKED", 60.0)
+        monkeypatch.setattr(runner, "SPARE_CORE_SECONDS", 60.0)
         assert run(50, Priority.BULK) == {True}
     engine.close()
