@@ -7,8 +7,8 @@ from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
 from upsize.diagnostics import Rates, estimate_sizes, measure_rates, read_environment
 from upsize.diagnostics.environment import advice
-from upsize.diagnostics.rates import products
 from upsize.diagnostics.size_estimates import config_of, fits
+from upsize.model.flops import pass_flops
 
 RATES = Rates(
     "cpu",
@@ -23,12 +23,12 @@ def test_estimates_are_arithmetic_on_the_rates() -> None:
     assert len(found) == 6
     small = found["0.6B", "bfloat16"]
     assert small.weight_bytes == 2 * 595_776_512
-    flops = products(config_of(FAMILY[0]), 1)
+    flops = pass_flops(config_of(FAMILY[0]), 1)
     assert flops == pytest.approx(2 * 440_467_456 * (27 / 28 + 1 / 28 * 2 / 15), rel=1e-3)
     assert small.tokens_per_second == pytest.approx(4e11 / flops)
     assert small.query_ms == pytest.approx(1e3 * 27 * flops / 2e11)
     large = found["8B", "bfloat16"]
-    assert large.query_ms == pytest.approx(1e3 * products(config_of(FAMILY[2]), 27) / 3e11)
+    assert large.query_ms == pytest.approx(1e3 * pass_flops(config_of(FAMILY[2]), 27) / 3e11)
     assert found["0.6B", "float32"].weight_bytes == 2 * small.weight_bytes
     assert small.work_bytes[8192] < small.work_bytes[32768]
 

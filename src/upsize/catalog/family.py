@@ -7,6 +7,9 @@ from typing import Literal
 
 Kind = Literal["embedding", "reranker"]
 
+FLOPS_PER_MAC = 2
+"""A multiply-accumulate is one multiplication and one addition; every weight takes part in one for each token."""
+
 
 @dataclass(frozen=True)
 class FamilyMember:
@@ -34,8 +37,8 @@ class FamilyMember:
 
     @property
     def flops_per_token(self) -> int:
-        """Floating-point operations of one token's matrix products; attention, which grows with length, not counted."""
-        return 2 * self.non_embedding_parameters
+        """Floating-point operations of the GEMMs of one token. Attention, which grows with length, is not counted."""
+        return FLOPS_PER_MAC * self.non_embedding_parameters
 
 
 _06B, _4B, _8B = (1024, 28, 16, 3072), (2560, 36, 32, 9728), (4096, 36, 32, 12288)

@@ -131,13 +131,21 @@ def _lacking(kernels: str | None, *, built: bool) -> str | None:
 
 
 def weight_bytes(checkpoint: Checkpoint, precision: str) -> int:
-    """Of a checkpoint's weights in a precision."""
-    if precision not in (INT8, FP8):
-        return checkpoint.weights.parameters * PRECISIONS[precision]
-    # Token vectors stay as they are stored.
+    """Bytes of a checkpoint's weights in a precision."""
     config, stored = checkpoint.config, checkpoint.weights.tensors["embed_tokens.weight"]
-    vectors = config.vocab_size * config.hidden_size
-    return checkpoint.weights.parameters + vectors * (int(DTYPES[stored.dtype].itemsize) - 1)
+    embedding = config.vocab_size * config.hidden_size
+    itemsize = int(DTYPES[stored.dtype].itemsize)
+    return bytes_of_weights(checkpoint.weights.parameters, embedding, precision, embedding_itemsize=itemsize)
+
+
+def bytes_of_weights(parameters: int, embedding: int, precision: str, *, embedding_itemsize: int) -> int:
+    """Bytes of `parameters` weights, of which `embedding` are the token embeddings.
+
+    int8 and fp8 leave the token embeddings as the checkpoint stores them: `embedding_itemsize` bytes each.
+    """
+    if precision in (INT8, FP8):
+        return parameters + embedding * (embedding_itemsize - 1)
+    return parameters * PRECISIONS[precision]
 
 
 def _precision(checkpoint: Checkpoint, gpu: Gpu | None, dtype: str, lacking: str | None, notes: list[str]) -> str:

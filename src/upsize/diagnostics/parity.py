@@ -11,13 +11,13 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from upsize.catalog import Kind
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.compute import LoadedModel, this_machine, work_bytes
+from upsize.compute.plan import weight_bytes
 from upsize.diagnostics import sample_texts as texts
 from upsize.diagnostics.check import Check, Figure, check_figures, log_odds_figures, vector_figures
 from upsize.diagnostics.forward import finished, ids_of, values
@@ -150,10 +150,7 @@ def _other_ids(checkpoint: Checkpoint, folder: Path) -> int:
 def _too_large(model: LoadedModel) -> str | None:
     """Why the float32 weights do not fit, or None."""
     checkpoint, device = model.checkpoint, model.plan.device
-    itemsize = {"BF16": 2, "F16": 2, "F32": 4}
-    stored = checkpoint.weights.tensors.values()
-    weights = sum(4 * prod(t.shape) for t in stored if t.dtype in itemsize)
-    need = int(weights * SPARE) + work_bytes(checkpoint.config, 2048)
+    need = int(weight_bytes(checkpoint, "float32") * SPARE) + work_bytes(checkpoint.config, 2048)
     free = _free_on(device)
     if need <= free:
         return None

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from upsize.compute.contention import BUSY, Contention
 from upsize.compute.plan import CUDA_BUDGET, INT8, ExecutionPlan, carried
 from upsize.diagnostics.random_models import config_of, random_weights
 from upsize.model.config import ModelConfig
+from upsize.model.flops import pass_flops
 from upsize.model.stored_tensor import Array
 from upsize.model.weights import expected_shapes
 
@@ -171,19 +171,10 @@ def _read_bytes(machine: Machine, device: str, clock: Clock) -> float:
         return block.nbytes / clock.fastest(lambda: list(threads.map(np.max, parts)))
 
 
-def products(config: ModelConfig, tokens: int) -> float:
-    """Floating-point operations of the products of one pass; the last layer's but keys and values are of one row."""
-    layer = [
-        shape for name, shape in expected_shapes(config).items() if name.startswith("layers.0.") and len(shape) > 1
-    ]
-    keys = 2 * config.kv_heads * config.head_dim * config.hidden_size
-    return 2.0 * tokens * ((config.layers - 1) * sum(map(prod, layer)) + keys)
-
-
 def _rate(shape: ModelConfig, layers: tuple[int, int], passes: Sequence[Pass], tokens: int, clock: Clock) -> float:
     """Of the layers that the deeper network has more: what a pass takes besides is in both."""
     few, more = (clock.fastest(partial(run, tokens), partial(run.alone, tokens)) for run in passes)
-    lean, whole = (products(replace(shape, layers=count), tokens) for count in layers)
+    lean, whole = (pass_flops(replace(shape, layers=count), tokens) for count in layers)
     share = (whole - lean) / whole
     return (whole - lean) / max(more - few, share * more / 2)  # a disturbed first run must not make it infinite
 

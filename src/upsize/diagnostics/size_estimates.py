@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from upsize.catalog import FAMILY, FamilyMember
 from upsize.compute import work_bytes
-from upsize.compute.plan import INT8, PRECISIONS
+from upsize.compute.plan import bytes_of_weights
 from upsize.diagnostics.random_models import config_of
-from upsize.diagnostics.rates import QUERY, Rates, products
+from upsize.diagnostics.rates import QUERY, Rates
+from upsize.model.flops import pass_flops
 
 LENGTHS = (8192, 32768)
 """Tokens of the longest text that a service takes: what everything official runs at, and what the models accept."""
@@ -59,16 +60,15 @@ def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, a
         weight_bytes=weights,
         work_bytes=work,
         fits={n: fits(weights + w, memory, available) for n, w in work.items()},
-        tokens_per_second=rates.batch_rate(precision, config.hidden_size) / products(config, 1),
-        query_ms=1e3 * products(config, QUERY) / rates.query_rate(precision, config.hidden_size),
+        tokens_per_second=rates.batch_rate(precision, config.hidden_size) / pass_flops(config, 1),
+        query_ms=1e3 * pass_flops(config, QUERY) / rates.query_rate(precision, config.hidden_size),
     )
 
 
 def member_bytes(member: FamilyMember, precision: str) -> int:
-    """Of a published checkpoint's weights; with int8 products its token vectors stay in bfloat16."""
-    if precision != INT8:
-        return member.parameters * PRECISIONS[precision]
-    return 2 * member.parameters - member.non_embedding_parameters
+    """Bytes of a published checkpoint's weights, which are stored in bfloat16, in a precision."""
+    embedding = member.parameters - member.non_embedding_parameters
+    return bytes_of_weights(member.parameters, embedding, precision, embedding_itemsize=2)
 
 
 def fits(need: int, memory: int, available: int) -> Fits:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upsize.catalog import SMALLEST_DIMENSION, Kind
+from upsize.catalog import FLOPS_PER_MAC, SMALLEST_DIMENSION, Kind
 from upsize.compute.plan import INT8, PRECISIONS, SYNONYMS, weight_bytes
 from upsize.errors import InvalidInput, UnsupportedModel
 from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint
-
-FLOPS_PER_MAC = 2
-"""Floating-point operations a parameter and token: a product and a sum."""
 
 
 @dataclass(frozen=True, eq=False)
