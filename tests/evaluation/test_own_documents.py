@@ -78,7 +78,7 @@ def test_without_judgements_models_are_compared_without_it(tmp_path: Path) -> No
     assert isinstance(task, UnjudgedTask)
     rankings = [task.rank(vectors(2 * COUNT, seed), 10) for seed in (0, 1)]
     assert all((ranking != np.arange(COUNT)[:, None]).all() for ranking in rankings)
-    assert task.agree(rankings[0], rankings[0])["value"] == pytest.approx(np.ones(COUNT))
+    assert task.compare(rankings[0], rankings[0])["value"] == pytest.approx(np.ones(COUNT))
 
 
 def test_where_no_document_is_left_models_agree_on_what_there_is() -> None:
@@ -99,9 +99,9 @@ def test_where_no_document_is_left_models_agree_on_what_there_is() -> None:
     eye = np.eye(3, dtype=np.float32)
     ranking = task.rank({"queries": eye[:2], "corpus": eye}, 10)
     assert (ranking[:, -1] == -1).all()
-    agreement = task.agree(ranking, ranking)
-    assert agreement["value"].tolist() == [1, 1]
-    assert agreement["rank-biased overlap"] == pytest.approx([1, 1])
+    similarity = task.compare(ranking, ranking)
+    assert similarity["value"].tolist() == [1, 1]
+    assert similarity["rank-biased overlap"] == pytest.approx([1, 1])
     other = np.array([[2, 1, -1], [2, 0, -1]])
     assert all(-1 not in label.documents for label in task.label_first([ranking, other]))
 

@@ -28,9 +28,9 @@ from upsize.evaluation.datasets import (
     UnitMetadata,
 )
 from upsize.evaluation.metrics import point_estimate
+from upsize.evaluation.ranking_similarity import rank_biased_overlap
 from upsize.evaluation.tasks import NEWS_TITLES, Task, UnjudgedTask, reorder, task_of
 from upsize.evaluation.tasks.ranking import priorities, top_k
-from upsize.evaluation.tasks.unjudged import rank_biased_overlap
 
 SAME = {"rel": 0, "abs": 1e-6}
 DIMENSION = 16
@@ -272,15 +272,15 @@ def test_a_label_of_which_there_is_one_text_is_wrong_and_no_error() -> None:
 def rank_biased_overlap_by_hand(one: list[int], other: list[int], p: float) -> float:
     """The sum as it stands in the paper."""
     depth = len(one)
-    agreement = [len(set(one[:d]) & set(other[:d])) / d for d in range(1, depth + 1)]
-    return agreement[-1] * p**depth + (1 - p) / p * sum(a * p**d for d, a in enumerate(agreement, 1))
+    similarity = [len(set(one[:d]) & set(other[:d])) / d for d in range(1, depth + 1)]
+    return similarity[-1] * p**depth + (1 - p) / p * sum(a * p**d for d, a in enumerate(similarity, 1))
 
 
 @given(st.permutations(range(12)), st.permutations(range(12)))
 def test_rank_biased_overlap(one: list[int], other: list[int]) -> None:
-    found = rank_biased_overlap(np.array([one[:8]]), np.array([other[:8]]))[0]
+    found = rank_biased_overlap(one[:8], other[:8])
     assert found == pytest.approx(rank_biased_overlap_by_hand(one[:8], other[:8], 0.9), rel=1e-9)
-    assert rank_biased_overlap(np.array([one]), np.array([one]))[0] == pytest.approx(1)
+    assert rank_biased_overlap(one, one) == pytest.approx(1)
 
 
 def test_unjudged_says_how_far_models_agree_and_what_to_label() -> None:
@@ -292,7 +292,7 @@ def test_unjudged_says_how_far_models_agree_and_what_to_label() -> None:
     other[4, :3] = one[4, [2, 0, 1]]  # the same ten in another order
     other[7] = one[7, ::-1]
     other[9, 30:] = one[9, 30:][::-1]  # beyond what a reader sees
-    columns = made.agree(one, other)
+    columns = made.compare(one, other)
     assert columns["value"][[0, 4, 7, 9]].tolist() == [1, 1, 0, 1]
     assert columns["rank-biased overlap"][7] < columns["rank-biased overlap"][4] < 1
     first, second = made.label_first([one, other])

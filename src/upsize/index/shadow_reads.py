@@ -13,8 +13,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
+from upsize.evaluation.ranking_similarity import overlap, rank_biased_overlap
 from upsize.index.disk import on_disk
-from upsize.index.ranking_similarity import overlap, rank_biased_overlap
 from upsize.index.search import SearchResult
 
 FILE = "shadows.sqlite"

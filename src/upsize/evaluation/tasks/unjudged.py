@@ -1,7 +1,8 @@
-"""Unjudged: a corpus and queries, and nobody has said what is relevant.
+"""Unjudged retrieval: a corpus and queries without relevance judgements.
 
-What can then be told is how far two models agree, and which queries are worth a label: where their first ten documents
-are the same, no judgement can make a difference in nDCG@10, so it is 0 there without any work.
+Without judgements, two models can only be compared by how similar their rankings are. The similarity also shows which
+queries are worth labelling: where the first ten documents of two models are the same, nDCG@10 cannot differ, whatever
+the labels would be.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.evaluation.metrics import Columns, Mean, Metric
+from upsize.evaluation.ranking_similarity import overlap, rank_biased_overlap
 from upsize.evaluation.tasks.base import Ranking
 from upsize.evaluation.tasks.unit_task import QueryTask
 
 FIRST = 10
-"""Documents that a reader sees: overlap@10, and what is pooled for labelling."""
-PERSISTENCE = 0.9
-"""How surely a reader goes on to the next document: the first ten then have 86 % of the weight."""
+"""The k of overlap@k, and the documents of each model that are pooled for labelling: as far as nDCG@10 looks."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,34 @@ class ToLabel:
     """A query worth a label."""
 
     unit: int
-    """Its place among the units."""
-    agreement: float
-    """Rank-biased overlap of the two models that agree least about it."""
+    """Index of the query among the units."""
+    similarity: float
+    """Rank-biased overlap of the two rankings that are least similar."""
     documents: tuple[int, ...]
-    """Places of all models' first ten: judging these makes the models comparable."""
+    """Indices of the first ten documents of all models. Labelling these makes the models comparable."""
 
 
 class UnjudgedTask(QueryTask):
-    """Queries against a corpus without judgements. Not a `Task`: one model alone gives nothing to observe."""
+    """Queries against a corpus without judgements. Not a `Task`: the rankings of one model give nothing to observe."""
 
     metric: ClassVar[Metric] = Mean("overlap@10")
     also: ClassVar[tuple[Metric, ...]] = (Mean("rank-biased overlap", "rank-biased overlap"),)
 
-    def agree(self, one: Ranking, other: Ranking) -> Columns:
-        """How far two models agree about each query: `value` (overlap@10) and `rank-biased overlap`, both 0 to 1."""
-        first = min(FIRST, one.shape[1])
-        there = np.maximum((one[:, :first] >= 0).sum(axis=1), 1)
-        overlap = shared(one[:, :first], other[:, :first])[:, -1] / there
-        return {"value": overlap, "rank-biased overlap": rank_biased_overlap(one, other)}
+    def compare(self, one: Ranking, other: Ranking) -> Columns:
+        """Similarity of two models' rankings of each query: `value` (overlap@10) and `rank-biased overlap`, 0 to 1."""
+        pairs = list(zip(_documents(one), _documents(other), strict=True))
+        return {
+            "value": np.array([overlap(a, b, FIRST) for a, b in pairs]),
+            "rank-biased overlap": np.array([rank_biased_overlap(a, b) for a, b in pairs]),
+        }
 
     def label_first(self, rankings: Sequence[Ranking]) -> list[ToLabel]:
-        """Queries worth a label, those of least agreement first; where all models' first ten are the same, none is.
+        """Queries worth a label, the least similar rankings first. Queries with the same first ten are left out.
 
-        The mean over the first of them overstates the difference of all queries: for that, label them all, or some
-        drawn by chance, and count the queries that are not here as 0.
+        The difference over the first few of them overstates the difference over all queries. For the latter, label all
+        of them or a random sample, and count the queries that are not listed here as a difference of 0.
         """
-        least = np.min([rank_biased_overlap(a, b) for i, a in enumerate(rankings) for b in rankings[i + 1 :]], axis=0)
+        least = np.min([_similarities(a, b) for i, a in enumerate(rankings) for b in rankings[i + 1 :]], axis=0)
         first = [ranking[:, :FIRST] for ranking in rankings]
         differs = np.any([(ranking != first[0]).any(axis=1) for ranking in first], axis=0)
         return [
@@ -64,26 +65,16 @@ class UnjudgedTask(QueryTask):
         ]
 
 
+def _documents(ranking: Ranking) -> list[list[int]]:
+    """The documents of each query, without the −1 that fills short rows."""
+    return [[document for document in row if document >= 0] for row in ranking.tolist()]
+
+
+def _similarities(one: Ranking, other: Ranking) -> NDArray[np.float64]:
+    rows = zip(_documents(one), _documents(other), strict=True)
+    return np.array([rank_biased_overlap(a, b) for a, b in rows])
+
+
 def _pooled(rankings: Ranking) -> tuple[int, ...]:
-    """Documents of (models, depth), the first of all models first, each once."""
+    """Distinct documents of (models, depth): the first document of every model, then the second, and so on."""
     return tuple(dict.fromkeys(place for place in rankings.T.ravel().tolist() if place >= 0))
-
-
-def shared(one: Ranking, other: Ranking) -> NDArray[np.float64]:
-    """(queries, depth): how many documents the first 1, 2, … of both have in common."""
-    counts = np.empty(one.shape)
-    for row, (a, b) in enumerate(zip(one, other, strict=True)):
-        where = {document: place for place, document in enumerate(b.tolist())}
-        # A document is shared from the depth at which it has been seen in both.
-        depths = [max(place, where[d]) for place, d in enumerate(a.tolist()) if d in where and d >= 0]
-        counts[row] = np.bincount(depths, minlength=len(a)).cumsum()
-    return counts
-
-
-def rank_biased_overlap(one: Ranking, other: Ranking) -> NDArray[np.float64]:
-    """(queries,): extrapolated rank-biased overlap (Webber, Moffat and Zobel 2010), p = 0.9."""
-    depth = np.arange(1, one.shape[1] + 1)
-    there = np.maximum((one >= 0).sum(axis=1, keepdims=True), 1)
-    agreement = shared(one, other) / np.minimum(depth, there)
-    weights = (1 - PERSISTENCE) / PERSISTENCE * PERSISTENCE**depth
-    return np.asarray(agreement @ weights + agreement[:, -1] * PERSISTENCE ** one.shape[1])

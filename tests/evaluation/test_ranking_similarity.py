@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsize.index.ranking_similarity import overlap, rank_biased_overlap
+from upsize.evaluation.ranking_similarity import overlap, rank_biased_overlap
 
 rankings = st.lists(st.sampled_from("abcdefghijkl"), unique=True, max_size=10)
 
