@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, model_name, write
 from benchmarks.cpu import texts_of
 from upsize.compute import LoadedModel, load_model, run_to_end
+from upsize.compute.cosine import centred_cosines
 from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 
@@ -41,22 +41,13 @@ def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
         loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
         figures[dtype] = {"runs_in": loaded.plan.precision, "self_check": loaded.agreement}
         for name, side in sets.items():
-            cosines = _centred(_vectors(loaded, side), expected[name])
+            cosines = centred_cosines(_vectors(loaded, side), expected[name], own_means=True)
             figures[dtype][name] = {"worst": round(cosines.min(), 5), "mean": round(cosines.mean(), 5)}
     return figures
 
 
 def _vectors(loaded: LoadedModel, texts: Sequence[Ids]) -> Vectors:
     return np.stack([run_to_end(loaded.run([ids]))[0] for ids in texts])
-
-
-def _centred(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
-    def rest(vectors: Vectors) -> NDArray[np.float64]:
-        unit = vectors.astype(np.float64) / np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit -= unit.mean(0)
-        return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
-
-    return np.asarray((rest(ours) * rest(theirs)).sum(1))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from upsize.compute import native
+from upsize.compute.cosine import centred_cosines
 from upsize.compute.network import Network, run_to_end
 from upsize.errors import CheckpointError
 from upsize.model import Checkpoint
@@ -95,13 +95,4 @@ def centred_cosine(ours: Vectors, theirs: Vectors) -> float:
     """
     if not np.isfinite(ours).all() or not np.isfinite(theirs).all():
         return -1.0
-
-    def unit(states: NDArray[np.float64]) -> NDArray[np.float64]:
-        lengths = np.linalg.norm(states, axis=1, keepdims=True)
-        return np.asarray(states / np.where(lengths > 0, lengths, 1))
-
-    def centred(states: Vectors) -> NDArray[np.float64]:
-        directions = unit(states.astype(np.float64))
-        return unit(directions - directions.mean(0))
-
-    return float((centred(ours) * centred(theirs)).sum(1).min())
+    return float(centred_cosines(ours, theirs, own_means=True).min())

@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from upsize.compute.cosine import centred_cosines, cosines
 from upsize.model.pooling import Vectors
 from upsize.number_format import plain
 
 Status = Literal["passed", "failed", "differs", "skipped"]
 """`differs`: not what was published, which is no fault of a checkpoint that is not the published one."""
-
-Doubles = NDArray[np.float64]
 
 EXACT_VECTORS = 1e-5
 """Greatest difference of any value of two unit vectors, both computed in float32."""
@@ -93,7 +91,7 @@ def vector_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figu
     plain, centred = (INT8_COSINE, INT8_CENTRED_COSINE) if precision == "int8" else (COSINE, CENTRED_COSINE)
     return (
         Figure("cosine", float(cosines(ours, theirs).min()), plain, at_least=True),
-        Figure("centred cosine", float(centred_cosines(ours, theirs).min()), centred, at_least=True),
+        Figure("centred cosine", float(centred_cosines(ours, theirs, own_means=False).min()), centred, at_least=True),
     )
 
 
@@ -124,27 +122,10 @@ def greatest_difference(ours: Vectors, theirs: Vectors) -> float:
     return float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
 
 
-def cosines(ours: Vectors, theirs: Vectors) -> Doubles:
-    """Cosine of each row with the other set's: (n,)."""
-    return _cosines(ours.astype(np.float64), theirs.astype(np.float64))
-
-
-def centred_cosines(ours: Vectors, theirs: Vectors) -> Doubles:
-    """The same after the mean of the second set, the reference, was taken off both: (n,)."""
-    mean = theirs.astype(np.float64).mean(0)
-    return _cosines(ours - mean, theirs - mean)
-
-
 def correlation(ours: Vectors, theirs: Vectors) -> float:
     """Pearson's, of two series (n,)."""
     a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (ours, theirs))
-    return float(_cosines(a[None], b[None])[0])
-
-
-def _cosines(a: Doubles, b: Doubles) -> Doubles:
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    products: Doubles = (a * b).sum(1) / np.maximum(lengths, 1e-300)
-    return products
+    return float(cosines(a[None], b[None])[0])
 
 
 def _number(value: float, near_one: bool) -> str:

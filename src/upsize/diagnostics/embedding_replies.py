@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upsize.compute.cosine import cosines
 from upsize.diagnostics.findings import Finding, note, ok, wrong
 from upsize.number_format import plain
 
@@ -208,4 +209,4 @@ def judge_fingerprints(seen: Sequence[str]) -> list[Finding]:
 def _cosine(a: Doubles, b: Doubles) -> float:
     if a.shape != b.shape:
         return 0.0
-    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300))
+    return float(cosines(a[None], b[None])[0])
