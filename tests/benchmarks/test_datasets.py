@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks.datasets import convert
 from upsize.evaluation.datasets import LabelledData, RetrievalData, TaskKind, load_dataset
-from upsize.evaluation.recipes import RECIPES
-from upsize.evaluation.tasks import task_of
+from upsize.evaluation.tasks import NEWS_TITLES, task_of
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +51,10 @@ def test_questions_of_a_paragraph_belong_together(laid_out: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "sections"), [("thucnews.jsonl", 10), ("tnews.jsonl", 15)])
-def test_chinese_news_titles_by_the_recipe(laid_out: Path, name: str, sections: int) -> None:
-    recipe = RECIPES["zh-news-clustering"]
-    data = load_dataset(laid_out / name, recipe.kind)
+def test_chinese_news_titles_are_clustered_by_section(laid_out: Path, name: str, sections: int) -> None:
+    data = load_dataset(laid_out / name, TaskKind.CLUSTERING)
     assert isinstance(data, LabelledData)
     assert (len(data.texts), len(set(data.labels))) == (10_000, sections)
-    task = task_of(data, recipe.instruction)
+    task = task_of(data, NEWS_TITLES)
     assert task.name == "clustering"
-    assert task.groups()["texts"].instruction == recipe.instruction
+    assert task.groups()["texts"].instruction == NEWS_TITLES

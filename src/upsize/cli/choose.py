@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DATA, SPEED, VERDICT, PRIOR = "Data", "Speed and limits", "Verdict", "With no data: from published scores"
 HEADS = {"stay": "[bold green]stay[/]", "go_up": "[bold cyan]go up[/]", "cannot_tell": "[bold yellow]cannot tell[/]"}
+NEWS_RECIPE = "zh-news-clustering"
+"""Clusters Chinese news titles by section, as MTEB's ThuNewsClusteringS2S does, so that published values compare."""
 SLICES = {"as_all": "as all", "go_up": "[cyan]go up[/]", "cannot_tell": "cannot tell", "too_few": "[dim]too few[/]"}
 
 
@@ -111,7 +113,8 @@ def choose(
         raise typer.BadParameter(
             "say which texts and which models, --data PATH --models NAME …; or with no data, --task NAME."
         )
-    from upsize.evaluation.recipes import RECIPES
+    from upsize.evaluation.datasets import TaskKind
+    from upsize.evaluation.tasks import NEWS_TITLES
     from upsize.model import HubOptions
     from upsize.selection.pipeline import run_choice as answer
     from upsize.selection.settings import ChoiceSettings, milliseconds
@@ -119,9 +122,9 @@ def choose(
     if task or language or domain:
         raise typer.BadParameter("--task, --language and --domain ask what is published; with --data, use --kind.")
     if recipe is not None:
-        if recipe not in RECIPES:
-            raise typer.BadParameter(f"{recipe!r} is none. Recipes: {', '.join(RECIPES)}.", param_hint="--recipe")
-        kind, instruction = kind or RECIPES[recipe].kind.value, instruction or RECIPES[recipe].instruction
+        if recipe != NEWS_RECIPE:
+            raise typer.BadParameter(f"there is no recipe {recipe!r}. Recipes: {NEWS_RECIPE}.", param_hint="--recipe")
+        kind, instruction = kind or TaskKind.CLUSTERING.value, instruction or NEWS_TITLES
     slo = {"p50": slo_p50, "p95": slo_p95, "p99": slo_p99}
     settings = ChoiceSettings(
         data=data,

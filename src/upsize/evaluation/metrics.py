@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 Columns = Mapping[str, NDArray[Any]]
 """Name → what was observed of each unit (units,)."""
-Chosen = NDArray[np.integer]
+Indices = NDArray[np.integer]
 """Places of the units drawn; one may be there several times."""
 
 
@@ -41,7 +41,7 @@ class Metric(Protocol):
     def range(self) -> tuple[float, float]:
         """Its least and greatest value."""
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """The statistic over the units `chosen` (draws,)."""
 
 
@@ -59,7 +59,7 @@ class Mean:
         """The one column."""
         return (self.column,)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """The mean over the draw."""
         return float(columns[self.column][chosen].mean())
 
@@ -76,7 +76,7 @@ class Spearman:
     columns: tuple[str, ...] = ("cosine", "gold")
     range: tuple[float, float] = (-1.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """Pearson's correlation of average ranks."""
         ranks = rankdata(np.stack([columns["cosine"][chosen], columns["gold"][chosen]]), axis=1)
         centred = ranks - ranks.mean(axis=1, keepdims=True)
@@ -96,7 +96,7 @@ class AveragePrecision:
     columns: tuple[str, ...] = ("cosine", "gold")
     range: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """Σ (recall gained at a threshold) × (precision there), one threshold for each distinct cosine."""
         cosine, gold = columns["cosine"][chosen], columns["gold"][chosen]
         order = np.argsort(-cosine, kind="stable")
@@ -108,7 +108,7 @@ class AveragePrecision:
         return float((np.diff(found, prepend=0) * found / (last + 1)).sum() / found[-1])
 
 
-def contingency(columns: Columns, chosen: Chosen) -> NDArray[np.int64]:
+def contingency(columns: Columns, chosen: Indices) -> NDArray[np.int64]:
     """(labels, clusters): how many units drawn have each label and cluster, both counted from 0."""
     label, cluster = columns["label"], columns["cluster"]
     width = int(cluster.max()) + 1
@@ -134,7 +134,7 @@ class VMeasure:
     columns: tuple[str, ...] = ("label", "cluster")
     range: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """From the entropies of labels, of clusters, and of both together."""
         counts = contingency(columns, chosen).astype(np.float64)
         labels, clusters, both = _entropy(counts.sum(axis=1)), _entropy(counts.sum(axis=0)), _entropy(counts.ravel())
@@ -159,7 +159,7 @@ class HungarianF1:
     columns: tuple[str, ...] = ("label", "cluster")
     range: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """The mean over the labels drawn."""
         counts = contingency(columns, chosen)
         rows, places = linear_sum_assignment(counts, maximize=True)
@@ -178,7 +178,7 @@ class PairwiseF1:
     columns: tuple[str, ...] = ("label", "cluster")
     range: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """2 TP / (pairs of one cluster + pairs of one label); 0 if there is no such pair."""
         counts = contingency(columns, chosen)
         both, labels, clusters = (int((n * (n - 1)).sum()) for n in (counts, counts.sum(axis=1), counts.sum(axis=0)))
@@ -198,7 +198,7 @@ class BitextF1:
     columns: tuple[str, ...] = ("gold", "predicted")
     range: tuple[float, float] = (0.0, 1.0)
 
-    def __call__(self, columns: Columns, chosen: Chosen) -> float:
+    def __call__(self, columns: Columns, chosen: Indices) -> float:
         """Σ support × F1 over the sentences drawn."""
         gold, predicted = columns["gold"][chosen], columns["predicted"][chosen]
         size = int(max(columns["gold"].max(), columns["predicted"].max())) + 1

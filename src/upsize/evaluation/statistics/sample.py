@@ -6,18 +6,16 @@ A mean is its own values. For any other smooth statistic (Spearman, V-measure, m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upsize.errors import InvalidInput
+from upsize.evaluation.metrics import Columns, Indices, Metric
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.integer]
-Columns = Mapping[str, NDArray[Any]]
 
 GROUPS = 1000
 """Units are left out one by one up to so many, beyond it in so many random groups: the statistic is computed anew for
@@ -28,25 +26,6 @@ FEWEST = 10
 FEWEST_EFFECTIVE = 8.0
 """The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
 observation, however many others there are."""
-
-
-class Statistic(Protocol):
-    """A metric over chosen units of columns."""
-
-    @property
-    def mean(self) -> bool:
-        """Whether it is the mean of one column."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it reads; of a mean, the one."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Its least and greatest value."""
-
-    def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """Its value."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,7 @@ class Sample:
 
 def sample_of(
     candidates: Sequence[Sequence[Columns]],
-    statistic: Statistic,
+    metric: Metric,
     clusters: Sequence[str] | None = None,
     chosen: Indices | None = None,
     seed: int = 0,
@@ -115,39 +94,39 @@ def sample_of(
     """
     length = len(next(iter(candidates[0][0].values())))
     units = np.arange(length) if chosen is None else chosen
-    _require_finite(candidates, statistic)
-    if kept is not None and not statistic.mean:
+    _require_finite(candidates, metric)
+    if kept is not None and not metric.mean:
         units = np.intersect1d(units, kept)
     same = None
-    if repeats is not None and statistic.mean:
+    if repeats is not None and metric.mean:
         _, first, same = np.unique(repeats[units], return_index=True, return_inverse=True)
     places = units if same is None else units[first]
-    group = _groups(places, clusters, statistic.mean, seed)
-    single = [[_single(columns, statistic, units, same) for columns in seeds] for seeds in candidates]
+    group = _groups(places, clusters, metric.mean, seed)
+    single = [[_single(columns, metric, units, same) for columns in seeds] for seeds in candidates]
     columns = [
-        np.mean([_values(c, statistic, places, group, own) for c, own in zip(seeds, ones, strict=True)], axis=0)
+        np.mean([_values(c, metric, places, group, own) for c, own in zip(seeds, ones, strict=True)], axis=0)
         for seeds, ones in zip(candidates, single, strict=True)
     ]
     scores = None
     if len(candidates[0]) > 1:
         scores = np.array(
             [
-                [statistic(c, places) if own is None else own.mean() for c, own in zip(seeds, ones, strict=True)]
+                [metric(c, places) if own is None else own.mean() for c, own in zip(seeds, ones, strict=True)]
                 for seeds, ones in zip(candidates, single, strict=True)
             ]
         ).T
     clustered = int(group.max()) + 1 < len(places)
     of_units = None
-    if clustered and statistic.mean:
+    if clustered and metric.mean:
         of_units = np.stack([np.mean([own for own in ones if own is not None], axis=0) for ones in single], axis=1)
     sizes = np.bincount(group).astype(np.float64) if clustered else None
-    return Sample(np.stack(columns, axis=1), scores, statistic.range, of_units, sizes)
+    return Sample(np.stack(columns, axis=1), scores, metric.range, of_units, sizes)
 
 
-def _require_finite(candidates: Sequence[Sequence[Columns]], statistic: Statistic) -> None:
+def _require_finite(candidates: Sequence[Sequence[Columns]], metric: Metric) -> None:
     for place, seeds in enumerate(candidates):
         for columns in seeds:
-            for name in statistic.columns:
+            for name in metric.columns:
                 if wrong := int((~np.isfinite(np.asarray(columns[name], np.float64))).sum()):
                     raise InvalidInput(
                         f"Candidate {place + 1} of {len(candidates)}: {wrong:,} of {len(columns[name]):,} values of "
@@ -155,11 +134,11 @@ def _require_finite(candidates: Sequence[Sequence[Columns]], statistic: Statisti
                     )
 
 
-def _single(columns: Columns, statistic: Statistic, units: Indices, same: Indices | None) -> Floats | None:
+def _single(columns: Columns, metric: Metric, units: Indices, same: Indices | None) -> Floats | None:
     """Of a mean, the values of the distinct units; None of any other statistic."""
-    if not statistic.mean:
+    if not metric.mean:
         return None
-    value = np.asarray(columns[statistic.columns[0]], np.float64)[units]
+    value = np.asarray(columns[metric.columns[0]], np.float64)[units]
     if same is None:
         return value
     average: Floats = np.bincount(same, value) / np.bincount(same)
@@ -180,7 +159,7 @@ def _groups(units: Indices, clusters: Sequence[str] | None, mean: bool, seed: in
     return joined
 
 
-def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indices, value: Floats | None) -> Floats:
+def _values(columns: Columns, metric: Metric, units: Indices, group: Indices, value: Floats | None) -> Floats:
     """(groups,) values with the statistic over `units` as their mean; of a mean, from the units' own `value`."""
     count = int(group.max()) + 1
     if value is not None:
@@ -190,7 +169,7 @@ def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indic
         around = np.bincount(group, value - value.mean(), minlength=count)
         linear: Floats = value.mean() + around * count / len(units)
         return linear
-    whole = statistic(columns, units)
+    whole = metric(columns, units)
     if count == 1:
         return np.array([whole])
     order = np.argsort(group, kind="stable")
@@ -198,7 +177,7 @@ def _values(columns: Columns, statistic: Statistic, units: Indices, group: Indic
     without = np.empty(count)
     for g in range(count):
         keep = np.concatenate((order[: edges[g]], order[edges[g + 1] :]))
-        without[g] = statistic(columns, units[keep])
+        without[g] = metric(columns, units[keep])
     moved = (count - 1) * (whole - without)
     values: Floats = whole + moved - moved.mean()
     return values
