@@ -12,7 +12,16 @@ import httpx
 import uvicorn
 
 from upsize.engine import Limits
-from upsize.server import Address, Allowed, ConnectionLimits, LoadOptions, Service, create_app, load, wanted
+from upsize.server import (
+    Address,
+    Allowed,
+    ConnectionLimits,
+    LoadOptions,
+    Service,
+    create_app,
+    load_models,
+    parse_models,
+)
 from upsize.server.http.body import Bodies
 from upsize.server.http.pool import Pool
 from upsize.server.run import bind, config_of
@@ -43,8 +52,8 @@ def live(
     thread.start()
     try:
         if started:
-            chosen = wanted([f"{name}={folder}" for name, folder in models.items()])
-            service.start(load(chosen, LoadOptions(dtype="float32"), lambda _: None))
+            chosen = parse_models([f"{name}={folder}" for name, folder in models.items()])
+            service.start(load_models(chosen, LoadOptions(dtype="float32"), lambda _: None))
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with httpx.Client(base_url=base, timeout=60) as client:
             while not server.started:

@@ -14,7 +14,7 @@ from tests.index.conftest import TEXTS
 from tests.server.live import live
 from upsize import demo
 from upsize.errors import InvalidInput
-from upsize.server import Allowed, read_allowed
+from upsize.server import Allowed, parse_allowed
 
 INDEX = "/v1/indexes/kept"
 FIELDS = (
@@ -32,7 +32,7 @@ FIELDS = (
 def client(tmp_path_factory: pytest.TempPathFactory, embedder_folder: Path) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSIZE_INDEXES", str(tmp_path_factory.mktemp("indexes")))
-        allowed = read_allowed(("mine=http://127.0.0.1:9/",), (f"extra={embedder_folder}",))
+        allowed = parse_allowed(("mine=http://127.0.0.1:9/",), (f"extra={embedder_folder}",))
         with live({"demo-xs": demo.folder("demo-xs")}, allowed=allowed) as served:
             assert served.post("/v1/indexes", json={"name": "kept", "model": "demo-xs"}).is_success
             documents = [{"id": id, "text": text} for id, text in TEXTS.items()]
@@ -128,7 +128,7 @@ def test_models_that_are_configured_are_loaded(client: httpx.Client, embedder_fo
 @pytest.mark.parametrize("store", ["lancedb=http://x", "a=ftp://x", "=http://x", "http://x", "a b=http://x", "a=/tmp"])
 def test_a_store_flag_that_is_wrong_is_told(store: str) -> None:
     with pytest.raises(InvalidInput, match="NAME=ADDRESS"):
-        read_allowed((store,))
+        parse_allowed((store,))
 
 
 def test_a_process_of_the_users_own_opens_what_they_name() -> None:

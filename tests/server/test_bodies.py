@@ -40,7 +40,7 @@ def values_of(value: Any) -> int:
 @given(st.dictionaries(st.text(max_size=3), values, max_size=5), st.integers(1, 40), st.booleans())
 def test_the_shape_of_a_body_is_found_whatever_its_strings_hold(value: dict[str, Any], block: int, plain: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shape, "_BLOCK", block)
+        patch.setattr(shape, "BLOCK_BYTES", block)
         found = shape.measure(json.dumps(value, ensure_ascii=plain).encode())
     assert (found.depth, found.fields, found.values) == (depth_of(value), len(value), values_of(value))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from upsize.errors import InvalidInput
-from upsize.server import wanted
+from upsize.server import parse_models
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from upsize.server import wanted
     ],
 )
 def test_a_model_is_called(given: str, name: str, aliases: tuple[str, ...] | None) -> None:
-    (one,) = wanted([given])
+    (one,) = parse_models([given])
     assert one.name == name
     assert aliases is None or one.aliases == aliases
 
@@ -32,26 +32,26 @@ def test_a_folder_with_an_equals_sign_and_one_that_is_here(tmp_path: Path, monke
     folder.mkdir()
     monkeypatch.chdir(folder)
     for given in (str(folder), "."):
-        (one,) = wanted([given])
+        (one,) = parse_models([given])
         assert (one.name, one.path) == ("size=0.6b", given)
 
 
 def test_served_names_win() -> None:
-    assert [w.name for w in wanted(["a/x", "b/y"], ["one", "two"])] == ["one", "two"]
+    assert [w.name for w in parse_models(["a/x", "b/y"], ["one", "two"])] == ["one", "two"]
 
 
 def test_an_alias_of_two_models_belongs_to_neither() -> None:
-    first, second = wanted(["one=a/x", "two=b/x"])
+    first, second = parse_models(["one=a/x", "two=b/x"])
     assert first.aliases == ("a/x",)
     assert second.aliases == ("b/x",)
 
 
 def test_an_alias_gives_way_to_a_name() -> None:
-    first, second = wanted(["x=a/y", "y=b/z"])
+    first, second = parse_models(["x=a/y", "y=b/z"])
     assert first.aliases == ("a/y",)
     assert second.name == "y"
 
 
 def test_two_models_of_one_name_are_refused() -> None:
     with pytest.raises(InvalidInput, match="NAME=MODEL"):
-        wanted(["a/x", "b/x"])
+        parse_models(["a/x", "b/x"])

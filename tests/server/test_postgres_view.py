@@ -15,7 +15,7 @@ from tests.index.conftest import TEXTS
 from tests.postgres import database
 from tests.server.live import live
 from upsize import demo
-from upsize.server import read_allowed
+from upsize.server import parse_allowed
 
 INDEX = "/v1/indexes/viewed"
 SHARED = (
@@ -76,7 +76,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, postgres: str, query: Query
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSIZE_INDEXES", str(tmp_path_factory.mktemp("indexes")))
         models: dict[str, Path | str] = {size: demo.folder(size) for size in ("demo-xs", "demo-s")}
-        with live(models, allowed=read_allowed((f"pg={address}",), ())) as served:
+        with live(models, allowed=parse_allowed((f"pg={address}",), ())) as served:
             yield served
 
 

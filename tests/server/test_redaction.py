@@ -90,5 +90,5 @@ def test_a_search_with_a_model_that_is_not_served_is_not_allowed(client: httpx.C
     reply = client.post("/v1/indexes/docs/search", json={"query": "a", "rerank": {"model": model}})
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (403, "not_allowed", "rerank.model")
-    names = error["message"].split("may load ")[1].split(". Another")[0].split(", ")
+    names = error["message"].split("may load ")[1].split(". To allow")[0].split(", ")
     assert len(names) == len(set(names))

@@ -109,7 +109,7 @@ def test_cut_documents_are_reported(server: httpx.Client) -> None:
     [
         ({"query": "", "documents": ["a"]}, 400, "query is an empty string"),
         ({"query": "q", "documents": []}, 400, "documents is an empty list"),
-        ({"query": "q"}, 400, "missing required field `documents`"),
+        ({"query": "q"}, 400, "no field `documents`"),
         ({"query": "q", "documents": ["a"], "top_n": 0}, 400, "top_n"),
         ({"query": "q", "documents": ["a"], "model": "embed"}, 404, "is not a reranker"),
         ({"query": "q", "documents": ["a", "word " * 3000]}, 400, "documents[1] has"),

@@ -107,7 +107,7 @@ def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> 
             return
         from upsize.server import Allowed, Service, create_app
 
-        service = Service(fills=fills, allowed=Allowed(anything=True))
+        service = Service(backfill=fills, allowed=Allowed(anything=True))
         service.start(())
         transport = httpx.ASGITransport(create_app(service))
         client = httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=TIMEOUT)

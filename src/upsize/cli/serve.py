@@ -165,10 +165,10 @@ def serve(
     # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
     from upsize.engine import Limits
     from upsize.model import HubOptions
-    from upsize.server import Address, ConnectionLimits, LoadOptions, Service, load, read_allowed, wanted
+    from upsize.server import Address, ConnectionLimits, LoadOptions, Service, load_models, parse_allowed, parse_models
     from upsize.server import serve as serve_until_stopped
 
-    chosen = wanted(given_models, served_model_name or [])
+    chosen = parse_models(given_models, served_model_name or [])
     options = LoadOptions(
         device=device,
         dtype=dtype,
@@ -184,7 +184,7 @@ def serve(
         request_tokens=max_request_tokens,
     )
     service = Service(
-        limits=limits, allow_truncation=allow_auto_truncate, allowed=read_allowed(store or (), allow_model or ())
+        limits=limits, allow_truncation=allow_auto_truncate, allowed=parse_allowed(store or (), allow_model or ())
     )
     service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):
@@ -199,7 +199,7 @@ def serve(
         drain=drain_seconds,
         limits=ConnectionLimits(connections=max_connections),
     )
-    serve_until_stopped(service, address, lambda: load(chosen, options, _announce))
+    serve_until_stopped(service, address, lambda: load_models(chosen, options, _announce))
 
 
 def _announce(model: ServedModel) -> None:

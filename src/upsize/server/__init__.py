@@ -1,13 +1,13 @@
 """HTTP only: dialects in, the engine's requests out. No model code, no scheduling.
 
-`wanted` and `load` bring the models, `Service` is the state that handlers share, `create_app` the
+`parse_models` and `load_models` bring the models, `Service` is the state that handlers share, `create_app` the
 application, `serve` the life of a process. Each dialect is a file under `wire`.
 """
 
 from upsize.server.allow_list import Allowed
 from upsize.server.app import create_app
 from upsize.server.http.limits import ConnectionLimits
-from upsize.server.model_loading import LoadOptions, load, read_allowed, wanted
+from upsize.server.model_loading import LoadOptions, load_models, parse_allowed, parse_models
 from upsize.server.run import Address, serve
 from upsize.server.service import ServedModel, Service
 
@@ -19,8 +19,8 @@ __all__ = [
     "ServedModel",
     "Service",
     "create_app",
-    "load",
-    "read_allowed",
+    "load_models",
+    "parse_allowed",
+    "parse_models",
     "serve",
-    "wanted",
 ]

@@ -1,38 +1,42 @@
-"""JSON in and out: bodies parsed and checked in C, vectors written straight from their arrays."""
+"""JSON in and out: a body is split into its fields once, and each value is decoded once, in C, by its declared type."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
 
 from upsize.errors import InvalidInput
-from upsize.server import json_shape as shape
-from upsize.server.foreign_fields import Foreign
+from upsize.server import json_shape
+from upsize.server.foreign_fields import ForeignField
 
-T = TypeVar("T")
-LIKE = 0.8
-"""From this similarity on a name is another's misspelling: `dimension`, `top_k` (for `top_n`), `instruct`."""
-LONGEST_NAME = 256
+T = TypeVar("T", bound=msgspec.Struct)
+
+NAME_SIMILARITY = 0.8
+"""From this `difflib` ratio on, an unknown name is a misspelling of a known one. Chosen so that `dimension` is one of
+`dimensions`, and names of other servers with another meaning are not."""
+MAX_NAME_LENGTH = 256
 """Characters of a field's name."""
-MOST_UNKNOWN = 1 << 16
-"""Bytes of all fields together that are let pass because they mean nothing here."""
-ON_THE_LOOP = 1 << 15
-"""Bytes of a body that is parsed where it was read: in less time than a thread takes to wake."""
+MAX_IGNORED_BYTES = 1 << 16
+"""Bytes of all ignored fields together."""
+INLINE_BYTES = 1 << 15
+"""Bytes of a body that is decoded on the event loop. It takes less time than to wake a thread."""
+MAX_QUOTED = 300
+"""Characters of a message that may quote the body."""
 _BOM = b"\xef\xbb\xbf"
-"""What some editors and shells put before UTF-8."""
+"""Some editors and shells write it before UTF-8."""
 _KEY_END = re.compile(rb'"[ \t\n\r]*:')
-"""Ends every key, and may stand within a text too."""
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-_MISSING = re.compile(r"missing required field `(\w+)`$")
+"""The end of a key. It may also stand within a text."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TYPES = re.compile(r"`((?:str|int|float|bool|array|object|null)(?: \| (?:str|int|float|bool|array|object|null))*)`")
-_NAMES = {
+_TYPE_NAMES = {
     "str": "a string",
     "int": "a whole number",
     "float": "a number",
@@ -40,41 +44,45 @@ _NAMES = {
     "array": "a list",
     "object": "an object",
 }
-"""msgspec's names of JSON types, and those for people."""
-_SHOWN = 300
-"""Characters of a message that may quote the body."""
+"""msgspec's name of a JSON type → the name that messages use."""
+
+Fields = dict[str, msgspec.Raw]
+"""The fields of a body in their order, each with the bytes of its value."""
 
 
-async def parse(body: bytes, into: type[T]) -> T:
-    """As `loads`, where it holds up nobody."""
-    if len(body) <= ON_THE_LOOP:
+async def decode_body(body: bytes, into: type[T]) -> T:
+    """As `loads`. Large bodies are decoded in a thread, so that they do not hold up the event loop."""
+    if len(body) <= INLINE_BYTES:
         return loads(body, into)
     return await asyncio.to_thread(loads, body, into)
 
 
 def loads(body: bytes, into: type[T]) -> T:
-    """Parse a request body into a struct; InvalidInput names the field and what was wrong with it.
+    """Decode a request body into a struct. Raises InvalidInput, which names the field and what is wrong with it.
 
-    Fields that the struct has not are let pass, for clients send fields of other servers; those that look like one of
-    its own are misspelt, and an error. A struct's `foreign` says which of them are honoured or refused.
+    Fields of other servers that `into.foreign` lists are translated or refused. Other unknown fields are ignored unless
+    the struct forbids them, but a name that looks like a misspelling of a known one is an error.
     """
     body = body.removeprefix(_BOM)
     try:
-        shape.check(body)
-        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        if (name := _repeated(body, len(given))) is not None:
-            raise InvalidInput(f"{name!r:.80} is in the body twice. Send it once.", param=name[:LONGEST_NAME])
-        known: Sequence[str] = getattr(into, "__struct_encode_fields__", ())
-        if known:
-            foreign: Mapping[str, Foreign] = getattr(into, "foreign", {})
-            given, changed = _honoured(given, foreign, known)
-            _check_names(given, known, foreign, strict=into.__struct_config__.forbid_unknown_fields)  # type: ignore[attr-defined]
-            body = msgspec.json.encode(given) if changed else body
-        return msgspec.json.decode(body, type=into)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error), into) from None
+        json_shape.check(body)
+        fields = msgspec.json.decode(body, type=Fields)
+        if (name := _repeated(body, len(fields))) is not None:
+            raise InvalidInput(f"{name!r:.80} is in the body twice. Send it once.", param=name[:MAX_NAME_LENGTH])
+        known = _decoders(into)
+        foreign: Mapping[str, ForeignField] = getattr(into, "foreign", {})
+        fields = _translate(fields, foreign, known)
+        _check_names(fields, foreign, known, strict=into.__struct_config__.forbid_unknown_fields)
+        values = {name: _decode(known[name], name, raw) for name, raw in fields.items() if name in known}
+        for field in msgspec.structs.fields(into):
+            if field.required and field.name not in values:
+                raise InvalidInput(f"The body has no field `{field.name}`. Send it.", param=field.name)
+        return into(**values)
+    except msgspec.ValidationError as error:  # the body is JSON, and no object
+        raise InvalidInput(f"The body: {_plain_types(str(error))}.") from None
     except msgspec.DecodeError as error:
-        reason = "half of a surrogate pair (\\ud800 to \\udfff) is no character" if _HALF.search(body) else str(error)
+        half = "half of a surrogate pair (\\ud800 to \\udfff) is not a character"
+        reason = half if _SURROGATE.search(body) else str(error)
         raise InvalidInput(f"The body is not valid JSON: {reason}.") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"The body is not valid UTF-8: {error}.") from None
@@ -82,89 +90,103 @@ def loads(body: bytes, into: type[T]) -> T:
         raise InvalidInput("The body nests lists or objects too deep.") from None
 
 
+def dumps(value: Any) -> bytes:
+    """JSON bytes. float32 arrays are written with the digits that a float32 needs."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@cache
+def _decoders(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.json.Decoder[Any]]:
+    return {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(struct)}
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], field: str, raw: msgspec.Raw) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), field, decoder.type) from None
+
+
 def _repeated(body: bytes, fields: int) -> str | None:
-    """A field that is in the body twice, of which parsers take the last; None if `fields`, those parsed, are all."""
-    if len(body) <= ON_THE_LOOP and len(_KEY_END.findall(body)) == fields:
+    """A field that is in the body twice, of which parsers take the last; None if there are only `fields` fields."""
+    if len(body) <= INLINE_BYTES and len(_KEY_END.findall(body)) == fields:
         return None
-    if shape.measure(body).fields == fields:
+    if json_shape.measure(body).fields == fields:
         return None
     names = json.loads(body, object_pairs_hook=lambda pairs: [key for key, _ in pairs], parse_int=str, parse_float=str)
     return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
-def _invalid(message: str, into: Any) -> InvalidInput:
-    """From msgspec's message, which ends with the place where it knows one."""
-    what, place = message, ""
+def _invalid(message: str, field: str, annotation: Any) -> InvalidInput:
+    """The error for msgspec's message on the value of `field`; the message ends with the place within the value."""
+    reason, place = message, field
     if message.endswith("`") and " - at `$" in message:
-        what, _, place = message.rpartition(" - at `$")
-        place = place[:-1].removeprefix(".")
-    what = what if len(what) <= _SHOWN else f"{what[:_SHOWN]}…"
-    missing = _MISSING.search(what)
-    param = re.split(r"[.\[]", place, maxsplit=1)[0] or (missing[1] if missing else None)
-    what = _TYPES.sub(lambda found: " or ".join(_NAMES.get(name, name) for name in found[1].split(" | ")), what)
-    if what.startswith("Invalid enum value") and (values := _values(into, place)):
-        what += f"; use {', '.join(values)}"
-    return InvalidInput(f"{place}: {what}." if place else f"The body: {what}.", param=param)
+        reason, _, within = message.rpartition(" - at `$")
+        place += within[:-1]
+    reason = _plain_types(reason if len(reason) <= MAX_QUOTED else f"{reason[:MAX_QUOTED]}…")
+    if reason.startswith("Invalid enum value") and place == field and (values := _literals(annotation)):
+        reason += f"; use {', '.join(values)}"
+    return InvalidInput(f"{place}: {reason}.", param=field)
 
 
-def _values(into: Any, field: str) -> list[str]:
-    """The values that a field of the body may have, if they are listed in its type."""
-    annotation = get_type_hints(into).get(field) if isinstance(into, type) else None
+def _plain_types(message: str) -> str:
+    def plain(found: re.Match[str]) -> str:
+        return " or ".join(_TYPE_NAMES.get(name, name) for name in found[1].split(" | "))
+
+    return _TYPES.sub(plain, message)
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The values of a field that has a Literal type."""
     parts = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
     return [str(value) for part in parts for value in get_args(part)]
 
 
-def _honoured(
-    given: dict[str, msgspec.Raw], foreign: Mapping[str, Foreign], known: Sequence[str]
-) -> tuple[dict[str, msgspec.Raw], bool]:
-    """The fields with those of other servers in the words of this one; whether that changed any."""
-    made: dict[str, bytes] = {}
-    there = given.keys() & foreign.keys()
-    for name in sorted(there):
-        if len(memoryview(given[name])) > MOST_UNKNOWN:
+def _translate(fields: Fields, foreign: Mapping[str, ForeignField], known: Mapping[str, Any]) -> Fields:
+    """Replace fields of other servers by fields of this one that mean the same."""
+    translated: dict[str, bytes] = {}
+    present = fields.keys() & foreign.keys()
+    for name in sorted(present):
+        if len(memoryview(fields[name])) > MAX_IGNORED_BYTES:
             raise InvalidInput(f"{name} is too large.", param=name)
-        for field, meant in foreign[name].here(name, msgspec.json.decode(given[name])).items():
-            value = msgspec.json.encode(meant)
-            other = made.get(field) or (bytes(given[field]) if field in given and field != name else value)
+        for own, meaning in foreign[name].translate(name, msgspec.json.decode(fields[name])).items():
+            value = msgspec.json.encode(meaning)
+            other = translated.get(own) or (bytes(fields[own]) if own in fields and own != name else value)
             if other not in (value, b"null"):
-                raise InvalidInput(f"{name} contradicts {field}. Send one of them.", param=name)
-            made[field] = value
-    kept = {name: value for name, value in given.items() if name not in there or name in known}
-    changed = {name: value for name, value in made.items() if name not in given or bytes(given[name]) != value}
-    return kept | {name: msgspec.Raw(value) for name, value in changed.items()}, bool(changed)
+                raise InvalidInput(f"{name} contradicts {own}. Send one of them.", param=name)
+            translated[own] = value
+    kept = {name: raw for name, raw in fields.items() if name not in present or name in known}
+    return kept | {name: msgspec.Raw(value) for name, value in translated.items()}
 
 
 def _folded(name: str) -> str:
-    """A name without what tells `inputType`, `INPUT_TYPE` and `input_type` apart."""
+    """A name without the differences between `inputType`, `INPUT_TYPE` and `input_type`."""
     return name.replace("_", "").replace("-", "").lower()
 
 
 def _check_names(
-    given: Mapping[str, msgspec.Raw], known: Sequence[str], foreign: Iterable[str], *, strict: bool
+    fields: Fields, foreign: Mapping[str, ForeignField], known: Mapping[str, Any], *, strict: bool
 ) -> None:
-    """InvalidInput for a field that is misspelt, or, if `strict`, unknown; and for too much that means nothing."""
-    if len(given) > shape.MOST_FIELDS:
-        raise InvalidInput(f"The body has {len(given):,} fields; {shape.MOST_FIELDS} is the most.")
+    """InvalidInput for too many fields, a misspelt field, an unknown field if `strict`, and large ignored fields."""
+    if len(fields) > json_shape.MAX_FIELDS:
+        raise InvalidInput(f"The body has {len(fields):,} fields; {json_shape.MAX_FIELDS} is the most.")
+    unknown = fields.keys() - known.keys()
+    if not unknown:
+        return
     size, longest = 0, 2 * max(map(len, known))
-    written = {_folded(name): name for name in (*foreign, *known)}
-    for name in given.keys() - set(known):
-        if len(name) > LONGEST_NAME:
-            raise InvalidInput(f"A field's name has {len(name):,} characters; {LONGEST_NAME} is the most.")
-        meant = written.get(_folded(name)) or next(
-            iter(get_close_matches(name, known, 1, LIKE) if len(name) <= longest else ()), None
-        )
+    spellings = {_folded(name): name for name in (*foreign, *known)}
+    for name in unknown:
+        if len(name) > MAX_NAME_LENGTH:
+            raise InvalidInput(f"A field's name has {len(name):,} characters; {MAX_NAME_LENGTH} is the most.")
+        similar = get_close_matches(name, known, 1, NAME_SIMILARITY) if len(name) <= longest else []
+        meant = spellings.get(_folded(name)) or next(iter(similar), None)
         if meant is not None:
             raise InvalidInput(f"{name} is not a field here. Did you mean {meant}?", param=name)
         if strict:
-            raise InvalidInput(f"{name} is not a field here. There are: {', '.join(sorted(known))}.", param=name)
-        size += len(memoryview(given[name]))
-        if size > MOST_UNKNOWN:
+            raise InvalidInput(f"{name} is not a field here. The fields are {', '.join(sorted(known))}.", param=name)
+        size += len(memoryview(fields[name]))
+        if size > MAX_IGNORED_BYTES:
             raise InvalidInput(
-                f"{name} is not a field here, and is too large to be let pass ({size:,} bytes). Leave it out.",
+                f"{name} is not a field here, and is too large to be ignored ({size:,} bytes). Leave it out.",
                 param=name,
             )
-
-
-def dumps(value: Any) -> bytes:
-    """JSON bytes; float32 arrays are written with the digits that a float32 needs."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

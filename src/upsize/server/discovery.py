@@ -1,4 +1,4 @@
-"""Presence: where the service that has this machine's indexes open can be reached, for commands to find it."""
+"""Service discovery: a note in the folder of indexes says where the service that has them open can be reached."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from upsize.index import home
 
 log = logging.getLogger("upsize.server")
 
-FILE = "service.json"
-CLOCK = 5.0
-"""Seconds by which two readings of when a process began may differ."""
+NOTE = "service.json"
+CLOCK_TOLERANCE = 5.0
+"""Seconds by which two readings of a process's start may differ. They depend on the machine's clock, which may be set
+in between."""
 
 
 @contextlib.contextmanager
 def announced(folder: Path, url: str) -> Iterator[None]:
-    """While this holds, commands find the service. A second service of the same folder leaves the first one's note."""
-    path, own = folder / FILE, {"url": url, "pid": os.getpid(), "begun": psutil.Process().create_time()}
+    """While the context is open, commands find the service. A second service of a folder keeps the first one's note."""
+    path, own = folder / NOTE, {"url": url, "pid": os.getpid(), "begun": psutil.Process().create_time()}
     try:
         if running_service(folder) is None:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(own) + "\n", encoding="utf-8")
     except OSError as error:
-        log.warning("%s cannot be written (%s): commands do not find this service without --base-url", path, error)
+        log.warning("Cannot write %s (%s): commands find this service only with --base-url", path, error)
     try:
         yield
     finally:
@@ -38,14 +39,15 @@ def announced(folder: Path, url: str) -> Iterator[None]:
 
 
 def running_service(folder: Path | None = None) -> str | None:
-    """The URL of the service of a folder of indexes (default: the user's), if the very process that left it runs."""
-    told = _read((folder or home()) / FILE)
-    pid, url = told.get("pid"), told.get("url")
+    """The URL of the service that has a folder of indexes open (default: the user's), or None.
+
+    A note counts only while the process that wrote it runs."""
+    note = _read((folder or home()) / NOTE)
+    pid, url = note.get("pid"), note.get("url")
     if not isinstance(pid, int) or not isinstance(url, str):
         return None
     try:
-        # Told from the machine's clock, which may have been set meanwhile.
-        same = abs(psutil.Process(pid).create_time() - float(str(told.get("begun")))) < CLOCK
+        same = abs(psutil.Process(pid).create_time() - float(str(note.get("begun")))) < CLOCK_TOLERANCE
     except (psutil.Error, ValueError):
         return None
     return url if same else None

@@ -1,4 +1,4 @@
-"""What every endpoint does alike: read the body, run the request, drop it if the client leaves, say where time went."""
+"""Steps that all endpoints share: read the body, run the request, cancel it if the client disconnects, reply."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from upsize.engine import Request as EngineRequest
 from upsize.engine import Result
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.model import Truncation
-from upsize.server.codec import dumps, parse
+from upsize.server.codec import decode_body, dumps
 from upsize.server.error_replies import reply_to, status_of
 from upsize.server.redaction import public
 from upsize.server.service import ServedModel, Service
 
 log = logging.getLogger("upsize.server")
 
-OFF_THE_LOOP = 1 << 16
-"""Values above which a reply is written in a worker thread, so that it holds up nobody else's."""
+INLINE_VALUES = 1 << 16
+"""Values of a result above which a thread writes the reply, so that it does not hold up the event loop."""
 
-Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-"""A whole number of 64 bits."""
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One endpoint of a dialect: what the router and the documentation need to know."""
+    """One endpoint of a dialect, for the router and the API documentation."""
 
     method: str
     paths: tuple[str, ...]
@@ -47,43 +46,44 @@ class Operation:
     example: dict[str, Any] = field(default_factory=dict)
 
 
-async def read(request: Request, into: type[T], default: T | None = None) -> T:
-    """The body as a struct of a dialect; InvalidInput or TooLarge. Of an empty one `default`, where that is allowed."""
+async def read_body(request: Request, into: type[T], default: T | None = None) -> T:
+    """The body as a struct of a dialect. `default`, if given, stands for an empty body.
+
+    Raises InvalidInput, TooLarge, TooSlow, Unavailable, and Starlette's ClientDisconnect.
+    """
     async with request.app.state.bodies.read(request) as body:
         if not body and default is not None:
             return default
         if not body:
             raise InvalidInput("The body is empty. Send a JSON object.")
-        return await parse(body, into)
+        return await decode_body(body, into)
 
 
 async def run(service: Service, request: Request, model: ServedModel, work: EngineRequest) -> Result:
-    """Run one request on the engine. If the client leaves meanwhile, its work is dropped."""
+    """Run a request on the engine. If the client disconnects meanwhile, the work is cancelled: ClientDisconnect."""
     future = service.submit(model, work)
-    result = await _unless_gone(request, future)
+    watcher = asyncio.create_task(_cancel_on_disconnect(request, future))
+    try:
+        result = await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        if watcher.done():
+            raise ClientDisconnect from None
+        raise  # the server cancels this task
+    finally:
+        watcher.cancel()
+        future.cancel()
     service.metrics.result(model.name, result)
     return result
 
 
-async def _unless_gone(request: Request, future: Future[Result]) -> Result:
-    answered = asyncio.wrap_future(future)
-    # The body has been read, so the next message can only be that the client has gone.
-    gone = asyncio.ensure_future(request.receive())
-    gone.add_done_callback(lambda _: answered.cancel())
-    try:
-        return await answered
-    except asyncio.CancelledError:
-        if gone.done() and not gone.cancelled():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        gone.cancel()
-        future.cancel()
+async def _cancel_on_disconnect(request: Request, future: Future[Result]) -> None:
+    await request.receive()  # the body has been read, so the next message says that the client has disconnected
+    future.cancel()
 
 
 async def reply(result: Result, body: Callable[[], dict[str, Any] | list[Any]]) -> Response:
-    """The reply of a result. `body` is called where it holds up nobody, and may hold float32 arrays."""
-    if result.values.size > OFF_THE_LOOP:
+    """The reply to a result. `body` makes its JSON value, which may hold float32 arrays; a thread calls it if large."""
+    if result.values.size > INLINE_VALUES:
         content = await asyncio.to_thread(lambda: dumps(body()))
     else:
         content = dumps(body())
@@ -91,7 +91,7 @@ async def reply(result: Result, body: Callable[[], dict[str, Any] | list[Any]]) 
 
 
 def headers_of(result: Result) -> dict[str, str]:
-    """The vector space and the times in milliseconds (the names are text-embeddings-inference's)."""
+    """Headers with the fingerprint, and the times in milliseconds under the names of text-embeddings-inference."""
     times = result.times
     headers = {
         "x-upsize-fingerprint": result.fingerprint.id,
@@ -110,26 +110,26 @@ def headers_of(result: Result) -> dict[str, str]:
     return headers
 
 
-def truncation(service: Service, asked: bool | None, side: str | None = None) -> Truncation:
-    """What the request says, or else the server's setting."""
-    return Truncation(service.allow_truncation if asked is None else asked, "left" if side == "left" else "right")
+def truncation(service: Service, truncate: bool | None, side: str | None = None) -> Truncation:
+    """The truncation of a request. Without `truncate`, the server's setting decides."""
+    return Truncation(service.allow_truncation if truncate is None else truncate, "left" if side == "left" else "right")
 
 
 def endpoint(service: Service, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-    """The operation as Starlette calls it: errors become replies, everything is counted."""
+    """The operation as a Starlette endpoint. It turns errors into replies, and counts every reply."""
 
     async def handle(request: Request) -> Response:
         started, path = time.monotonic(), request.scope["path"]
         try:
             response = await operation.handler(service, request)
         except ClientDisconnect:
-            response = Response(status_code=499)  # nobody reads it; it is there for the count
+            response = Response(status_code=499)  # only for the metrics: the client is gone
         except Exception as error:
             message = str(error) if service.allowed.anything else public(error, service.folders)
             if status_of(error)[0] == 500:
                 log.error("%s: %s", path, error, exc_info=not isinstance(error, UpsizeError))
             elif message != str(error):
-                log.warning("%s: %s", path, error)  # the reply has names in place of folders
+                log.warning("%s: %s", path, error)  # the reply shows names in place of folders
             response = reply_to(error, path, message)
         service.metrics.request(operation.paths[0], response.status_code, time.monotonic() - started)
         return response

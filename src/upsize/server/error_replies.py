@@ -1,4 +1,4 @@
-"""From an error to a reply: its status, and its shape in the dialect of the path."""
+"""Replies to errors: the status by the class of the error, the shape by the dialect of the path."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from upsize.server.codec import dumps
 
 
 class Unauthorized(errors.UpsizeError):
-    """A missing or wrong key."""
+    """The request has no API key, or a wrong one."""
 
     def __init__(self) -> None:
         super().__init__("Missing or wrong API key. Send it as `Authorization: Bearer <key>`.")
 
 
 class TooLarge(errors.InvalidInput):
-    """The body is larger than the service reads."""
+    """The body exceeds the size limit."""
 
 
 class TooSlow(errors.InvalidInput):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
 
 class Forbidden(errors.InvalidInput):
-    """A page of another origin, or a host name that is not this server's."""
+    """The request comes from a page of another origin, or names another host."""
 
 
 class UnsupportedMedia(errors.InvalidInput):
-    """The body is not said to be JSON as it stands."""
+    """The Content-Type is not JSON, or the body is compressed."""
 
 
 STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
@@ -65,11 +65,11 @@ STATUS: tuple[tuple[type[errors.UpsizeError], int, str], ...] = (
     (errors.NonFiniteVector, 500, "non_finite_vector"),
     (errors.OutOfMemory, 500, "out_of_memory"),
 )
-"""The first class that an error belongs to gives its status and OpenAI `code`."""
+"""Error class → HTTP status and OpenAI `code`. The first class that matches counts."""
 
 
 def status_of(error: Exception) -> tuple[int, str]:
-    """HTTP status and code of an error; what is not ours is 500."""
+    """HTTP status and code of an error. An error that is not an UpsizeError gives 500."""
     for kind, status, code in STATUS:
         if isinstance(error, kind):
             return status, code
@@ -77,10 +77,10 @@ def status_of(error: Exception) -> tuple[int, str]:
 
 
 def reply_to(error: Exception, path: str, message: str | None = None) -> Response:
-    """The reply to a request on `path` that failed; `message` in place of the error's own."""
+    """The reply to a failed request on `path`. `message` replaces the text of the error."""
     status, code = status_of(error)
     if not isinstance(error, errors.UpsizeError):
-        message = "The server failed. Its log says why."
+        message = "Internal error. The server's log has the reason."
     elif message is None:
         message = str(error)
     headers = {}

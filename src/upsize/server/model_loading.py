@@ -1,4 +1,4 @@
-"""From what the command line names to models in the service."""
+"""Parses the models, stores and names of the command line, and loads the models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STORE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 @dataclass(frozen=True)
 class ModelToServe:
-    """A model to serve, as the user names it."""
+    """A model of the command line, with the names by which clients may call it."""
 
     path: str
     name: str
@@ -32,7 +32,7 @@ class ModelToServe:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What holds for every model of a service; None and "auto" are derived."""
+    """Options for every model of a service. None and "auto" are derived from model and machine."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -42,10 +42,11 @@ class LoadOptions:
     hub: HubOptions = field(default_factory=HubOptions)
 
 
-def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[ModelToServe, ...]:
-    """What `[name=]model` arguments mean. A model is called by its last part, and may be called by the whole.
+def parse_models(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[ModelToServe, ...]:
+    """Parse `[name=]model` arguments.
 
-    `served_names`, where given, are the names in the same order. InvalidInput for a name that two models share.
+    A model's default name is the last part of its path. The whole path is an alias. `served_names` replaces the names,
+    in the same order. Raises InvalidInput for a name that two models share.
     """
     if served_names and len(served_names) != len(models):
         raise InvalidInput(
@@ -54,36 +55,36 @@ def wanted(models: Sequence[str], served_names: Sequence[str] = ()) -> tuple[Mod
         )
     result = []
     for place, given in enumerate(models):
-        # A folder may have "=" in its name (size=0.6b); only before the first one may stand a name.
+        # A folder may have "=" in its name (size=0.6b), so an existing folder has no name before it.
         name, _, path = given.partition("=") if "=" in given and not Path(given).is_dir() else ("", "", given)
-        last = _called(path)
+        last = _default_name(path)
         name = served_names[place] if served_names else name or last
         result.append(ModelToServe(path, name, tuple(dict.fromkeys(a for a in (last, path) if a != name))))
-    names = [w.name for w in result]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise InvalidInput(f"Two models are called {twice[0]!r}. Give them names: NAME=MODEL.", param="model")
-    # A name belongs to its model alone, and an alias that two models share to neither.
-    every = [a for w in result for a in w.aliases]
+    names = [m.name for m in result]
+    repeated = sorted({n for n in names if names.count(n) > 1})
+    if repeated:
+        raise InvalidInput(f"Two models are called {repeated[0]!r}. Give them names: NAME=MODEL.", param="model")
+    # A name of one model is no alias of another, and an alias that two models share belongs to neither.
+    aliases = [a for m in result for a in m.aliases]
     return tuple(
-        ModelToServe(w.path, w.name, tuple(a for a in w.aliases if a not in names and every.count(a) == 1))
-        for w in result
+        ModelToServe(m.path, m.name, tuple(a for a in m.aliases if a not in names and aliases.count(a) == 1))
+        for m in result
     )
 
 
-def read_allowed(stores: Sequence[str] = (), models: Sequence[str] = ()) -> Allowed:
-    """What `--store NAME=ADDRESS` and `--allow-model [NAME=]MODEL` say; InvalidInput."""
+def parse_allowed(stores: Sequence[str] = (), models: Sequence[str] = ()) -> Allowed:
+    """Parse `--store NAME=ADDRESS` and `--allow-model [NAME=]MODEL`. Raises InvalidInput."""
     addresses: dict[str, str] = {}
     for given in stores:
         name, _, address = given.partition("=")
         if not _STORE_NAME.fullmatch(name) or name in (*LOCAL_STORES, *addresses) or not address.startswith(ADDRESSES):
             raise InvalidInput(
-                f"--store {name}=…: write NAME=ADDRESS with a name of its own (letters, digits, - and _) and an "
-                f"address that begins with {', '.join(ADDRESSES)}; {' and '.join(LOCAL_STORES)} need no entry."
+                f"--store {name}=…: write NAME=ADDRESS. The name is unique and has letters, digits, - and _. The "
+                f"address begins with {', '.join(ADDRESSES)}. {' and '.join(LOCAL_STORES)} need no entry."
             )
         addresses[name] = address
     called: dict[str, str] = {}
-    chosen = wanted(models)
+    chosen = parse_models(models)
     for model in chosen:
         path = folder_of(model.path)
         called |= dict.fromkeys((model.name, *model.aliases, path), path)
@@ -91,18 +92,18 @@ def read_allowed(stores: Sequence[str] = (), models: Sequence[str] = ()) -> Allo
     return Allowed(addresses, called, tuple(model.name for model in chosen))
 
 
-def _called(path: str) -> str:
-    """The last part of a model's path; of a snapshot in Hugging Face's cache the repository's name, not its commit."""
+def _default_name(path: str) -> str:
+    """The last part of a path. A snapshot in the Hugging Face cache is named by its repository, not its commit."""
     parts = (Path(path).resolve() if Path(path).name in ("", "..") else Path(path)).parts
     if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
         return parts[-3].split("--")[-1]
     return parts[-1] if parts else path
 
 
-def load(
-    models: Sequence[ModelToServe], options: LoadOptions, loaded: Callable[[ServedModel], None]
+def load_models(
+    models: Sequence[ModelToServe], options: LoadOptions, on_loaded: Callable[[ServedModel], None]
 ) -> tuple[ServedModel, ...]:
-    """Load the models one after another; `loaded` hears of each."""
+    """Load the models one after another, and call `on_loaded` after each."""
     result = []
     for one in models:
         model: LoadedModel = load_model(
@@ -117,5 +118,5 @@ def load(
         for note in model.plan.notes:
             log.warning("%s: %s", one.name, note)
         result.append(ServedModel(one.name, one.path, one.aliases, model))
-        loaded(result[-1])
+        on_loaded(result[-1])
     return tuple(result)

@@ -1,4 +1,4 @@
-"""Service: what the handlers share. The models under the names that clients call them by, and the state of it all."""
+"""Service: the state that all handlers share: the models by the names of clients, the engine, the indexes."""
 
 from __future__ import annotations
 
@@ -20,36 +20,35 @@ from upsize.index import Index, Indexes, ModelPool, home
 from upsize.server.allow_list import Allowed, folder_of
 from upsize.server.metrics import Metrics
 
-OPEN_AGAIN = 30.0
-"""Seconds until an index that could not be opened is tried again: another process had it, or its store was away."""
+REOPEN_SECONDS = 30.0
+"""Seconds until the service opens an index again that another process held, or whose store did not answer."""
 State = Literal["starting", "ok", "draining"]
 T = TypeVar("T")
 
-Priority = Literal["search", "write", "move", "long"]
-PRIORITY_THREADS: Mapping[Priority, int] = {"search": 16, "write": 8, "move": 2, "long": 4}
-"""Calls to indexes at once. Each kind has threads of its own: no write keeps a search or a switch waiting, and no plan
-a write."""
+IndexWork = Literal["search", "write", "move", "long"]
+INDEX_THREADS: Mapping[IndexWork, int] = {"search": 16, "write": 8, "move": 2, "long": 4}
+"""Threads for index calls of each kind. A write then never delays a search or a switch, nor a plan a write."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model in the service. `name` is what replies carry; clients may also use any of `aliases`."""
+    """A model of the service. Replies carry `name`; clients may also use any of `aliases`."""
 
     name: str
     path: str
-    """What the user gave: a hub id, a folder, or a demo name."""
+    """A hub id, a folder, or a demo name, as the user gave it."""
     aliases: tuple[str, ...]
     loaded: LoadedModel
 
     @property
     def kind(self) -> Kind:
-        """Embedder or reranker."""
+        """ "embedding" or "reranker"."""
         return self.loaded.checkpoint.kind
 
 
 @dataclass
 class Service:
-    """Starts empty, so that `/health` answers while models load; `start` makes it ready."""
+    """Starts without models, so that `/health` answers while they load; `start` makes it ready."""
 
     metrics: Metrics = field(default_factory=Metrics)
     limits: Limits = field(default_factory=Limits)
@@ -61,26 +60,26 @@ class Service:
     allowed: Allowed = field(default_factory=Allowed)
     """Stores and models that requests may name."""
     folders: Mapping[str, str] = field(default_factory=dict)
-    """Folder → what clients call it, "" for that of the indexes; found at the start."""
-    fills: bool = True
-    """Whether generations are filled beside the answers."""
+    """Folder → the name that clients see in its place, "" for the folder of indexes. Set by `start`."""
+    backfill: bool = True
+    """Whether generations are filled in the background."""
     _engine: Engine | None = None
     _indexes: Indexes | None = None
     _pools: dict[str, ThreadPoolExecutor] = field(
         default_factory=lambda: {
-            priority: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{priority}")
-            for priority, threads in PRIORITY_THREADS.items()
+            kind: ThreadPoolExecutor(threads, thread_name_prefix=f"upsize-{kind}")
+            for kind, threads in INDEX_THREADS.items()
         }
     )
 
     def start(self, models: tuple[ServedModel, ...]) -> None:
-        """Serve these models from now on."""
+        """Serve these models from now on. Runs a first batch of each."""
         self._engine = Engine({m.name: m.loaded for m in models}, self.limits, self.metrics)
         served = {called: (m.name, m.path) for m in models for called in (m.name, *m.aliases)}
         self._indexes = Indexes(
             self.indexes_folder,
             ModelPool(self._engine, served),
-            background=self.fills,
+            background=self.backfill,
             credentials=self.allowed.credentials,
         )
         self.models = models
@@ -90,35 +89,35 @@ class Service:
             self.state = "ok"
 
     def require_ready(self) -> Engine:
-        """The engine; Unavailable while the models are loading or the service drains."""
+        """The engine. Raises Unavailable while models load and while the service drains."""
         if self._engine is None or self.state != "ok":
-            doing = "loading its models" if self.state == "starting" else "draining and takes no new requests"
-            raise Unavailable(f"The service is {doing}.")
+            status = "loading its models" if self.state == "starting" else "draining and takes no new requests"
+            raise Unavailable(f"The service is {status}.")
         return self._engine
 
-    def model(self, wanted: str | None, kind: Kind | None = None) -> ServedModel:
-        """The model that a client means; None means the first of the kind. UnknownModel tells which there are."""
+    def model(self, name: str | None, kind: Kind | None = None) -> ServedModel:
+        """The model that a client names; None stands for the first of the kind. Raises UnknownModel."""
         self.require_ready()
         fitting = [m for m in self.models if kind in (None, m.kind)]
-        if wanted is None and fitting:
+        if name is None and fitting:
             return fitting[0]
         for model in self.models:
-            if wanted == model.name or wanted in model.aliases:
+            if name in (model.name, *model.aliases):
                 if model in fitting:
                     return model
-                need = {"embedding": "is not an embedder", "reranker": "is not a reranker"}[str(kind)]
-                raise UnknownModel(str(wanted), [m.name for m in fitting], need)
-        if wanted is None:
+                problem = {"embedding": "is not an embedder", "reranker": "is not a reranker"}[str(kind)]
+                raise UnknownModel(str(name), [m.name for m in fitting], problem)
+        if name is None:
             raise UnknownModel(f"(any {kind})", [m.name for m in self.models], f"was asked for and no {kind} is served")
-        raise UnknownModel(wanted, [m.name for m in fitting])
+        raise UnknownModel(name, [m.name for m in fitting])
 
-    def loadable(self, asked: str, param: str, index: Index | None = None) -> str:
-        """The model that a request names for an index, to be loaded if need be; NotAllowed."""
+    def loadable(self, name: str, param: str, index: Index | None = None) -> str:
+        """The folder or hub id of a model that a request names for an index. Raises NotAllowed."""
         known = {called for m in self.models for called in (*m.aliases, folder_of(m.path))}
-        if index is not None:  # which has loaded them before
+        if index is not None:  # models of its generations were loaded before
             state = index.state
             known |= {g.model for g in state.generations} | ({state.rerank.model} if state.rerank else set())
-        return self.allowed.model(asked, param, [m.name for m in self.models], known)
+        return self.allowed.model(name, param, [m.name for m in self.models], known)
 
     def _find_folders(self) -> Mapping[str, str]:
         called = {str(demo.folder(name)): name for name in demo.NAMES}
@@ -130,37 +129,37 @@ class Service:
         return {folder: name for folder, name in called.items() if folder.startswith("/")}
 
     def submit(self, model: ServedModel, request: Request) -> Future[Result]:
-        """Start a request; the future gets its result."""
+        """Start a request on the engine (`Engine.submit`)."""
         return self.require_ready().submit(model.name, request)
 
     async def resume(self) -> None:
-        """Open every index, so that what was left undone in them goes on; those that cannot be opened, again later."""
-        assert self._indexes is not None  # made with the engine
+        """Open every index, so that unfinished work in them continues. Indexes that fail to open are tried again."""
+        assert self._indexes is not None  # set together with the engine
         while self.state == "ok":
-            if not await self.beside("long", self._indexes.open_all):
+            if not await self.in_index_thread("long", self._indexes.open_all):
                 return
-            await asyncio.sleep(OPEN_AGAIN)
+            await asyncio.sleep(REOPEN_SECONDS)
 
     def indexes(self) -> Indexes:
         """The indexes of this service's folder."""
         self.require_ready()
-        assert self._indexes is not None  # made with the engine
+        assert self._indexes is not None  # set together with the engine
         return self._indexes
 
-    async def beside(self, priority: Priority, work: Callable[[], T]) -> T:
-        """Do what blocks in one of the threads for indexes."""
-        return await asyncio.get_running_loop().run_in_executor(self._pools[priority], work)
+    async def in_index_thread(self, kind: IndexWork, work: Callable[[], T]) -> T:
+        """Run blocking work in an index thread of this kind."""
+        return await asyncio.get_running_loop().run_in_executor(self._pools[kind], work)
 
     def queues(self) -> Mapping[str, tuple[int, int]]:
-        """Name → (sequences, tokens) that wait."""
+        """Name of each model → (sequences, tokens) that wait for it."""
         return {m.name: self._engine.queue(m.name) for m in self.models} if self._engine else {}
 
     def begin_drain(self) -> None:
-        """Take nothing new from now on."""
+        """Take no new requests from now on."""
         self.state = "draining"
 
     def finish(self) -> None:
-        """Wait until everything accepted is answered, then close the indexes and stop the engine."""
+        """Wait until every accepted request is answered, then close the indexes and stop the engine."""
         for threads in self._pools.values():
             threads.shutdown(wait=True)
         if self._indexes is not None:

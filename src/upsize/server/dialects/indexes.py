@@ -26,9 +26,9 @@ from upsize.server.dialects.index_bodies import (
     RebuildBody,
     SearchBody,
 )
-from upsize.server.endpoint import Operation, read
+from upsize.server.endpoint import Operation, read_body
 from upsize.server.redaction import public_status
-from upsize.server.service import Priority, Service
+from upsize.server.service import IndexWork, Service
 from upsize.store import parse_filter
 
 T = TypeVar("T")
@@ -39,9 +39,9 @@ MOST_DOCUMENTS = 2048
 """Of one call."""
 
 
-async def do(service: Service, priority: Priority, work: Callable[[], T]) -> T:
+async def do(service: Service, kind: IndexWork, work: Callable[[], T]) -> T:
     """Work that blocks, off the event loop."""
-    done = await service.beside(priority, work)
+    done = await service.in_index_thread(kind, work)
     shown = not service.allowed.anything and isinstance(done, dict)
     return cast(T, public_status(done, service.folders)) if shown else done
 
@@ -63,7 +63,7 @@ async def names(service: Service, _: Request) -> Response:
 
 async def create(service: Service, request: Request) -> Response:
     """A new index, on a model that is loaded for it if need be."""
-    body = await read(request, CreateBody)
+    body = await read_body(request, CreateBody)
     model, store = service.loadable(body.model, "model"), service.allowed.store(body.store)
     vectors = VectorSpec(model, body.dtype, body.dimension, body.coarse, body.max_length)
     setup = Setup(body.name, vectors, store, body.truncate, body.instruction)
@@ -88,7 +88,7 @@ async def drop(service: Service, request: Request) -> Response:
 async def add(service: Service, request: Request) -> Response:
     """Write documents: all of them or none. When this answers they are on disk, and searches find them."""
     try:
-        body = await read(request, AddBody)
+        body = await read_body(request, AddBody)
     except InvalidInput as error:
         field = _UNKNOWN.search(str(error))
         if field is None or not is_vector_name(field[1]):
@@ -105,7 +105,7 @@ async def add(service: Service, request: Request) -> Response:
 
 async def delete(service: Service, request: Request) -> Response:
     """Delete documents. When this answers it is on disk, and no search finds them."""
-    body = await read(request, DeleteBody)
+    body = await read_body(request, DeleteBody)
     deleted = await do(service, "write", lambda: index_of(service, request).delete(body.ids))
     return answered({"deleted": deleted, "not_found": sorted(set(body.ids) - set(deleted))})
 
@@ -121,7 +121,7 @@ async def document(service: Service, request: Request) -> Response:
 
 async def search(service: Service, request: Request) -> Response:
     """The documents nearest to a query, best first."""
-    body = await read(request, SearchBody)
+    body = await read_body(request, SearchBody)
     rerank = body.rerank if isinstance(body.rerank, bool | None) else Rerank(body.rerank.model, body.rerank.depth)
     question = SearchRequest(
         query=body.query,
@@ -187,7 +187,7 @@ def _answer(answer: SearchResult, explain: bool) -> dict[str, Any]:
 
 async def set_ladder(service: Service, request: Request) -> Response:
     """Set rungs, or take them away; the status that follows."""
-    body = await read(request, LadderBody)
+    body = await read_body(request, LadderBody)
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
@@ -211,7 +211,7 @@ async def set_ladder(service: Service, request: Request) -> Response:
 
 async def measure(service: Service, request: Request) -> Response:
     """Quality with intervals, and latency, of each rung on labelled queries."""
-    body = await read(request, MeasureBody)
+    body = await read_body(request, MeasureBody)
 
     def work() -> dict[str, Any]:
         from upsize.migration.compare import compare_ladder  # statistics and metrics, which take a second to import
@@ -230,7 +230,7 @@ async def measure(service: Service, request: Request) -> Response:
 
 async def rebuild(service: Service, request: Request) -> Response:
     """Make a generation's vectors again from the texts."""
-    body = await read(request, RebuildBody)
+    body = await read_body(request, RebuildBody)
     return answered(
         await do(service, "write", lambda: {"rebuilding": index_of(service, request).rebuild(body.generation).id})
     )

@@ -13,7 +13,7 @@ from upsize.index import Index, VectorSpec
 from upsize.migration import move, plan_move
 from upsize.server.dialects.index_bodies import CompareBody, ForceBody, PlanBody, StartBody, TuneBody
 from upsize.server.dialects.indexes import LABELLED, ONE, answered, do, index_of
-from upsize.server.endpoint import Operation, read
+from upsize.server.endpoint import Operation, read_body
 from upsize.server.service import Service
 
 
@@ -26,7 +26,7 @@ def _plan(service: Service, index: Index, body: PlanBody) -> Any:
 
 async def plan(service: Service, request: Request) -> Response:
     """What a move would take: hours, bytes, money, and what will not fit."""
-    body = await read(request, PlanBody)
+    body = await read_body(request, PlanBody)
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
@@ -41,7 +41,7 @@ async def plan(service: Service, request: Request) -> Response:
 
 async def start(service: Service, request: Request) -> Response:
     """Begin a move, or go on after a pause."""
-    body = await read(request, StartBody)
+    body = await read_body(request, StartBody)
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
@@ -68,7 +68,7 @@ async def move_status(service: Service, request: Request) -> Response:
 
 async def tune(service: Service, request: Request) -> Response:
     """Change the shares of searches for comparison and canary."""
-    body = await read(request, TuneBody)
+    body = await read_body(request, TuneBody)
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
@@ -99,7 +99,7 @@ async def finish(service: Service, request: Request) -> Response:
 
 
 async def _moved(service: Service, request: Request, step: Callable[[Index, bool], Any]) -> Response:
-    body = await read(request, ForceBody, default=ForceBody())
+    body = await read_body(request, ForceBody, default=ForceBody())
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
@@ -111,7 +111,7 @@ async def _moved(service: Service, request: Request, step: Callable[[Index, bool
 
 async def compare(service: Service, request: Request) -> Response:
     """The verdict on a move: both generations on labelled queries."""
-    body = await read(request, CompareBody)
+    body = await read_body(request, CompareBody)
 
     def work() -> dict[str, Any]:
         from upsize.selection import require_extra

@@ -13,22 +13,22 @@ from starlette.responses import Response
 from upsize.engine import EmbedRequest, Result
 from upsize.errors import InvalidInput
 from upsize.server.codec import dumps
-from upsize.server.endpoint import Operation, Whole, read, reply, run, truncation
-from upsize.server.foreign_fields import EMBEDDING, Foreign
+from upsize.server.endpoint import Int64, Operation, read_body, reply, run, truncation
+from upsize.server.foreign_fields import EMBEDDING, ForeignField
 from upsize.server.service import Service
 
 
 class EmbeddingsBody(msgspec.Struct):
     """Body of `/v1/embeddings`."""
 
-    foreign: ClassVar[Mapping[str, Foreign]] = EMBEDDING
+    foreign: ClassVar[Mapping[str, ForeignField]] = EMBEDDING
 
-    input: str | list[str | Whole | list[Whole]]
+    input: str | list[str | Int64 | list[Int64]]
     """One text, several texts, the token ids of one text, or those of several."""
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     """Default: float."""
-    dimensions: Whole | None = None
+    dimensions: Int64 | None = None
     user: Any = None
     """Accepted and ignored, as at OpenAI."""
     instruction: str | None = None
@@ -47,7 +47,7 @@ Given = str | Sequence[str] | Sequence[str | int | list[int]] | Sequence[int | l
 
 async def embeddings(service: Service, request: Request) -> Response:
     """Vectors of one or several texts."""
-    body = await read(request, EmbeddingsBody)
+    body = await read_body(request, EmbeddingsBody)
     model = service.model(body.model, "embedding")
     inputs = inputs_of(body.input)
     result = await run(

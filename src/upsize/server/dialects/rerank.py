@@ -15,8 +15,8 @@ from starlette.responses import Response
 from upsize.engine import RerankRequest, Result
 from upsize.errors import InvalidInput
 from upsize.model import probability
-from upsize.server.endpoint import Operation, Positive, read, reply, run, truncation
-from upsize.server.foreign_fields import RERANK, Foreign
+from upsize.server.endpoint import Operation, Positive, read_body, reply, run, truncation
+from upsize.server.foreign_fields import RERANK, ForeignField
 from upsize.server.service import ServedModel, Service
 
 MEDIA = frozenset(("image", "images", "image_url", "image_base64", "video", "video_url", "audio", "audio_url"))
@@ -31,7 +31,7 @@ NAMED, LONGEST_NAME = 8, 40
 class RerankBody(msgspec.Struct):
     """Body of the rerank endpoints."""
 
-    foreign: ClassVar[Mapping[str, Foreign]] = RERANK
+    foreign: ClassVar[Mapping[str, ForeignField]] = RERANK
 
     query: str
     documents: list[str | dict[str, Any]]
@@ -53,7 +53,7 @@ class RerankBody(msgspec.Struct):
 
 async def rerank(service: Service, request: Request) -> Response:
     """Documents ordered by how well they meet the query."""
-    body = await read(request, RerankBody)
+    body = await read_body(request, RerankBody)
     return await _answer(
         service, request, body, _superset, True if body.return_documents is None else body.return_documents
     )
@@ -61,7 +61,7 @@ async def rerank(service: Service, request: Request) -> Response:
 
 async def rerank_v2(service: Service, request: Request) -> Response:
     """Documents ordered by how well they meet the query, in Cohere's shape."""
-    body = await read(request, RerankBody)
+    body = await read_body(request, RerankBody)
     return await _answer(service, request, body, _cohere, bool(body.return_documents))
 
 

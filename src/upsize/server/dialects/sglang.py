@@ -15,8 +15,8 @@ from upsize.engine import EmbedRequest, RerankRequest, Result
 from upsize.errors import InvalidInput, Overloaded, UpsizeError
 from upsize.server.codec import dumps
 from upsize.server.dialects.openai import inputs_of
-from upsize.server.endpoint import Operation, Whole, read, reply, run, truncation
-from upsize.server.foreign_fields import EMBEDDING, Foreign
+from upsize.server.endpoint import Int64, Operation, read_body, reply, run, truncation
+from upsize.server.foreign_fields import EMBEDDING, ForeignField
 from upsize.server.service import ServedModel, Service
 from upsize.version import __version__
 
@@ -24,12 +24,12 @@ from upsize.version import __version__
 class EncodeBody(msgspec.Struct):
     """Body of `/encode`: `text`, or `input_ids`."""
 
-    foreign: ClassVar[Mapping[str, Foreign]] = EMBEDDING
+    foreign: ClassVar[Mapping[str, ForeignField]] = EMBEDDING
 
     text: str | list[str] | None = None
-    input_ids: list[Whole | list[Whole]] | None = None
+    input_ids: list[Int64 | list[Int64]] | None = None
     model: str | None = None
-    dimensions: Whole | None = None
+    dimensions: Int64 | None = None
     instruction: str | None = None
     input_type: Literal["query", "document"] | None = None
     truncate: bool | None = None
@@ -39,7 +39,7 @@ class EncodeBody(msgspec.Struct):
 
 async def encode(service: Service, request: Request) -> Response:
     """Vectors of texts, in SGLang's shape: an object for one text, a list for a list."""
-    body = await read(request, EncodeBody)
+    body = await read_body(request, EncodeBody)
     given = body.text if body.text is not None else body.input_ids
     if given is None or (body.text is not None and body.input_ids is not None):
         raise InvalidInput("Send either text or input_ids.", param="text")

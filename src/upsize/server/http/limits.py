@@ -13,7 +13,7 @@ if sys.platform != "win32":  # which has no such limit
 
 log = logging.getLogger("upsize.server")
 
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 """Open files that are asked for, where the system lets a process choose."""
 
 
@@ -60,7 +60,7 @@ def raise_file_limit() -> int | None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
