@@ -39,7 +39,7 @@ def _model(model: str, work: Path | None, texts: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"n": {name: len(side) for name, side in sets.items()}}
     for dtype in ("bfloat16", "int8"):
         loaded = load_model(model, kind="embedding", device="cpu", dtype=dtype)
-        figures[dtype] = {"runs_in": loaded.plan.precision, "self_check": loaded.agreement}
+        figures[dtype] = {"runs_in": loaded.plan.precision, "self_check": loaded.quantization_fidelity}
         for name, side in sets.items():
             cosines = centred_cosines(_vectors(loaded, side), expected[name], own_means=True)
             figures[dtype][name] = {"worst": round(cosines.min(), 5), "mean": round(cosines.mean(), 5)}

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.peers import Peer, PeerFailed
 from upsize.compute import LoadedModel
 from upsize.compute.native import NativeQwen3
-from upsize.compute.native.prefix_cache import REMEMBERED, PrefixCache, token_bytes
+from upsize.compute.native.prefix_cache import PREFIX_CACHE_BYTES, PrefixCache, kv_bytes_per_token
 from upsize.engine.scheduler import next_batch
 from upsize.model.tokenizer import Ids
 
@@ -66,7 +66,7 @@ class Ours:
         """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
         network = self.loaded._network
         if isinstance(network, NativeQwen3):
-            network.prefixes = PrefixCache(REMEMBERED if wanted else 0, token_bytes(network.config))
+            network.prefixes = PrefixCache(PREFIX_CACHE_BYTES if wanted else 0, kv_bytes_per_token(network.config))
 
 
 def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:

@@ -182,7 +182,7 @@ def _figures(ours: Ours, best: dict[str, float]) -> dict[str, Any]:
     return {
         "precision": loaded.plan.precision,
         "compiled": loaded.plan.compiled,
-        "agreement": loaded.agreement,
+        "agreement": loaded.quantization_fidelity,
         "layers": config.layers,
         "parameters_in_products": products,
         "limit_tokens_per_second": round(_rate(best, loaded.plan.precision) / (2 * products), 1),

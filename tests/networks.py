@@ -1,4 +1,4 @@
-"""Ways to run a tiny network directly: at a chosen slab, in a chosen precision, without an engine."""
+"""Ways to run a tiny network directly: with a chosen prefill chunk, in a chosen precision, without an engine."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def loaded(folder: Path, dtype: str = "float32") -> LoadedModel:
     return load_model(str(folder), device="cpu", dtype=dtype)
 
 
-def network(folder: Path, backend: Backend | None = None, slab: int | None = None) -> Qwen3:
-    """The checkpoint's network over `backend` (default: float32 on the CPU), cut into slabs of so many rows."""
+def network(folder: Path, backend: Backend | None = None, chunk_rows: int | None = None) -> Qwen3:
+    """The checkpoint's network over `backend` (default: float32 on the CPU), in prefill chunks of `chunk_rows` rows."""
     backend = backend or CpuBackend(torch.float32, native_bfloat16=False)
-    if slab is not None:
-        backend.slab = slab
+    if chunk_rows is not None:
+        backend.chunk_rows = chunk_rows
     checkpoint = open_checkpoint(folder)
     return Qwen3(checkpoint.config, lambda name: tensor(checkpoint.weights.load(name)), backend)
 

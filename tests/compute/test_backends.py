@@ -104,7 +104,7 @@ PIECES = [
 def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu_k: list[int]) -> None:
     backend = BACKENDS[name]()
     q, k, v = noise(cu_q[-1], 4, 24), noise(cu_k[-1], 2, 24, seed=1), noise(cu_k[-1], 2, 24, seed=2)
-    found = backend.attention(*(t.to(backend.dtype) for t in (q, k, v)), backend.pieces(cu_q, cu_k))
+    found = backend.attention(*(t.to(backend.dtype) for t in (q, k, v)), backend.attention_bounds(cu_q, cu_k))
     assert close(backend, found, attention_by_definition(q, k, v, cu_q, cu_k))
 
 
@@ -113,7 +113,7 @@ def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu
 def test_attention_on_a_gpu_is_causal_within_each_sequence(cu_q: list[int], cu_k: list[int]) -> None:
     backend = CudaBackend(torch.bfloat16, torch.device("cuda"))
     q, k, v = noise(cu_q[-1], 4, 32), noise(cu_k[-1], 2, 32, seed=1), noise(cu_k[-1], 2, 32, seed=2)
-    found = backend.attention(*(t.to("cuda", torch.bfloat16) for t in (q, k, v)), backend.pieces(cu_q, cu_k))
+    found = backend.attention(*(t.to("cuda", torch.bfloat16) for t in (q, k, v)), backend.attention_bounds(cu_q, cu_k))
     assert close(backend, found.cpu(), attention_by_definition(q, k, v, cu_q, cu_k))
 
 
@@ -150,7 +150,7 @@ def test_widened_weights_give_the_float32_states(checkpoint_folder: Folder) -> N
     stored = checkpoint_folder(Layout(dtype="bfloat16"))
     widened = last_states(network(stored, BACKENDS["bfloat16 widened"]()), sequences)
     np.testing.assert_allclose(widened, exact, atol=1e-5)
-    native = last_states(network(stored, BACKENDS["bfloat16 native"](), slab=7), sequences)
+    native = last_states(network(stored, BACKENDS["bfloat16 native"](), chunk_rows=7), sequences)
     assert cosines(native, exact).min() >= 0.998
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from upsize.compute.contention import Counts, group_seconds, quota_cores, taken
+from upsize.compute.contention import Counts, group_seconds, quota_cores, share_taken
 
 START = Counts(100.0, 10.0, 500.0, 50.0)
 TWO_ON_ONE_CPU = """
@@ -49,7 +49,7 @@ def after(wall: float, own: float, others: float, group_others: float | None = N
 def test_the_share_is_what_others_do_not_leave(
     now: Counts, cpus: int, threads: int, quota: float | None, share: float
 ) -> None:
-    assert taken(START, now, cpus, threads, quota) == pytest.approx(share)
+    assert share_taken(START, now, cpus, threads, quota) == pytest.approx(share)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pins processes to one processor")

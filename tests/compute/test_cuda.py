@@ -17,7 +17,7 @@ from upsize.compute.pytorch import CudaBackend, TorchNetwork
 from upsize.compute.pytorch.fp8 import Fp8Linear
 from upsize.compute.pytorch.graphs import ROWS, Graphs
 from upsize.compute.pytorch.operations import TorchOperations
-from upsize.compute.quantization_fidelity import LEAST
+from upsize.compute.quantization_fidelity import MIN_FIDELITY
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -29,7 +29,7 @@ CLOSE = {torch.float32: 1e-5, torch.bfloat16: 0.05}
 class Plain(TorchOperations):
     """The operations in torch, on the GPU."""
 
-    device, slab = GPU, 64
+    device, chunk_rows = GPU, 64
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -78,13 +78,13 @@ def test_activation(dtype: torch.dtype, width: int) -> None:
     assert close(CudaBackend(dtype, GPU).activation(x), Plain(dtype).activation(x.clone()))
 
 
-@pytest.mark.parametrize("slab", [7, 64])
-def test_states_are_those_of_the_cpu(checkpoint_folder: Folder, slab: int) -> None:
+@pytest.mark.parametrize("chunk_rows", [7, 64])
+def test_states_are_those_of_the_cpu(checkpoint_folder: Folder, chunk_rows: int) -> None:
     folder = checkpoint_folder(Layout())
     sequences = random_sequences(np.random.default_rng(1), 9, 30)
     expected = last_states(network(folder), sequences)
     for dtype, least in ((torch.float32, 0.999999), (torch.bfloat16, 0.999)):
-        net = network(folder, CudaBackend(dtype, GPU), slab)
+        net = network(folder, CudaBackend(dtype, GPU), chunk_rows)
         with torch.inference_mode():
             ids = torch.tensor([i for s in sequences for i in s], device=GPU)
             found = finish(net.forward(ids, [0, *accumulate(map(len, sequences))])).cpu().numpy()
@@ -137,5 +137,5 @@ def test_fp8_products_are_near(checkpoint_folder: Folder) -> None:
     found, exact = Fp8Linear(weight)(x).float(), x.float() @ weight.float().T
     assert (found - exact).norm() / exact.norm() < 0.05
     model = load_model(str(checkpoint_folder(Layout())), device="cuda", dtype="fp8")
-    assert model.agreement is not None
-    assert (model.plan.precision == "fp8") == (model.agreement >= LEAST) or model.plan.notes
+    assert model.quantization_fidelity is not None
+    assert (model.plan.precision == "fp8") == (model.quantization_fidelity >= MIN_FIDELITY) or model.plan.notes

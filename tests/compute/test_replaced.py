@@ -14,7 +14,7 @@ from tests.checkpoints import Layout, copy_of
 from tests.networks import finish
 from upsize.compute import load_model
 from upsize.compute.machine import this_machine
-from upsize.compute.plan import carried
+from upsize.compute.plan import runs_on_kernels
 from upsize.errors import CheckpointError
 from upsize.model import open_checkpoint
 
@@ -49,7 +49,7 @@ assert "torch" not in sys.modules
 
 def native_precisions() -> list[str]:
     kernels = this_machine().kernels
-    return [p for p in ("int8", "bfloat16") if kernels and carried("cpu", p, kernels, torch=True)]
+    return [p for p in ("int8", "bfloat16") if kernels and runs_on_kernels("cpu", p, kernels, torch=True)]
 
 
 def test_a_served_model_does_not_notice_what_is_done_to_its_files(checkpoint_folder: Folder, tmp_path: Path) -> None:

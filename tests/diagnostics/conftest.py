@@ -22,7 +22,7 @@ def reranker(reranker_folder: Path) -> LoadedModel:
 
 @pytest.fixture
 def fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short ones, and one that is longer than a slab: enough for a model of three layers."""
+    """Short ones, and one that is longer than a prefill chunk: enough for a model of three layers."""
     monkeypatch.setattr(
         texts, "parity_texts", lambda tokenizer: [*texts.SHORT[::2], texts.of_length("Chinese", 550, tokenizer)]
     )

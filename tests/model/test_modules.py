@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tests.checkpoints import Layout, base_tokenizer, copy_of, edit_json, write_json
 from upsize.errors import CheckpointError
 from upsize.model import open_checkpoint
-from upsize.model.pooling import rerank_direction
+from upsize.model.pooling import rerank_score_weight
 
 Folder = Callable[[Layout], Path]
 OLD, NEW = "sentence_transformers.models", "sentence_transformers.sentence_transformer.modules"
@@ -262,14 +262,14 @@ def test_the_tokens_that_score_are_those_of_the_files(reranker: Path) -> None:
     write_scores(reranker, **usual)
     same = open_checkpoint(reranker)
     assert same.fingerprint("float32", 64) == plain.fingerprint("float32", 64)
-    np.testing.assert_array_equal(rerank_direction(same), rerank_direction(plain))
+    np.testing.assert_array_equal(rerank_score_weight(same), rerank_score_weight(plain))
     write_scores(reranker, true_token_id=token("no"), false_token_id=token("yes"))
     other = open_checkpoint(reranker)
     assert other.fingerprint("float32", 64).id != plain.fingerprint("float32", 64).id
-    np.testing.assert_array_equal(rerank_direction(other), -rerank_direction(plain))
+    np.testing.assert_array_equal(rerank_score_weight(other), -rerank_score_weight(plain))
     write_scores(reranker, true_token_id=5, false_token_id=7)
     rows = plain.weights.rows("embed_tokens.weight", (5, 7))
-    np.testing.assert_array_equal(rerank_direction(open_checkpoint(reranker)), rows[0] - rows[1])
+    np.testing.assert_array_equal(rerank_score_weight(open_checkpoint(reranker)), rows[0] - rows[1])
 
 
 @pytest.mark.parametrize(
@@ -313,12 +313,12 @@ def test_a_head_that_contradicts_config_json_is_refused(checkpoint_folder: Folde
     folder = copy_of(untied, tmp_path / "own")
     edit_json(folder / "config.json", tie_word_embeddings=True)
     with pytest.raises(CheckpointError, match=r"found others in the rows that score.*tie_word_embeddings to false"):
-        rerank_direction(open_checkpoint(folder))
+        rerank_score_weight(open_checkpoint(folder))
     head = open_checkpoint(untied).weights.rows("lm_head.weight", (token("yes"), token("no")))
-    np.testing.assert_array_equal(rerank_direction(open_checkpoint(untied)), head[0] - head[1])
+    np.testing.assert_array_equal(rerank_score_weight(open_checkpoint(untied)), head[0] - head[1])
     # The same rows twice are no contradiction.
     tensors = load_file(folder / "model.safetensors")
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
     save_file(tensors, folder / "model.safetensors")
     plain = open_checkpoint(checkpoint_folder(Layout(kind="reranker")))
-    np.testing.assert_array_equal(rerank_direction(open_checkpoint(folder)), rerank_direction(plain))
+    np.testing.assert_array_equal(rerank_score_weight(open_checkpoint(folder)), rerank_score_weight(plain))

@@ -210,7 +210,7 @@ def _announce(model: ServedModel) -> None:
     rows = {
         "model": f"{checkpoint.kind}{member}, from {checkpoint.folder}",
         "device": plan.device,
-        "precision": f"{plan.precision} weights, {model.loaded.arithmetic} products",
+        "precision": f"{plan.precision} weights, {model.loaded.compute_dtype} products",
         "memory": f"{plan.weight_bytes / 1e9:.2f} GB of weights, up to {plan.work_bytes / 1e9:.2f} GB of work",
         "longest text": f"{plan.max_length} tokens",
         "batch": f"{plan.budget} tokens",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
-SHORTEST = 0.1
+MIN_SECONDS = 0.1
 """Seconds of an interval at least: the kernel counts CPU time in ticks of 10 ms."""
 BUSY = 0.1
 """Share that others take from which a measurement counts as disturbed: background work of a quiet machine takes some
@@ -28,10 +28,10 @@ class Counts(NamedTuple):
     """Of all processes of this control group; None where that is not known."""
 
 
-def taken(then: Counts, now: Counts, cpus: int, threads: int, quota: float | None) -> float:
+def share_taken(then: Counts, now: Counts, cpus: int, threads: int, quota: float | None) -> float:
     """Share of the time that `threads` want between two instants which others do not leave. Pure."""
     wall, own = now.wall - then.wall, now.own - then.own
-    if wall < SHORTEST:
+    if wall < MIN_SECONDS:
         return 0.0
     free = cpus * wall - max(now.machine - then.machine - own, 0.0)
     wanted = threads * wall
@@ -58,7 +58,7 @@ class Contention:
     def share(self) -> float:
         """Of the time that the threads want, what others do not leave: 0 on a quiet machine, nearly 1 on one that is
         overrun. 0 for an interval shorter than SHORTEST."""
-        return taken(self._begun, self._counts(), len(self._cpus), self._threads, self._quota)
+        return share_taken(self._begun, self._counts(), len(self._cpus), self._threads, self._quota)
 
     def _counts(self) -> Counts:
         each = psutil.cpu_times(percpu=True)

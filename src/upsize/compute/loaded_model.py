@@ -15,10 +15,17 @@ from upsize.compute import native
 from upsize.compute.machine import Machine, this_machine
 from upsize.compute.network import Network
 from upsize.compute.plan import FP8, INT8, ExecutionPlan, plan
-from upsize.compute.quantization_fidelity import LEAST, centred_cosine, keep, kept, require_states, states
+from upsize.compute.quantization_fidelity import (
+    MIN_FIDELITY,
+    centred_cosine,
+    require_usable,
+    states,
+    store_fidelity,
+    stored_fidelity,
+)
 from upsize.errors import OutOfMemory
 from upsize.fingerprint import Fingerprint
-from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_direction
+from upsize.model import Checkpoint, HubOptions, locate, open_checkpoint, rerank_score_weight
 from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import Ids
 from upsize.model.weights import StoredRows
@@ -36,10 +43,10 @@ class LoadedModel:
         self.fingerprint = checkpoint.fingerprint(plan.precision, plan.max_length, quantization)
         machine = machine or this_machine()
         self.threads = machine.threads if plan.device == "cpu" else 1
-        self._network, self.agreement = _checked(checkpoint, plan, machine)
-        """`agreement` is the centred cosine of a quantised network with bfloat16, of the worst built-in text."""
-        self.arithmetic = self._network.arithmetic
-        self._direction = rerank_direction(checkpoint) if checkpoint.kind == "reranker" else None
+        self._network, self.quantization_fidelity = _checked(checkpoint, plan, machine)
+        """Centred cosine with bfloat16 on the worst built-in text; None where the network is not quantised."""
+        self.compute_dtype = self._network.compute_dtype
+        self._score_weight = rerank_score_weight(checkpoint) if checkpoint.kind == "reranker" else None
 
     @cached_property
     def sampled_fingerprint(self) -> Fingerprint:
@@ -63,7 +70,7 @@ class LoadedModel:
             states = yield from self._network.forward(np.concatenate(sequences), cu)
         except MemoryError as error:
             raise OutOfMemory(tokens, self.plan.device) from error
-        return states if self._direction is None else states @ self._direction
+        return states if self._score_weight is None else states @ self._score_weight
 
 
 def load_model(
@@ -84,11 +91,11 @@ def load_model(
     machine = this_machine()
     derived = plan(checkpoint, machine, device=device, dtype=dtype, max_length=max_length, budget=budget)
     loaded = LoadedModel(checkpoint, derived, machine)
-    if loaded.agreement is None or loaded.agreement >= LEAST:
+    if loaded.quantization_fidelity is None or loaded.quantization_fidelity >= MIN_FIDELITY:
         return loaded
     note = (
-        f"{derived.precision} keeps a centred cosine of only {loaded.agreement:.3f} with bfloat16 on the built-in "
-        f"texts ({LEAST} is the least), so it runs in the checkpoint's own precision"
+        f"{derived.precision} keeps a centred cosine of only {loaded.quantization_fidelity:.3f} with bfloat16 on the "
+        f"built-in texts ({MIN_FIDELITY} is the least), so it runs in the checkpoint's own precision"
     )
     derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
     return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
@@ -99,12 +106,12 @@ def _checked(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> t
     if plan.precision not in QUANTIZATIONS:
         return _network(checkpoint, plan, machine), None
     form = plan.precision, QUANTIZATIONS[plan.precision]
-    if (found := kept(checkpoint, *form)) is not None:
+    if (found := stored_fidelity(checkpoint, *form)) is not None:
         return _network(checkpoint, plan, machine), found
     exact = states(checkpoint, _exact(checkpoint, plan, machine))  # which is gone before the other is loaded
-    require_states(checkpoint, exact, "bfloat16")
+    require_usable(checkpoint, exact, "bfloat16")
     network = _network(checkpoint, plan, machine)
-    return network, keep(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
+    return network, store_fidelity(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
 
 
 def _exact(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:
@@ -112,8 +119,9 @@ def _exact(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Net
     if not plan.compiled:
         return _network(checkpoint, replace(plan, precision="bfloat16"), machine)
     config, load = checkpoint.config, checkpoint.weights.load
-    layers, vectors = native.OneLayer(config, load, "bfloat16"), StoredRows(checkpoint.weights, "embed_tokens.weight")
-    return native.NativeQwen3(config, layers, vectors, "bfloat16", machine.threads, remembered=0)
+    layers = native.LayerAtATime(config, load, "bfloat16")
+    vectors = StoredRows(checkpoint.weights, "embed_tokens.weight")
+    return native.NativeQwen3(config, layers, vectors, "bfloat16", machine.threads, prefix_cache_bytes=0)
 
 
 def _network(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Network(Protocol):
     """Qwen3 without its head, packed: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
 
-    arithmetic: str
+    compute_dtype: str
     """What products are computed in; in torch, on a CPU without bfloat16 products, that is float32."""
 
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Vectors]:

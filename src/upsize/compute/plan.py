@@ -21,15 +21,15 @@ FP8 = "fp8"
 """Weights with a scale for each output, activations with one for each row; on GPUs that multiply it (`Gpu.fp8`)."""
 SYNONYMS = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
 
-LEAST_LENGTH = 8
+MIN_LENGTH = 8
 """Tokens of a text that a model has to take: the instruction and the end token need some."""
 CPU_BUDGET = 512
 """Tokens of a CPU batch. Products are as fast at 512 rows as at more, and a smaller batch keeps others waiting less."""
 CUDA_BUDGET = 16384
 """Tokens of a GPU batch where memory allows: enough that launching its kernels takes less time than they do."""
-SLAB = {"cpu": 512, "cuda": 16384}
+PREFILL_CHUNK = {"cpu": 512, "cuda": 16384}
 """Rows that go through a layer at once."""
-ENTRY = 740
+TOKENIZER_ENTRY_BYTES = 740
 """Bytes that the tokenizer holds for one entry of its vocabulary: measured, of 16,000 entries and of 152,000."""
 
 
@@ -70,21 +70,21 @@ def plan(
             raise MissingExtra(f"--device {device}", "torch", "torch")
         found = f"{len(machine.gpus)} CUDA devices" if machine.gpus else "no CUDA device"
         raise InvalidInput(f"--device {device}, but torch finds {found} here. Use cpu.", param="device")
-    kernels = machine.kernels if native.takes(checkpoint.config) else None
+    kernels = machine.kernels if native.supports_shape(checkpoint.config) else None
     lacking = _lacking(kernels, built=machine.kernels is not None)
     gpu = machine.gpus[number] if kind == "cuda" else None
     precision = _precision(checkpoint, gpu, dtype, lacking, notes)
-    compiled = carried(kind, precision, kernels, machine.torch)
+    compiled = runs_on_kernels(kind, precision, kernels, machine.torch)
     if not compiled and not machine.torch:
         why = "bfloat16 and int8 do without" if kernels else f"the compiled kernels {lacking}"
         raise MissingExtra(f"{precision} on a CPU ({why})", "torch", "torch")
     longest = max_length or checkpoint.context
-    if checkpoint.config.max_positions < LEAST_LENGTH:
+    if checkpoint.config.max_positions < MIN_LENGTH:
         path, found = checkpoint.folder / "config.json", str(checkpoint.config.max_positions)
-        raise CheckpointError(path, f"max_position_embeddings of {LEAST_LENGTH} tokens or more", found)
-    if not LEAST_LENGTH <= longest <= checkpoint.config.max_positions:
+        raise CheckpointError(path, f"max_position_embeddings of {MIN_LENGTH} tokens or more", found)
+    if not MIN_LENGTH <= longest <= checkpoint.config.max_positions:
         raise InvalidInput(
-            f"--context-length {longest}: this checkpoint takes {LEAST_LENGTH} to {checkpoint.config.max_positions} "
+            f"--context-length {longest}: this checkpoint takes {MIN_LENGTH} to {checkpoint.config.max_positions} "
             "tokens.",
             param="context_length",
         )
@@ -113,7 +113,7 @@ def _cuda_budget(config: ModelConfig, room: int) -> int:
     return tokens
 
 
-def carried(device: str, precision: str, kernels: str | None, torch: bool) -> bool:
+def runs_on_kernels(device: str, precision: str, kernels: str | None, torch: bool) -> bool:
     """Whether the compiled kernels, at the level that the processor has, carry a precision. Below AVX-512 torch, where
     it is installed, does batches of bfloat16 faster."""
     if device != "cpu" or kernels is None:
@@ -183,10 +183,10 @@ def work_bytes(config: ModelConfig, tokens: int, device: str = "cpu") -> int:
     """Activations of `tokens` packed tokens: the residual stream, rotary tables, one layer's keys and values, a slab
     through the widest part of a layer, and on a CPU the mask of a slab against all keys, what is remembered of
     beginnings, and the tokenizer."""
-    itemsize, slab, mask = (4, SLAB["cpu"], 5) if device == "cpu" else (2, SLAB["cuda"], 0)
+    itemsize, chunk_rows, mask = (4, PREFILL_CHUNK["cpu"], 5) if device == "cpu" else (2, PREFILL_CHUNK["cuda"], 0)
     row = config.hidden_size * 4 + config.head_dim * 4 * 2 + 2 * config.kv_heads * config.head_dim * itemsize + 32
     if device != "cpu":
         row += config.hidden_size * itemsize  # what each row's last MLP has still to add
     widest = 3 * config.intermediate_size + 3 * config.heads * config.head_dim + 2 * config.hidden_size
-    kept = native.remembered_bytes(config) + config.vocab_size * ENTRY if device == "cpu" else 0
-    return tokens * row + min(slab, tokens) * (widest * itemsize + tokens * mask) + kept
+    kept = native.max_prefix_cache_bytes(config) + config.vocab_size * TOKENIZER_ENTRY_BYTES if device == "cpu" else 0
+    return tokens * row + min(chunk_rows, tokens) * (widest * itemsize + tokens * mask) + kept

@@ -22,7 +22,7 @@ from upsize.model.pooling import Vectors
 
 log = logging.getLogger(__name__)
 
-LEAST = 0.97
+MIN_FIDELITY = 0.97
 """Centred cosine of the worst text. Random weights of the 0.6B shape keep 0.995, those with loud channels 0.99."""
 TEXTS = (
     "What is the capital of China?",
@@ -44,7 +44,7 @@ TEXTS = (
 )
 
 
-def kept(checkpoint: Checkpoint, precision: str, quantization: str) -> float | None:
+def stored_fidelity(checkpoint: Checkpoint, precision: str, quantization: str) -> float | None:
     """The centred cosine of the worst text that was found for this form before."""
     try:
         stored = json.loads(_file(checkpoint, precision).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def kept(checkpoint: Checkpoint, precision: str, quantization: str) -> float | N
         return None
 
 
-def keep(checkpoint: Checkpoint, precision: str, quantization: str, found: float) -> float:
+def store_fidelity(checkpoint: Checkpoint, precision: str, quantization: str, found: float) -> float:
     """Write it down for the next start; the same figure."""
     stored = {"centred_cosine": found, "texts": len(TEXTS), "quantization": quantization}
     path = _file(checkpoint, precision)
@@ -76,7 +76,7 @@ def _file(checkpoint: Checkpoint, precision: str) -> Path:
     return native.packed_file(checkpoint.identity, precision).with_suffix(".agreement.json")
 
 
-def require_states(checkpoint: Checkpoint, states: Vectors, precision: str) -> Vectors:
+def require_usable(checkpoint: Checkpoint, states: Vectors, precision: str) -> Vectors:
     """The states, with which others are to be compared; CheckpointError where one is not finite, or is zeros alone."""
     if not (finite := bool(np.isfinite(states).all())) or not states.any(axis=1).all():
         raise CheckpointError(

@@ -20,7 +20,7 @@ import numpy as np
 from upsize.catalog import FAMILY
 from upsize.compute import Machine, native
 from upsize.compute.contention import BUSY, Contention
-from upsize.compute.plan import CUDA_BUDGET, INT8, ExecutionPlan, carried
+from upsize.compute.plan import CUDA_BUDGET, INT8, ExecutionPlan, runs_on_kernels
 from upsize.diagnostics.random_models import config_of, random_weights
 from upsize.model.config import ModelConfig
 from upsize.model.flops import pass_flops
@@ -146,7 +146,7 @@ def measure_rates(
 def _planned(machine: Machine, device: str) -> Iterator[tuple[str, bool, int]]:
     """Precision, whether the compiled kernels do it, and hidden size of each network that is measured."""
     for precision in PRECISIONS:
-        compiled = carried(device, precision, machine.kernels, machine.torch)
+        compiled = runs_on_kernels(device, precision, machine.kernels, machine.torch)
         if not compiled and (precision == INT8 or not machine.torch):
             continue
         slow = device == "cpu" and not compiled  # and as fast at any size
@@ -230,7 +230,9 @@ def _passes(
         config = replace(shape, layers=count)
         if compiled:
             vectors = load("embed_tokens.weight")
-            networks.append(native.NativeQwen3(config, packed, vectors, precision, machine.threads, remembered=0))
+            networks.append(
+                native.NativeQwen3(config, packed, vectors, precision, machine.threads, prefix_cache_bytes=0)
+            )
         else:
             from upsize.compute.pytorch import TorchNetwork
 

@@ -7,7 +7,7 @@ and scores of a network's last states. The network itself is in `compute`.
 from upsize.model.checkpoint import Checkpoint, open_checkpoint
 from upsize.model.encoding import Encoded
 from upsize.model.hub import HubOptions, locate
-from upsize.model.pooling import check_dimension, probability, require_finite, rerank_direction, unit_vectors
+from upsize.model.pooling import check_dimension, probability, require_finite, rerank_score_weight, unit_vectors
 from upsize.model.prompts import EmbeddingPrompts, RerankPrompts, Truncation
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "open_checkpoint",
     "probability",
     "require_finite",
-    "rerank_direction",
+    "rerank_score_weight",
     "unit_vectors",
 ]

@@ -45,7 +45,7 @@ def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
     return unit
 
 
-def rerank_direction(checkpoint: Checkpoint) -> Vectors:
+def rerank_score_weight(checkpoint: Checkpoint) -> Vectors:
     """W[yes] − W[no] (hidden,) in float32: the two head rows are all that a score needs.
 
     A sequence-classification conversion stores the difference itself as `score.weight`.
@@ -53,7 +53,7 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
     weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
     if "score.weight" in weights.tensors:
         difference: Vectors = weights.rows("score.weight", (0,))[0]
-        return _require_direction(difference, checkpoint)
+        return _require_score_weight(difference, checkpoint)
     named = checkpoint.score_tokens
     yes, no = (named.true, named.false) if named else map(tokenizer.token_id, ("yes", "no"))
     if yes is None or no is None:
@@ -71,10 +71,10 @@ def rerank_direction(checkpoint: Checkpoint) -> Vectors:
             "others in the rows that score",
             "Set tie_word_embeddings to false if the model was trained with a head of its own; otherwise remove that.",
         )
-    return _require_direction(rows[0] - rows[1], checkpoint)
+    return _require_score_weight(rows[0] - rows[1], checkpoint)
 
 
-def _require_direction(direction: Vectors, checkpoint: Checkpoint) -> Vectors:
+def _require_score_weight(direction: Vectors, checkpoint: Checkpoint) -> Vectors:
     if not direction.any():
         raise CheckpointError(
             checkpoint.folder,

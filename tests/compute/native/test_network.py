@@ -1,4 +1,4 @@
-"""The native network against the torch one, and against itself: other batches, slabs, levels, remembered beginnings."""
+"""The native network against the torch one, and against itself: batches, prefill chunks, levels, cached prefixes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from tests.checkpoints import Layout
 from tests.networks import finish, last_states, network, random_sequences
 from upsize.compute.native import NativeQwen3
-from upsize.compute.native.packing import OneLayer, packed_arrays
-from upsize.compute.native.qwen3 import slab_of
+from upsize.compute.native.packing import LayerAtATime, packed_arrays
+from upsize.compute.native.qwen3 import prefill_chunk_rows
 from upsize.compute.quantization_fidelity import centred_cosine
 from upsize.model import open_checkpoint
 from upsize.model.pooling import Vectors
@@ -29,11 +29,15 @@ LEAST = {"int8": 0.99, "bfloat16": 0.9998}
 """Centred cosine with float32 of the worst text, on networks as small and loud as these."""
 
 
-def native(folder: Path, precision: str, remembered: int = 0, slab: int = 512, threads: int = 1) -> NativeQwen3:
+def native(
+    folder: Path, precision: str, prefix_cache_bytes: int = 0, chunk_rows: int = 512, threads: int = 1
+) -> NativeQwen3:
     checkpoint = open_checkpoint(folder)
     load = checkpoint.weights.load
     arrays = dict(packed_arrays(checkpoint.config, load, precision))
-    return NativeQwen3(checkpoint.config, arrays, load("embed_tokens.weight"), precision, threads, slab, remembered)
+    return NativeQwen3(
+        checkpoint.config, arrays, load("embed_tokens.weight"), precision, threads, chunk_rows, prefix_cache_bytes
+    )
 
 
 def states(net: NativeQwen3, sequences: Sequence[Sequence[int]]) -> Vectors:
@@ -63,7 +67,7 @@ def test_a_layer_held_at_a_time_is_the_same_network(
 ) -> None:
     checkpoint = open_checkpoint(folder := checkpoint_folder(Layout()))
     config, load, sequences = checkpoint.config, checkpoint.weights.load, some(7, (3, 80))
-    once = NativeQwen3(config, OneLayer(config, load, precision), load("embed_tokens.weight"), precision, 1, 512, 0)
+    once = NativeQwen3(config, LayerAtATime(config, load, precision), load("embed_tokens.weight"), precision, 1, 512, 0)
     for _ in range(2):
         np.testing.assert_array_equal(states(once, sequences), states(native(folder, precision), sequences))
 
@@ -83,13 +87,13 @@ def test_a_text_is_the_same_to_the_bit_in_any_company(
 @pytest.mark.parametrize(
     "layout", [Layout(), Layout(hidden_size=256, intermediate_size=512)], ids=["small", "shared out"]
 )
-@pytest.mark.parametrize(("slab", "threads"), [(7, 1), (40, 2), (100, 2), (512, 3)])
-def test_neither_slabs_nor_threads_change_a_bit(
-    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str, slab: int, threads: int, layout: Layout
+@pytest.mark.parametrize(("chunk_rows", "threads"), [(7, 1), (40, 2), (100, 2), (512, 3)])
+def test_neither_chunks_nor_threads_change_a_bit(
+    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str, chunk_rows: int, threads: int, layout: Layout
 ) -> None:
     folder, sequences = checkpoint_folder(layout), some(3, (700, 9, 1, 300))
     expected = states(native(folder, precision), sequences)
-    net = native(folder, precision, slab=slab, threads=threads)
+    net = native(folder, precision, chunk_rows=chunk_rows, threads=threads)
     found = [states(net, sequences)]
     for used in (1, threads - 1, threads + 5, 0):
         net.use_threads(used)
@@ -100,7 +104,7 @@ def test_neither_slabs_nor_threads_change_a_bit(
 
 
 def test_a_pass_that_is_overtaken_goes_on_as_before(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
-    net = native(checkpoint_folder(Layout()), "int8", remembered=1 << 24, slab=16)
+    net = native(checkpoint_folder(Layout()), "int8", prefix_cache_bytes=1 << 24, chunk_rows=16)
     long, short = some(4, (100, 20))
     expected = states(net, [long]), states(net, [short])
     steps = net.forward(np.array(long), [0, 100])
@@ -117,7 +121,7 @@ def test_remembered_beginnings_change_no_bit(built: ctypes.CDLL, checkpoint_fold
     texts = [instruction + t for t in some(6, (1, 5, 30, 64, 200))]
     texts += [instruction + query + t for t in some(7, (3, 90, 9))] + [query[:40], instruction]
     expected = states(native(folder, precision), texts)
-    net = native(folder, precision, remembered=1 << 24)
+    net = native(folder, precision, prefix_cache_bytes=1 << 24)
     for _ in range(3):
         np.testing.assert_array_equal(states(net, texts), expected)
         np.testing.assert_array_equal(np.concatenate([states(net, [t]) for t in texts]), expected)
@@ -125,7 +129,7 @@ def test_remembered_beginnings_change_no_bit(built: ctypes.CDLL, checkpoint_fold
 
 def test_a_text_that_is_not_finite_spoils_no_other(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
     folder = checkpoint_folder(Layout())
-    net = native(folder, "bfloat16", remembered=1 << 24)
+    net = native(folder, "bfloat16", prefix_cache_bytes=1 << 24)
     loud = net._embedding.copy()
     loud[7] = np.nan
     net._embedding = loud
@@ -138,5 +142,5 @@ def test_a_text_that_is_not_finite_spoils_no_other(built: ctypes.CDLL, checkpoin
 
 
 @pytest.mark.parametrize(("layers", "rows"), [(2, 128), (4, 128), (10, 256), (28, 512), (36, 512)])
-def test_a_deep_network_has_larger_slabs(layers: int, rows: int) -> None:
-    assert slab_of(layers) == rows
+def test_a_deep_network_has_larger_chunks(layers: int, rows: int) -> None:
+    assert prefill_chunk_rows(layers) == rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upsize.compute.native.prefix_cache import KEPT, LONGEST, SHORTEST, Prefix, PrefixCache, PrefixPlan
+from upsize.compute.native.prefix_cache import MAX_PREFIX, MAX_PREFIXES, MIN_PREFIX, Prefix, PrefixCache, PrefixPlan
 
 A, B, C = np.arange(20), np.arange(100, 130), np.arange(200, 203)
 
@@ -48,11 +48,11 @@ def test_the_last_token_is_always_computed() -> None:
 
 def test_little_and_much_are_not_kept() -> None:
     prefixes = PrefixCache(1 << 30, 100)
-    prefixes.plan([joined(A[: SHORTEST - 1], B)])
-    assert prefixes.plan([joined(A[: SHORTEST - 1], C)])[0].keep == 0
-    long = np.arange(LONGEST + 50)
+    prefixes.plan([joined(A[: MIN_PREFIX - 1], B)])
+    assert prefixes.plan([joined(A[: MIN_PREFIX - 1], C)])[0].keep == 0
+    long = np.arange(MAX_PREFIX + 50)
     prefixes.plan([long])
-    assert prefixes.plan([long])[0].keep == LONGEST
+    assert prefixes.plan([long])[0].keep == MAX_PREFIX
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
@@ -73,10 +73,10 @@ def test_only_so_many_are_kept_and_what_is_used_stays() -> None:
     prefixes = PrefixCache(1 << 30, 100)
     used = joined(A, B)
     prefixes.add([Prefix(used, ())])
-    for i in range(2 * KEPT):
+    for i in range(2 * MAX_PREFIXES):
         prefixes.add([Prefix(joined(B + i * 1000), ())])
         assert prefixes.plan([used])[0].shared == len(used) - 1
-    first, last = prefixes.plan([joined(B), joined(B + (2 * KEPT - 1) * 1000)])
+    first, last = prefixes.plan([joined(B), joined(B + (2 * MAX_PREFIXES - 1) * 1000)])
     assert first.shared == 0
     assert last.shared == len(B) - 1
 

@@ -183,9 +183,9 @@ def test_int8_loads_checks_itself_and_names_its_space(checkpoint_folder: Folder,
     folder = str(checkpoint_folder(Layout(kind=kind)))  # type: ignore[arg-type]
     model = load_model(folder, device="cpu", dtype="int8")
     plain = load_model(folder, device="cpu", dtype="float32")
-    assert (model.plan.precision, model.arithmetic) == ("int8", "int8")
-    assert model.agreement is not None
-    assert 0.97 <= model.agreement < 1
+    assert (model.plan.precision, model.compute_dtype) == ("int8", "int8")
+    assert model.quantization_fidelity is not None
+    assert 0.97 <= model.quantization_fidelity < 1
     assert model.fingerprint.dtype == "int8"
     assert model.fingerprint.quantization != plain.fingerprint.quantization == "none"
     sequences = [np.random.default_rng(n).integers(0, 600, 9 + n).astype(np.int32) for n in range(20)]
@@ -196,14 +196,14 @@ def test_int8_loads_checks_itself_and_names_its_space(checkpoint_folder: Folder,
         assert np.corrcoef(ours, theirs)[0, 1] > 0.98
     assert {p.suffix for p in cache.iterdir()} == {".packed", ".json"}
     written = {p: p.stat().st_mtime_ns for p in cache.iterdir()}
-    assert load_model(folder, device="cpu", dtype="int8").agreement == model.agreement
+    assert load_model(folder, device="cpu", dtype="int8").quantization_fidelity == model.quantization_fidelity
     assert {p: p.stat().st_mtime_ns for p in cache.iterdir()} == written
 
 
 def test_int8_that_is_off_is_not_served(
     checkpoint_folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaded, "LEAST", 0.99999)
+    monkeypatch.setattr(loaded, "MIN_FIDELITY", 0.99999)
     model = load_model(str(checkpoint_folder(Layout())), device="cpu", dtype="int8")
     assert model.plan.precision == model.fingerprint.dtype == "float32"
     assert "int8 keeps a centred cosine of only" in model.plan.notes[-1]

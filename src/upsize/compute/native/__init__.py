@@ -5,20 +5,20 @@ disk, `network` runs it, `prefixes` remembers beginnings that texts share. All o
 torch serves by it. The torch network is what the tests hold it against.
 """
 
-from upsize.compute.native.library import level, takes
+from upsize.compute.native.library import level, supports_shape
 from upsize.compute.native.packed_weights import load_network, packed_file
-from upsize.compute.native.packing import QUANTIZATION, OneLayer, packed_arrays
-from upsize.compute.native.prefix_cache import remembered_bytes
+from upsize.compute.native.packing import QUANTIZATION, LayerAtATime, packed_arrays
+from upsize.compute.native.prefix_cache import max_prefix_cache_bytes
 from upsize.compute.native.qwen3 import NativeQwen3
 
 __all__ = [
     "QUANTIZATION",
+    "LayerAtATime",
     "NativeQwen3",
-    "OneLayer",
     "level",
     "load_network",
+    "max_prefix_cache_bytes",
     "packed_arrays",
     "packed_file",
-    "remembered_bytes",
-    "takes",
+    "supports_shape",
 ]

@@ -44,7 +44,7 @@ class BatchLayout:
         arrays = (states, self._queries, cos, sin, self._keys, self._values, self._first, self._slot)
         return c.CBatch(*(a.ctypes.data for a in arrays), self._slots), arrays
 
-    def recall(self, sequence: int, stored: Prefix.Layer, length: int) -> None:
+    def restore_prefix(self, sequence: int, stored: Prefix.Layer, length: int) -> None:
         """Put keys and values of the first `length` tokens before a sequence's own.
 
         No more than these: nothing of another text stays behind them, not even to be multiplied by 0.
@@ -58,7 +58,7 @@ class BatchLayout:
         if length % 2:
             values[:, :, pairs, :, 0] = stored[1][:, :, pairs, :, 0]
 
-    def remember(self, sequence: int, length: int) -> Prefix.Layer:
+    def copy_prefix(self, sequence: int, length: int) -> Prefix.Layer:
         """A copy of the keys and values of a sequence's first tokens, the keys' panels joined."""
         keys, values = self._parts(sequence, length)
         heads, panels, pairs, *_ = keys.shape

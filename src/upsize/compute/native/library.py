@@ -86,6 +86,6 @@ def level() -> str | None:
     return None if found is None else LEVELS[found.upsize_best_level()]
 
 
-def takes(config: ModelConfig) -> bool:
+def supports_shape(config: ModelConfig) -> bool:
     """Whether a network of that shape fits the kernels' fixed buffers. All of the family do, four times over."""
     return config.hidden_size <= 1 << 14 and config.head_dim <= 512

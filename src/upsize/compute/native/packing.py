@@ -20,7 +20,7 @@ from upsize.model.config import ModelConfig
 from upsize.model.stored_tensor import Array
 
 GROUP = 128
-"""Inputs that share a scale of their activations, where nothing spreads a loud one; see also `group_of_turned`."""
+"""Inputs that share a scale of their activations, where nothing spreads a loud one; see also `rotated_group`."""
 FORM = "1"
 """Of the packed values: another form gives other vectors."""
 QUANTIZATION = f"weights by output, activations by {GROUP} inputs or by what is turned together; form {FORM}"
@@ -37,12 +37,12 @@ def hadamard(size: int) -> Floats:
     return h
 
 
-def group_of_turned(width: int) -> int:
+def rotated_group(width: int) -> int:
     """Inputs of a turned row that share a scale: those that one Hadamard matrix made alike. A group more costs time."""
     return max(width & -width, GROUP)
 
 
-def turned(x: Floats) -> Floats:
+def rotate(x: Floats) -> Floats:
     """The last dimension times Hadamard matrices of the largest power of two that divides it. Its own inverse."""
     size = x.shape[-1] & -x.shape[-1]
     inner = 1 << (size.bit_length() // 2)
@@ -99,7 +99,7 @@ def interleaved(gate: Array, up: Array) -> Array:
     return both.reshape(-1, inputs)
 
 
-class OneLayer:
+class LayerAtATime:
     """What `packed_arrays` gives, made when asked for, and one layer held at a time: for a network that is run once."""
 
     def __init__(self, config: ModelConfig, load: Callable[[str], Array], precision: str) -> None:
@@ -152,11 +152,11 @@ def packed_layer(
     gate, up, down = (weight(f"mlp.{p}_proj") for p in ("gate", "up", "down"))
     norms = [small("input_layernorm"), small("post_attention_layernorm")]
     if int8:
-        q, k, v = (turned(w * norms[0]) for w in (q, k, v))
-        gate, up = (turned(w * norms[1]) for w in (gate, up))
-        v = turned(v.reshape(config.kv_heads, config.head_dim, -1).swapaxes(1, 2)).swapaxes(1, 2).reshape(v.shape)
-        o = turned(o.reshape(-1, config.heads, config.head_dim)).reshape(o.shape)
-        o, down = turned(o.T).T, turned(down.T).T
+        q, k, v = (rotate(w * norms[0]) for w in (q, k, v))
+        gate, up = (rotate(w * norms[1]) for w in (gate, up))
+        v = rotate(v.reshape(config.kv_heads, config.head_dim, -1).swapaxes(1, 2)).swapaxes(1, 2).reshape(v.shape)
+        o = rotate(o.reshape(-1, config.heads, config.head_dim)).reshape(o.shape)
+        o, down = rotate(o.T).T, rotate(down.T).T
         norms = [np.ones_like(norm) for norm in norms]
     yield from matrix("qkv", np.concatenate((q, k, v)))
     yield from matrix("output", o)

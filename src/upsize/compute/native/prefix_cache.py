@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 
 from upsize.model.config import ModelConfig
 
-REMEMBERED = 48 << 20
+PREFIX_CACHE_BYTES = 48 << 20
 """Bytes of keys and values that are kept: of the 0.6B, 430 tokens."""
-SHORTEST = 8
+MIN_PREFIX = 8
 """Tokens. Less is not worth the copying."""
-LONGEST = 512
-RECENT = 32
+MAX_PREFIX = 512
+RECENT_TEXTS = 32
 """Texts whose beginnings are compared with a new one's."""
-KEPT = 128
+MAX_PREFIXES = 128
 """Prefixes, at most: a small model's fit by the thousand, and looking through them would take longer than computing."""
 
 Ids = NDArray[np.integer]
 
 
-def token_bytes(config: ModelConfig) -> int:
+def kv_bytes_per_token(config: ModelConfig) -> int:
     """Of one token's keys and values in all layers."""
     return config.layers * config.kv_heads * config.head_dim * 4
 
 
-def remembered_bytes(config: ModelConfig) -> int:
+def max_prefix_cache_bytes(config: ModelConfig) -> int:
     """What a network keeps at most."""
-    return min(REMEMBERED, KEPT * LONGEST * token_bytes(config))
+    return min(PREFIX_CACHE_BYTES, MAX_PREFIXES * MAX_PREFIX * kv_bytes_per_token(config))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +60,22 @@ class PrefixPlan:
 
 
 class PrefixCache:
-    """What is kept: KEPT prefixes of `limit` bytes, at most. `token_bytes`: a token's keys and values in all layers."""
+    """At most MAX_PREFIXES prefixes of `limit` bytes in all."""
 
-    def __init__(self, limit: int, token_bytes: int) -> None:
-        self._longest = min(LONGEST, limit // token_bytes)
-        self._limit, self._token_bytes = limit, token_bytes
-        self._kept: OrderedDict[bytes, Prefix] = OrderedDict()
+    def __init__(self, limit: int, kv_bytes_per_token: int) -> None:
+        self._longest = min(MAX_PREFIX, limit // kv_bytes_per_token)
+        self._limit, self._token_bytes = limit, kv_bytes_per_token
+        self._cached: OrderedDict[bytes, Prefix] = OrderedDict()
         """All tokens of a prefix → it; what was used longest ago first."""
         self._starts: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        """The first SHORTEST tokens → the keys in `_kept` of those that begin with them."""
+        """The first SHORTEST tokens → the keys in `_cached` of those that begin with them."""
         self._tokens = 0
-        self._recent = np.full((RECENT, max(self._longest, 1)), -1, np.int32)
+        self._recent = np.full((RECENT_TEXTS, max(self._longest, 1)), -1, np.int32)
         self._next = 0
 
     def plan(self, sequences: Sequence[Ids]) -> list[PrefixPlan]:
         """What is remembered of each sequence, and what is worth remembering. The last token is always computed."""
-        if self._longest < SHORTEST:
+        if self._longest < MIN_PREFIX:
             return [PrefixPlan(ids, None, 0, 0) for ids in sequences]
         plans: list[PrefixPlan] = []
         promised: set[bytes] = set()
@@ -84,7 +84,7 @@ class PrefixCache:
             prefix, shared = self._find(head)
             keep = self._shared_with_recent(head)
             name = head[:keep].tobytes()
-            if keep < shared + SHORTEST or name in promised:
+            if keep < shared + MIN_PREFIX or name in promised:
                 keep = 0
             else:
                 promised.add(name)
@@ -100,16 +100,16 @@ class PrefixCache:
             if not all(_finite(array) for layer in prefix.layers for array in layer):
                 continue
             name = prefix.ids.astype(np.int32).tobytes()
-            if name not in self._kept:
+            if name not in self._cached:
                 self._starts[_start(name)].add(name)
                 self._tokens += len(prefix.ids)
-            self._kept[name] = prefix
-            while len(self._kept) > KEPT or self._tokens * self._token_bytes > self._limit:
-                self._forget()
+            self._cached[name] = prefix
+            while len(self._cached) > MAX_PREFIXES or self._tokens * self._token_bytes > self._limit:
+                self._evict()
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         """What was used longest ago."""
-        name, prefix = self._kept.popitem(last=False)
+        name, prefix = self._cached.popitem(last=False)
         same = self._starts[_start(name)]
         same.remove(name)
         if not same:
@@ -118,15 +118,15 @@ class PrefixCache:
 
     def _find(self, head: NDArray[np.int32]) -> tuple[Prefix | None, int]:
         """The prefix kept that has most of `head`, and how much."""
-        best, shared = None, SHORTEST - 1
+        best, shared = None, MIN_PREFIX - 1
         for name in self._starts.get(_start(head.tobytes()), ()):
-            length = _common(self._kept[name].ids, head)
+            length = _common(self._cached[name].ids, head)
             if length > shared:
                 best, shared = name, length
         if best is None:
             return None, 0
-        self._kept.move_to_end(best)
-        return self._kept[best], shared
+        self._cached.move_to_end(best)
+        return self._cached[best], shared
 
     def _shared_with_recent(self, head: NDArray[np.int32]) -> int:
         """The longest beginning that `head` shares with a recent one, which it joins."""
@@ -136,13 +136,13 @@ class PrefixCache:
         length = int(np.where(differs.any(1), differs.argmax(1), len(head)).max())
         self._recent[self._next] = -1
         self._recent[self._next, : len(head)] = head
-        self._next = (self._next + 1) % RECENT
+        self._next = (self._next + 1) % RECENT_TEXTS
         return length
 
 
 def _start(name: bytes) -> bytes:
     """Of its first SHORTEST tokens, int32 each; no prefix that is kept has fewer."""
-    return name[: 4 * SHORTEST]
+    return name[: 4 * MIN_PREFIX]
 
 
 def _finite(bits: NDArray[np.uint16]) -> bool:

@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 
 from upsize.compute.native import library as c
 from upsize.compute.native.batch_layout import BatchLayout
-from upsize.compute.native.packing import GROUP, OneLayer, group_of_turned
-from upsize.compute.native.prefix_cache import REMEMBERED, Prefix, PrefixCache, token_bytes
+from upsize.compute.native.packing import GROUP, LayerAtATime, rotated_group
+from upsize.compute.native.prefix_cache import PREFIX_CACHE_BYTES, Prefix, PrefixCache, kv_bytes_per_token
 from upsize.model.config import ModelConfig
 from upsize.model.weights import StoredRows
 
-SLABS = 128, 512
+CHUNK_ROWS = 128, 512
 """Rows of a slab, at least and at most."""
 Floats = NDArray[np.float32]
 
 
-def slab_of(layers: int) -> int:
+def prefill_chunk_rows(layers: int) -> int:
     """Rows of a slab, so that a batch pauses about as often as a short query of 27 tokens would take in all layers."""
-    fewest, most = SLABS
+    fewest, most = CHUNK_ROWS
     return min(max(27 * layers // fewest * fewest, fewest), most)
 
 
@@ -44,28 +44,29 @@ class NativeQwen3:
     def __init__(
         self,
         config: ModelConfig,
-        packed: Mapping[str, NDArray[np.generic]] | OneLayer,
+        packed: Mapping[str, NDArray[np.generic]] | LayerAtATime,
         embedding: NDArray[np.generic] | StoredRows,
         precision: str,
         threads: int,
-        slab: int | None = None,
-        remembered: int = REMEMBERED,
+        chunk_rows: int | None = None,
+        prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
         guard: Callable[[], None] | None = None,
     ) -> None:
-        """`embedding` (vocabulary, hidden) is of any floating type. `remembered` bytes of prefixes are kept. `guard` is
-        called before and after each batch, and raises where the arrays are not what they were."""
+        """`embedding` is (vocabulary, hidden), in any float type. `guard` runs before and after each batch, and raises
+        where the packed arrays have changed."""
         library = c.library()
         assert library is not None  # whoever plans a native network has seen its level
         self._library: ctypes.CDLL = library
         library.upsize_threads(threads)
-        self.config, self.slab, self.int8 = config, slab or slab_of(config.layers), precision == "int8"
-        self.arithmetic = precision
+        self.config, self.int8 = config, precision == "int8"
+        self.chunk_rows = chunk_rows or prefill_chunk_rows(config.layers)
+        self.compute_dtype = precision
         self._guard = guard or (lambda: None)
         self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
-        self._layers = None if isinstance(packed, OneLayer) else [self._layer(i) for i in range(config.layers)]
+        self._layers = None if isinstance(packed, LayerAtATime) else [self._layer(i) for i in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
         self._inverse_frequency = (1.0 / config.rope_theta ** (half / config.head_dim)).astype(np.float32)
-        self.prefixes = PrefixCache(remembered, token_bytes(config))
+        self.prefixes = PrefixCache(prefix_cache_bytes, kv_bytes_per_token(config))
 
     def use_threads(self, count: int) -> None:
         """Compute on so many of the process's threads from now on."""
@@ -85,20 +86,20 @@ class NativeQwen3:
         x = self._token_vectors(np.concatenate([p.ids[p.shared :] for p in plans]))
         angles = rows.positions[:, None].astype(np.float32) * self._inverse_frequency
         batch, _memory = rows.batch(x, np.cos(angles), np.sin(angles))
-        slabs = [(start, min(start + self.slab, len(x))) for start in range(0, len(x), self.slab)]
+        chunks = [(start, min(start + self.chunk_rows, len(x))) for start in range(0, len(x), self.chunk_rows)]
         for index, layer in enumerate(self._layers or map(self._layer, range(self.config.layers))):
             last = index == self.config.layers - 1
             for i, plan in enumerate(plans):
                 if plan.prefix is not None:
-                    rows.recall(i, plan.prefix.layers[index], plan.shared)
-            for start, stop in slabs:
+                    rows.restore_prefix(i, plan.prefix.layers[index], plan.shared)
+            for start, stop in chunks:
                 self._library.upsize_project(byref(layer), byref(batch), start, stop)
                 if not last:
                     self._library.upsize_finish(byref(layer), byref(batch), start, stop)
                 yield False
             for i, plan in enumerate(plans):
                 if plan.keep:
-                    kept[i].append(rows.remember(i, plan.keep))
+                    kept[i].append(rows.copy_prefix(i, plan.keep))
         self._guard()  # prefixes outlive the batch
         self.prefixes.add(
             Prefix(p.ids[: p.keep], tuple(layers)) for p, layers in zip(plans, kept, strict=True) if layers
@@ -107,7 +108,7 @@ class NativeQwen3:
         out = x[rows.ends]
         batch, _memory = rows.last().batch(out, angles, angles)
         self._library.upsize_finish(byref(layer), byref(batch), 0, len(out))
-        self._turn(out)
+        self._rotate(out)
         scale = np.sqrt(np.mean(out * out, 1, keepdims=True) + np.float32(self.config.norm_eps))
         normed: Floats = out / scale * self._packed["norm"].view(np.float32)
         self._guard()
@@ -116,10 +117,10 @@ class NativeQwen3:
 
     def _token_vectors(self, ids: NDArray[np.integer]) -> Floats:
         x: Floats = self._embedding[ids].astype(np.float32)
-        self._turn(x)
+        self._rotate(x)
         return x
 
-    def _turn(self, x: Floats) -> None:
+    def _rotate(self, x: Floats) -> None:
         """Between the space of the checkpoint and that of the int8 form: the turn is its own inverse."""
         if self.int8:
             self._library.upsize_turn(x.ctypes.data, len(x), self.config.hidden_size)
@@ -135,12 +136,12 @@ class NativeQwen3:
             scales = pointer(f"{part}.scales") if self.int8 else None
             return c.Matrix(pointer(f"{part}.panels"), scales, inputs, outputs, group, c.INT8 if self.int8 else c.BF16)
 
-        turned = group_of_turned(config.hidden_size)
+        rotated = rotated_group(config.hidden_size)
 
         return c.CLayer(
-            matrix("qkv", config.hidden_size, width + 2 * config.kv_heads * config.head_dim, turned),
+            matrix("qkv", config.hidden_size, width + 2 * config.kv_heads * config.head_dim, rotated),
             matrix("output", width, config.hidden_size),
-            matrix("gate_up", config.hidden_size, len(self._packed[f"{name}gate_up.panels"]) * c.PANEL, turned),
+            matrix("gate_up", config.hidden_size, len(self._packed[f"{name}gate_up.panels"]) * c.PANEL, rotated),
             matrix("down", config.intermediate_size, config.hidden_size),
             *map(pointer, ("input_norm", "q_norm", "k_norm", "mlp_norm")),
             config.hidden_size,

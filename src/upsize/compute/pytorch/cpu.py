@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.plan import SLAB
+from upsize.compute.plan import PREFILL_CHUNK
 from upsize.compute.pytorch.operations import TorchOperations
 from upsize.compute.pytorch.qwen3 import Linear
 
@@ -24,7 +24,7 @@ class CpuBackend(TorchOperations):
     """Weights in `precision`; products in float32, or in bfloat16 if `native_bfloat16` and that is the precision."""
 
     device = torch.device("cpu")
-    slab = SLAB["cpu"]
+    chunk_rows = PREFILL_CHUNK["cpu"]
 
     def __init__(self, precision: torch.dtype, native_bfloat16: bool) -> None:
         self.precision = precision

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.plan import SLAB
+from upsize.compute.plan import PREFILL_CHUNK
 from upsize.compute.pytorch.fp8 import Fp8Linear
 from upsize.compute.pytorch.operations import TorchOperations
-from upsize.compute.pytorch.qwen3 import Linear, Pieces
+from upsize.compute.pytorch.qwen3 import AttentionBounds, Linear
 
 TRITON = importlib.util.find_spec("triton") is not None
 
@@ -37,7 +37,7 @@ def _varlen() -> Callable[..., object]:
 class CudaBackend(TorchOperations):
     """Weights and activations in `precision` on one GPU; with `fp8` products in that, and the rest in bfloat16."""
 
-    slab = SLAB["cuda"]
+    chunk_rows = PREFILL_CHUNK["cuda"]
 
     def __init__(self, precision: torch.dtype, device: torch.device, fp8: bool = False) -> None:
         self.dtype, self.device, self.fp8 = precision, device, fp8
@@ -66,7 +66,7 @@ class CudaBackend(TorchOperations):
 
         return fused.add_norm(x, delta, weight, eps, self.dtype)
 
-    def heads(
+    def norm_rope(
         self,
         qkv: Tensor,
         weights: tuple[Tensor, Tensor],
@@ -77,10 +77,10 @@ class CudaBackend(TorchOperations):
     ) -> Tensor:
         """In one pass."""
         if not self.fused:
-            return super().heads(qkv, weights, tables, keys, values, eps)
+            return super().norm_rope(qkv, weights, tables, keys, values, eps)
         from upsize.compute.pytorch import fused
 
-        return fused.heads(qkv, weights, tables, keys, values, eps)
+        return fused.norm_rope(qkv, weights, tables, keys, values, eps)
 
     def activation(self, gate_up: Tensor) -> Tensor:
         """In one pass."""
@@ -90,7 +90,7 @@ class CudaBackend(TorchOperations):
 
         return fused.activation(gate_up)
 
-    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+    def attention_bounds(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> AttentionBounds:
         """With the bounds on the device: once, for a copy would wait for all that was launched."""
 
         def bounds(cu: Sequence[int]) -> Tensor:
@@ -99,14 +99,14 @@ class CudaBackend(TorchOperations):
         def longest(cu: Sequence[int]) -> int:
             return max(b - a for a, b in pairwise(cu))
 
-        return Pieces(cu_q, cu_k, (bounds(cu_q), bounds(cu_k)), (longest(cu_q), longest(cu_k)))
+        return AttentionBounds(cu_q, cu_k, (bounds(cu_q), bounds(cu_k)), (longest(cu_q), longest(cu_k)))
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bounds: AttentionBounds) -> Tensor:
         """FlashAttention over all sequences in one call; float32, which it does not take, one sequence at a time."""
         if self.dtype == torch.float32:
-            return super().attention(q, k, v, pieces)
+            return super().attention(q, k, v, bounds)
         # With a window of (-1, 0) the queries are aligned to the end of their keys, as Backend.attention asks.
-        assert pieces.on_device is not None  # `pieces` is ours
-        attended = _varlen()(q, k, v, *pieces.on_device, *pieces.longest)
+        assert bounds.on_device is not None  # `attention_bounds` sets it
+        attended = _varlen()(q, k, v, *bounds.on_device, *bounds.longest)
         assert isinstance(attended, Tensor)
         return attended.flatten(1)

@@ -20,8 +20,8 @@ class Fp8Linear:
 
     def __init__(self, weight: Tensor) -> None:
         scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / LARGEST
-        pieces = zip(torch.split(weight, 4096), torch.split(scale, 4096), strict=True)
-        self._weight = torch.cat([(w / s).to(E4M3) for w, s in pieces])
+        blocks = zip(torch.split(weight, 4096), torch.split(scale, 4096), strict=True)
+        self._weight = torch.cat([(w / s).to(E4M3) for w, s in blocks])
         self._scale = scale.t().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:

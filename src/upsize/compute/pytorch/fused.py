@@ -27,7 +27,7 @@ def add_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float, dtype: torch.
     return out
 
 
-def heads(
+def norm_rope(
     qkv: Tensor,
     weights: tuple[Tensor, Tensor],
     tables: tuple[Tensor, Tensor],
@@ -42,7 +42,7 @@ def heads(
     q = torch.empty(rows, all_heads - 2 * kv, dim, dtype=qkv.dtype, device=qkv.device)
     shape = {"HEADS": q.shape[1], "KV": kv, "HALF": dim // 2, "HALF_BLOCK": next_power_of_2(dim // 2)}
     blocks = {"HEADS_BLOCK": next_power_of_2(q.shape[1]), "KV_BLOCK": next_power_of_2(kv)}
-    _heads[(rows,)](qkv, *weights, *tables, q, keys, values, eps, **shape, **blocks, num_warps=4)
+    _norm_rope_qkv[(rows,)](qkv, *weights, *tables, q, keys, values, eps, **shape, **blocks, num_warps=4)
     return q
 
 
@@ -84,7 +84,7 @@ def _norm(x, delta, weight, out, width, eps, ADD: tl.constexpr, BLOCK: tl.conste
 
 
 @triton.jit
-def _turned(x, weight, cosine, sine, to, eps, h, j, inside, HALF: tl.constexpr):
+def _norm_rope(x, weight, cosine, sine, to, eps, h, j, inside, HALF: tl.constexpr):
     at = h[:, None] * (2 * HALF) + j[None, :]
     first = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     second = tl.load(x + at + HALF, mask=inside, other=0.0).to(tl.float32)
@@ -96,7 +96,7 @@ def _turned(x, weight, cosine, sine, to, eps, h, j, inside, HALF: tl.constexpr):
 
 
 @triton.jit
-def _heads(
+def _norm_rope_qkv(
     qkv,
     q_weight,
     k_weight,
@@ -120,11 +120,11 @@ def _heads(
     sine = tl.load(sines + row * HALF + j, mask=j < HALF, other=0.0)[None, :]
     h = tl.arange(0, HEADS_BLOCK)
     inside = (h[:, None] < HEADS) & (j[None, :] < HALF)
-    _turned(x, q_weight, cosine, sine, q + row * (HEADS * 2 * HALF), eps, h, j, inside, HALF)
+    _norm_rope(x, q_weight, cosine, sine, q + row * (HEADS * 2 * HALF), eps, h, j, inside, HALF)
     g = tl.arange(0, KV_BLOCK)
     inside = (g[:, None] < KV) & (j[None, :] < HALF)
     to = row * (KV * 2 * HALF)
-    _turned(x + HEADS * 2 * HALF, k_weight, cosine, sine, k + to, eps, g, j, inside, HALF)
+    _norm_rope(x + HEADS * 2 * HALF, k_weight, cosine, sine, k + to, eps, g, j, inside, HALF)
     at = g[:, None] * (2 * HALF) + j[None, :]
     source = x + (HEADS + KV) * 2 * HALF
     tl.store(v + to + at, tl.load(source + at, mask=inside), mask=inside)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upsize.compute.network import run_to_end
-from upsize.compute.pytorch.qwen3 import PackedBatch, PackedRows, Pieces, Qwen3
+from upsize.compute.pytorch.qwen3 import AttentionBounds, PackedBatch, PrefillChunk, Qwen3
 
 ROWS = 32, 48, 64, 96, 128, 192, 256, 384, 512
 SEQUENCES = 1, 8, 64
 
 
 @dataclass(frozen=True)
-class Captured:
+class CapturedGraph:
     """A graph, what it reads and what it writes."""
 
     graph: torch.cuda.CUDAGraph
@@ -40,7 +40,7 @@ class Graphs:
 
     def __init__(self, network: Qwen3) -> None:
         self._network = network
-        self._captured: dict[tuple[int, int], Captured] = {}
+        self._captured: dict[tuple[int, int], CapturedGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
     @staticmethod
@@ -63,7 +63,7 @@ class Graphs:
         captured.graph.replay()
         return captured.states[:count].clone()
 
-    def _capture(self, rows: int, room: int) -> Captured:
+    def _capture(self, rows: int, room: int) -> CapturedGraph:
         device = self._network.backend.device
         inputs = torch.zeros(2 * rows + 2 * room + 1, dtype=torch.int32, device=device)
         batch = _packed(inputs, rows, room)
@@ -76,7 +76,7 @@ class Graphs:
         # The stream is of this GPU, as the default need not be; another thread may be loading a model meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
             states = run_to_end(self._network.run(batch))
-        captured = self._captured[rows, room] = Captured(graph, inputs, batch, states)
+        captured = self._captured[rows, room] = CapturedGraph(graph, inputs, batch, states)
         return captured
 
 
@@ -84,5 +84,8 @@ def _packed(inputs: Tensor, rows: int, room: int) -> PackedBatch:
     """A batch of one slab over the inputs of a graph."""
     ids, positions, bounds, last = torch.split(inputs, [rows, rows, room + 1, room])
     each = torch.arange(room + 1, dtype=torch.int32, device=inputs.device)
-    whole, ends = Pieces((), (), (bounds, bounds), (rows, rows)), Pieces((), (), (each, bounds), (1, rows))
-    return PackedBatch(ids, positions, (PackedRows(0, rows, 0, whole, last),), last, ends)
+    whole, ends = (
+        AttentionBounds((), (), (bounds, bounds), (rows, rows)),
+        AttentionBounds((), (), (each, bounds), (1, rows)),
+    )
+    return PackedBatch(ids, positions, (PrefillChunk(0, rows, 0, whole, last),), last, ends)

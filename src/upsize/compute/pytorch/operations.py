@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upsize.compute.pytorch.qwen3 import Pieces
+from upsize.compute.pytorch.qwen3 import AttentionBounds
 
 
 class TorchOperations:
@@ -17,7 +17,7 @@ class TorchOperations:
 
     device: torch.device
     dtype: torch.dtype
-    slab: int
+    chunk_rows: int
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """RMSNorm over the last dimension, in float32 inside."""
@@ -34,7 +34,7 @@ class TorchOperations:
         x += delta
         return self.norm(x, weight, eps)
 
-    def heads(
+    def norm_rope(
         self,
         qkv: Tensor,
         weights: tuple[Tensor, Tensor],
@@ -54,14 +54,14 @@ class TorchOperations:
         gate, up = gate_up.chunk(2, -1)
         return F.silu(gate).mul_(up)
 
-    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+    def attention_bounds(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> AttentionBounds:
         """The bounds as they are."""
-        return Pieces(cu_q, cu_k)
+        return AttentionBounds(cu_q, cu_k)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bounds: AttentionBounds) -> Tensor:
         """Causal attention by one fused call for each run of neighbours of equal length, which needs no padding.
         Memory grows with the queries times the longest keys."""
-        cu_q, cu_k = pieces.cu_q, pieces.cu_k
+        cu_q, cu_k = bounds.cu_q, bounds.cu_k
         out = torch.empty(len(q), q.shape[1] * q.shape[2], dtype=q.dtype, device=q.device)
         shapes = [(q1 - q0, k1 - k0) for (q0, q1), (k0, k1) in zip(pairwise(cu_q), pairwise(cu_k), strict=True)]
         first = 0

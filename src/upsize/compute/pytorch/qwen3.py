@@ -30,7 +30,7 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
     """Of activations between operations. Residuals, norms' insides and softmax are float32."""
-    slab: int
+    chunk_rows: int
     """Rows that go through a layer at once."""
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
@@ -43,7 +43,7 @@ class Backend(Protocol):
     def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Add `delta` to the residual stream `x` in place, then as `norm`."""
 
-    def heads(
+    def norm_rope(
         self,
         qkv: Tensor,
         weights: tuple[Tensor, Tensor],
@@ -56,10 +56,10 @@ class Backend(Protocol):
         half-dimension `tables` of cosines and sines (rows, head_dim / 2) in float32. Gives the queries; keys and
         values go to `keys` and `values` (rows, kv_heads, head_dim)."""
 
-    def pieces(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> Pieces:
+    def attention_bounds(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> AttentionBounds:
         """Bounds of pieces of sequences and of the keys that they see, as `attention` takes them."""
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, pieces: Pieces) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bounds: AttentionBounds) -> Tensor:
         """Causal attention within each sequence: q (rows, heads, head_dim), k and v with their own rows and heads.
         A sequence's queries stand at the end of its keys. Gives (rows, heads × head_dim)."""
 
@@ -68,7 +68,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Pieces:
+class AttentionBounds:
     """Bounds of pieces of sequences among the rows of queries, and of their keys among the rows of keys."""
 
     cu_q: Sequence[int]
@@ -80,7 +80,7 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class Layer:
+class DecoderLayer:
     """One block's operations, weights inside."""
 
     input_norm: Tensor
@@ -102,9 +102,9 @@ class Qwen3:
         def small(name: str) -> Tensor:
             return load(name).to(backend.device, torch.float32)
 
-        def layer(index: int) -> Layer:
+        def layer(index: int) -> DecoderLayer:
             name = f"layers.{index}."
-            return Layer(
+            return DecoderLayer(
                 input_norm=small(name + "input_layernorm.weight"),
                 qkv=backend.linear([load(f"{name}self_attn.{p}_proj.weight") for p in "qkv"]),
                 q_norm=small(name + "self_attn.q_norm.weight"),
@@ -137,28 +137,28 @@ class Qwen3:
         x = torch.nn.functional.embedding(batch.ids, self.embedding).float()
         keys = torch.empty(len(x), c.kv_heads, c.head_dim, dtype=self.backend.dtype, device=device)
         values = torch.empty_like(keys)
-        deltas: list[Tensor | None] = [None] * len(batch.slabs)  # what each slab's last MLP has still to add to x
+        deltas: list[Tensor | None] = [None] * len(batch.chunks)  # what each slab's last MLP has still to add to x
         for layer in self.layers[:-1]:
-            for i, slab in enumerate(batch.slabs):
-                rows, seen = slice(slab.start, slab.stop), slice(slab.first_key, slab.stop)
-                q = self._project(layer, x, deltas[i], tables, keys, values, rows)
-                attended = self.backend.attention(q, keys[seen], values[seen], slab.pieces)
-                deltas[i] = self._finish(layer, x[rows], attended)
+            for i, chunk in enumerate(batch.chunks):
+                rows, seen = slice(chunk.start, chunk.stop), slice(chunk.first_key, chunk.stop)
+                q = self._qkv_forward(layer, x, deltas[i], tables, keys, values, rows)
+                attended = self.backend.attention(q, keys[seen], values[seen], chunk.bounds)
+                deltas[i] = self._attn_mlp_forward(layer, x[rows], attended)
                 yield False
         # In the last layer everything after keys and values is for the last rows alone.
         layer, last_queries = self.layers[-1], []
-        for i, slab in enumerate(batch.slabs):
-            q = self._project(layer, x, deltas[i], tables, keys, values, slice(slab.start, slab.stop))
-            last_queries.append(q[slab.ends])
+        for i, chunk in enumerate(batch.chunks):
+            q = self._qkv_forward(layer, x, deltas[i], tables, keys, values, slice(chunk.start, chunk.stop))
+            last_queries.append(q[chunk.ends])
             yield False
         out = x[batch.last]
-        attended = self.backend.attention(torch.cat(last_queries), keys, values, batch.last_pieces)
-        delta = self._finish(layer, out, attended)
+        attended = self.backend.attention(torch.cat(last_queries), keys, values, batch.last_bounds)
+        delta = self._attn_mlp_forward(layer, out, attended)
         return self.backend.add_norm(out, delta, self.final_norm, c.norm_eps).float()
 
-    def _project(
+    def _qkv_forward(
         self,
-        layer: Layer,
+        layer: DecoderLayer,
         x: Tensor,
         delta: Tensor | None,
         tables: tuple[Tensor, Tensor],
@@ -176,9 +176,9 @@ class Qwen3:
         qkv = layer.qkv(normed).view(-1, c.heads + 2 * c.kv_heads, c.head_dim)
         cos, sin = tables
         weights = layer.q_norm, layer.k_norm
-        return b.heads(qkv, weights, (cos[rows], sin[rows]), keys[rows], values[rows], c.norm_eps)
+        return b.norm_rope(qkv, weights, (cos[rows], sin[rows]), keys[rows], values[rows], c.norm_eps)
 
-    def _finish(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
+    def _attn_mlp_forward(self, layer: DecoderLayer, x: Tensor, attended: Tensor) -> Tensor:
         """Add what was attended to to rows `x` of the residual stream; what the MLP makes of them is still to add."""
         b = self.backend
         normed = b.add_norm(x, layer.output(attended), layer.mlp_norm, self.config.norm_eps)
@@ -192,10 +192,10 @@ class PackedBatch:
     ids: Tensor
     positions: Tensor
     """Of each token in its sequence."""
-    slabs: tuple[PackedRows, ...]
+    chunks: tuple[PrefillChunk, ...]
     last: Tensor
     """Rows of the sequences' last tokens."""
-    last_pieces: Pieces
+    last_bounds: AttentionBounds
     """Of these and all keys."""
 
     @classmethod
@@ -203,28 +203,32 @@ class PackedBatch:
         """The batch whose sequences are bounded by `cu`."""
         device = backend.device
         positions = torch.cat([torch.arange(b - a) for a, b in pairwise(cu)]).to(device)
-        slabs = []
-        for start in range(0, len(ids), backend.slab):
-            slab = Slab.cut(cu, start, min(start + backend.slab, len(ids)))
-            ends = torch.tensor(slab.ends, dtype=torch.int64, device=device)
-            slabs.append(PackedRows(slab.start, slab.stop, slab.first_key, backend.pieces(slab.cu_q, slab.cu_k), ends))
+        chunks = []
+        for start in range(0, len(ids), backend.chunk_rows):
+            chunk = ChunkBounds.cut(cu, start, min(start + backend.chunk_rows, len(ids)))
+            ends = torch.tensor(chunk.ends, dtype=torch.int64, device=device)
+            chunks.append(
+                PrefillChunk(
+                    chunk.start, chunk.stop, chunk.first_key, backend.attention_bounds(chunk.cu_q, chunk.cu_k), ends
+                )
+            )
         last = torch.tensor([end - 1 for end in cu[1:]], device=device)
-        return cls(ids, positions, tuple(slabs), last, backend.pieces(range(len(cu)), cu))
+        return cls(ids, positions, tuple(chunks), last, backend.attention_bounds(range(len(cu)), cu))
 
 
 @dataclass(frozen=True)
-class PackedRows:
+class PrefillChunk:
     """Rows [start, stop) of a `PackedBatch`. `ends` are the rows of last tokens, counted from `start`."""
 
     start: int
     stop: int
     first_key: int
-    pieces: Pieces
+    bounds: AttentionBounds
     ends: Tensor
 
 
 @dataclass(frozen=True)
-class Slab:
+class ChunkBounds:
     """Rows [start, stop) of a packed batch, and the pieces of sequences in them with the keys they see."""
 
     start: int
@@ -238,15 +242,15 @@ class Slab:
     """Rows of sequences' last tokens, counted from `start`."""
 
     @classmethod
-    def cut(cls, cu: Sequence[int], start: int, stop: int) -> Slab:
+    def cut(cls, cu: Sequence[int], start: int, stop: int) -> ChunkBounds:
         """The slab of rows [start, stop) of the batch whose sequences are bounded by `cu`."""
-        pieces = [(a, min(b, stop)) for a, b in pairwise(cu) if a < stop and b > start]
-        first = pieces[0][0]
+        spans = [(a, min(b, stop)) for a, b in pairwise(cu) if a < stop and b > start]
+        first = spans[0][0]
         return cls(
             start,
             stop,
             first,
-            (0, *(b - start for _, b in pieces)),
-            (0, *(b - first for _, b in pieces)),
+            (0, *(b - start for _, b in spans)),
+            (0, *(b - first for _, b in spans)),
             tuple(end - 1 - start for end in cu[1:] if start < end <= stop),
         )

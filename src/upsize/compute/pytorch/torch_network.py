@@ -40,7 +40,7 @@ class TorchNetwork:
             backend = CpuBackend(precision, bfloat16_products)
         else:
             backend = CudaBackend(precision, self._device, fp8)
-        self.arithmetic = FP8 if fp8 else str(backend.dtype).removeprefix("torch.")
+        self.compute_dtype = FP8 if fp8 else str(backend.dtype).removeprefix("torch.")
         with torch.inference_mode():
             self._network = Qwen3(config, lambda name: tensor(load(name)), backend)
         graphed = self._device.type == "cuda" and backend.dtype != torch.float32

@@ -67,7 +67,7 @@ def measure_batch(
         "resident_before": before,
         "peak": most_allocated(loaded.plan.device) or resident(),
         "device": loaded.plan.device,
-        "arithmetic": loaded.arithmetic,
+        "arithmetic": loaded.compute_dtype,
         "threads": loaded.threads,
     }
 

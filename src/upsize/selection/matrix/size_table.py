@@ -16,7 +16,7 @@ from upsize.catalog import FAMILY, SMALLEST_DIMENSION, FamilyMember
 from upsize.catalog.article import CLAIMS
 from upsize.catalog.published import BENCHMARKS, SIZES
 from upsize.compute import Machine, work_bytes
-from upsize.compute.plan import INT8, carried
+from upsize.compute.plan import INT8, runs_on_kernels
 from upsize.diagnostics import read_environment
 from upsize.diagnostics.random_models import config_of
 from upsize.diagnostics.size_estimates import fits, member_bytes
@@ -62,7 +62,7 @@ def precisions_to_measure(names: Sequence[str], machine: Machine, settings: Cell
     able = [
         name
         for name in (INT8, "bfloat16", "float32", "float16")
-        if carried("cuda" if on_gpu else "cpu", name, machine.kernels, machine.torch)
+        if runs_on_kernels("cuda" if on_gpu else "cpu", name, machine.kernels, machine.torch)
         or (machine.torch and name != INT8)
     ]
     for name in names:
