@@ -138,4 +138,5 @@ def test_fp8_products_are_near(checkpoint_folder: Folder) -> None:
     assert (found - exact).norm() / exact.norm() < 0.05
     model = load_model(str(checkpoint_folder(Layout())), device="cuda", dtype="fp8")
     assert model.quantization_fidelity is not None
-    assert (model.plan.precision == "fp8") == (model.quantization_fidelity >= MIN_FIDELITY) or model.plan.notes
+    assert model.quantization_fidelity >= MIN_FIDELITY, "random weights have no outlier channels"
+    assert model.plan.precision == "fp8"

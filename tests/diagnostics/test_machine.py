@@ -1,11 +1,13 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 
 from upsize.catalog import FAMILY
 from upsize.compute import Gpu, this_machine
-from upsize.diagnostics import Rates, estimate_sizes, measure_rates, read_environment
+from upsize.diagnostics import Rates, estimate_sizes, measure_rates, rates, read_environment
 from upsize.diagnostics.environment import advice
 from upsize.diagnostics.size_estimates import config_of, fits
 from upsize.model.flops import pass_flops
@@ -55,15 +57,28 @@ def test_what_fits_is_weights_and_work_against_memory() -> None:
     assert fits(need, need - 1, need - 1) == "no"
 
 
-def test_rates_are_measured_and_positive() -> None:
+def test_a_rate_is_the_flops_of_the_layers_between_two_depths_over_their_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Passes of the shallower and the deeper network take 0.1 and 0.3 s by the clock, and so on in turn."""
+    seconds = cycle([0.1, 0.3])
+
+    def fastest(_: rates.Clock, run: Callable[[], object], __: object = None) -> float:
+        run()
+        return next(seconds)
+
+    monkeypatch.setattr(rates.Clock, "fastest", fastest)
     machine = replace(this_machine(), gpus=())
-    found = measure_rates(machine, seconds=0.01)
+    found = measure_rates(machine)
     compiled = {"int8"} if machine.kernels not in (None, "plain") else set()
     assert set(found.batch) == set(found.query) == {"float32", "bfloat16"} | compiled
-    curves = (*found.batch.values(), *found.query.values())
-    assert all(1e6 < rate < 1e15 for curve in curves for rate in curve.values())
-    assert {len(curve) for curve in curves} == ({1, 2} if compiled else {1})
-    assert 1e7 < found.read_bytes < 1e13
+    for curves, tokens in ((found.batch, rates.FULL), (found.query, rates.QUERY)):
+        assert {len(curve) for curve in curves.values()} == ({1, 2} if compiled else {1})
+        for hidden, rate in (point for curve in curves.values() for point in curve.items()):
+            shape, (few, more) = rates.SHAPES[hidden]
+            shallow, deep = (pass_flops(replace(shape, layers=layers), tokens) for layers in (few, more))
+            assert rate == pytest.approx((deep - shallow) / 0.2)
+    assert found.read_bytes == pytest.approx(4 * rates.BLOCK / 0.1)
     assert estimate_sizes(found, 1, 1, FAMILY[:1])[0].fits[8192] == "no"
 
 

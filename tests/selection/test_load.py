@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 
@@ -13,32 +11,22 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.selection.simulated_time import QuietMachine, SimulatedServer, SimulatedTime
+from upsize.selection import load_generator
 from upsize.selection.latency_checks import broken_limit, disturbed_latency_notes, query_cost
 from upsize.selection.load_generator import chain_futures, measure_latency, run_open_loop, schedule
 from upsize.selection.load_point import LoadObservation, load_point_of, quantile
 from upsize.selection.verdict import Latency, rebuilt
 
 
-class Server:
-    """Answers one request after the other in a millisecond; stands still for `stall` seconds from `at` on."""
-
-    def __init__(self, at: float = 0.0, stall: float = 0.0, work: float = 0.001) -> None:
-        self._free = time.monotonic()
-        self._begun, self._at, self._stall, self._work = time.monotonic(), at, stall, work
-
-    def send(self, _: int) -> Future[None]:
-        now = time.monotonic() - self._begun
-        start = max(now, self._free - self._begun)
-        if self._at <= start < self._at + self._stall:
-            start = self._at + self._stall
-        self._free = self._begun + start + self._work
-        answer: Future[None] = Future()
-        timer = threading.Timer(
-            max(self._free - time.monotonic(), 0), lambda: answer.cancelled() or answer.set_result(None)
-        )
-        timer.daemon = True
-        timer.start()
-        return answer
+@pytest.fixture
+def simulated_time(monkeypatch: pytest.MonkeyPatch) -> SimulatedTime:
+    """The load generator's clock, on a machine without other processes."""
+    simulated = SimulatedTime()
+    monkeypatch.setattr(load_generator, "time", simulated)
+    monkeypatch.setattr(load_generator, "threading", simulated)
+    monkeypatch.setattr(load_generator, "Contention", QuietMachine)
+    return simulated
 
 
 def test_arrivals_are_a_poisson_process_of_the_rate() -> None:
@@ -47,28 +35,31 @@ def test_arrivals_are_a_poisson_process_of_the_rate() -> None:
     assert np.array_equal(schedule(50, 10, 1), schedule(50, 10, 1))
 
 
-def test_a_stall_shows_in_p99() -> None:
-    """A third of the arrivals come during the stall: p99 is near its whole length, as is p95."""
-    stalled = load_point_of(run_open_loop(Server(at=0.4, stall=0.4).send, schedule(200, 240, 0), 200))
-    smooth = load_point_of(run_open_loop(Server().send, schedule(200, 240, 0), 200))
-    assert stalled.p99.estimate > 360
-    assert stalled.p95.estimate > 280
-    assert smooth.p99.estimate < 200
+def test_a_stall_shows_in_p99(simulated_time: SimulatedTime) -> None:
+    """A third of the arrivals come during the stall: p99 is near its whole length, and p95 not far below."""
+    server = SimulatedServer(simulated_time, stall_at=0.4, stall=0.4)
+    stalled = load_point_of(run_open_loop(server.send, schedule(200, 240, 0), 200))
+    smooth = load_point_of(run_open_loop(SimulatedServer(simulated_time).send, schedule(200, 240, 0), 200))
+    assert 380 < stalled.p99.estimate < 420
+    assert 320 < stalled.p95.estimate < stalled.p99.estimate
+    assert smooth.p50.estimate == pytest.approx(1)
+    assert smooth.p99.estimate < 10
     assert stalled.errors == smooth.errors == 0
 
 
-def test_a_closed_loop_hides_the_same_stall() -> None:
-    """Why it is not used: it sends nothing while it waits, and sees one slow answer."""
-    server, latencies = Server(at=0.2, stall=0.5), []
+def test_a_closed_loop_hides_the_same_stall(simulated_time: SimulatedTime) -> None:
+    """A closed loop sends nothing while it waits, so it sees one slow answer: the reason not to use one."""
+    server, latencies = SimulatedServer(simulated_time, stall_at=0.1, stall=0.5), []
     while len(latencies) < 200:
-        begun = time.monotonic()
-        server.send(0).result()
-        latencies.append(time.monotonic() - begun)
-    assert np.quantile(latencies, 0.99, method="lower") < 0.3
-    assert max(latencies) > 0.3
+        begun = simulated_time.monotonic()
+        answer = server.send(0)
+        assert simulated_time.wait(answer.done, timeout=1.0)
+        latencies.append(simulated_time.monotonic() - begun)
+    assert np.quantile(latencies, 0.99, method="lower") == pytest.approx(0.001)
+    assert max(latencies) == pytest.approx(0.501, abs=0.002)
 
 
-def test_an_error_is_counted_and_keeps_nothing_up() -> None:
+def test_an_error_is_counted_and_keeps_nothing_up(simulated_time: SimulatedTime) -> None:
     def send(place: int) -> Future[None]:
         answer: Future[None] = Future()
         if place % 10:
@@ -82,59 +73,65 @@ def test_an_error_is_counted_and_keeps_nothing_up() -> None:
     assert not found.kept_up
 
 
-def test_what_is_never_answered_is_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_never_answered_is_given_up_and_counted(
+    simulated_time: SimulatedTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("upsize.selection.load_generator.DRAIN_FACTOR", 0.1)
     found = run_open_loop(lambda _: Future(), schedule(1000, 30, 0), 1000)
     assert found.errors == found.waiting == 30
     assert (found.latencies > 0).all()
 
 
-def test_the_sweep_finds_the_knee() -> None:
+def test_the_sweep_finds_the_knee(simulated_time: SimulatedTime) -> None:
     """One answer takes 10 ms, so 100 a second are the most."""
-    found = measure_latency(Server(work=0.01).send, 40, seconds=0.8, seed=0)
-    assert found.knee is not None
-    assert 40 <= found.knee <= 120
-    assert [p.rate for p in found.sweep] == sorted(p.rate for p in found.sweep)
+    found = measure_latency(SimulatedServer(simulated_time, work=0.01).send, 40, seconds=8, seed=0)
+    assert found.knee == 80, "80 is kept up; 80·√2 and 160 are not"
+    assert [p.rate for p in found.sweep] == pytest.approx([40, 80, 80 * 2**0.5, 160])
     assert not found.sweep[-1].kept_up
 
 
-def slow_send(_: int) -> Future[None]:
+class SlowSender:
     """Answers at once, but takes 2 ms to be called: fewer than 500 can be sent a second."""
-    time.sleep(0.002)
-    answer: Future[None] = Future()
-    answer.set_result(None)
-    return answer
+
+    def __init__(self, time: SimulatedTime) -> None:
+        self._time = time
+
+    def send(self, _: int) -> Future[None]:
+        self._time.sleep(0.002)
+        answer: Future[None] = Future()
+        answer.set_result(None)
+        return answer
 
 
-def test_a_late_sender_keeps_nothing_up() -> None:
-    found = load_point_of(run_open_loop(slow_send, schedule(20_000, 500, 0), 20_000))
+def test_a_late_sender_keeps_nothing_up(simulated_time: SimulatedTime) -> None:
+    found = load_point_of(run_open_loop(SlowSender(simulated_time).send, schedule(20_000, 500, 0), 20_000))
     assert not found.kept_up
     assert found.sender_late
-    assert found.offered is not None
-    assert found.offered < 600
-    assert found.late_ms > 300
+    assert found.offered == pytest.approx(500, rel=0.01)
+    assert found.late_ms == pytest.approx(0.95 * 500 * (2 - 0.05), rel=0.02), "95 % of 500 arrivals, 1.95 ms late each"
 
 
-def test_the_knee_and_the_money_are_of_what_was_answered() -> None:
-    """Before, the sweep went on to 204,800 a second."""
-    found = measure_latency(slow_send, 200, seconds=0.6, seed=0)
+def test_the_knee_and_the_cost_are_of_what_was_answered(simulated_time: SimulatedTime) -> None:
+    """An earlier version's sweep went on to 204,800 a second."""
+    found = measure_latency(SlowSender(simulated_time).send, 200, seconds=0.6, seed=0)
     assert found.knee is not None
-    assert found.knee <= 500
+    assert 250 <= found.knee <= 500
     assert found.knee_at_least, "it was the sender that could not do more"
     assert max(p.rate for p in found.sweep) <= 1000
     assert all(p.answered >= 0.9 * p.rate for p in found.sweep if p.kept_up)
-    money = query_cost(3.6, found, 1.0)
-    assert money is not None
-    assert money.per_million_queries == pytest.approx(1000 / found.knee)
-    assert money.at_most
+    cost = query_cost(3.6, found, 1.0)
+    assert cost is not None
+    assert cost.per_million_queries == pytest.approx(1000 / found.knee)
+    assert cost.at_most
 
 
-def test_a_run_that_cannot_end_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_end_in_time_is_given_up(
+    simulated_time: SimulatedTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("upsize.selection.load_generator.DRAIN_FACTOR", 0.1)
-    begun = time.monotonic()
-    found = run_open_loop(slow_send, schedule(100_000, 2000, 0), 100_000)
-    assert time.monotonic() - begun < 3, "not the 4 s that sending all takes"
-    assert found.errors > 1000
+    found = run_open_loop(SlowSender(simulated_time).send, schedule(100_000, 2000, 0), 100_000)
+    assert simulated_time.monotonic() == pytest.approx(0.02 + 0.1, abs=0.005), "not the 4 s that sending all takes"
+    assert found.errors == pytest.approx(1940, abs=5)
     assert not load_point_of(found).kept_up
 
 
@@ -184,6 +181,10 @@ def test_a_sender_that_paused_says_so() -> None:
     assert not load_point_of(simulated(100, 0.001, 400)).sender_late
 
 
+def never_called(_: int) -> Future[None]:
+    raise AssertionError("the run is simulated")
+
+
 def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run finds the machine taken by others; the second does not, and counts."""
     runs = iter([simulated(50, 0.03, 100), simulated(50, 0.001, 100)])
@@ -192,11 +193,11 @@ def test_a_disturbed_no_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "upsize.selection.load_generator.run_open_loop",
         lambda *_: LoadObservation(**{**next(runs).__dict__, "busy": next(shares)}),
     )
-    found = measure_latency(slow_send, 50, seconds=2, seed=0, sweep=False)
+    found = measure_latency(never_called, 50, seconds=2, seed=0, sweep=False)
     assert found.at_rate.kept_up
     assert found.at_rate.busy == 0
     runs, shares = iter([simulated(50, 0.01, 100)] * 2), iter([0.6, 0.0])
-    found = measure_latency(slow_send, 50, seconds=2, seed=0, sweep=False, limits={"p95": 1.0})
+    found = measure_latency(never_called, 50, seconds=2, seed=0, sweep=False, limits={"p95": 1.0})
     assert found.at_rate.busy == 0.6, "no better the second time: the first stands"
     assert next(shares, None) is None
 

@@ -6,7 +6,8 @@ import inspect
 import json
 import os
 import signal
-import time
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 import upsize
-from tests.cli.conftest import start
 from upsize.compute import this_machine
 from upsize.diagnostics import Rates
 from upsize.errors import InvalidInput
@@ -126,16 +126,35 @@ def whole_run(questions: Path, small: str, large: str, tmp_path_factory: pytest.
     return run_choice(quick(questions, (small, large), tmp_path_factory.mktemp("whole")))
 
 
-@pytest.mark.parametrize("after", [0.9, 1.7])
-def test_killed_at_any_moment_it_goes_on(
-    questions: Path, small: str, large: str, tmp_path: Path, whole_run: Verdict, after: float
+KILLED_AT_A_RENAME = """
+import os, signal, sys
+folder, renames = os.path.abspath(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+def kill_at_the_last(event, arguments):
+    global renames
+    if event == "os.rename" and os.path.abspath(arguments[1]).startswith(folder):
+        renames -= 1
+        if not renames:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill_at_the_last)
+from upsize.cli import main
+main()
+"""
+"""`upsize`, killed when it is about to put the n-th file of a folder in place. Every file there appears by a rename."""
+
+
+@pytest.mark.parametrize("renames", [1, 3, 5, 8])
+def test_killed_at_any_file_it_goes_on(
+    questions: Path, small: str, large: str, tmp_path: Path, whole_run: Verdict, renames: int
 ) -> None:
-    arguments = ["choose", "--data", questions, "--models", small, large, "--no-speed", "--out", tmp_path / "killed"]
-    process = start(*arguments)
-    time.sleep(after)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    again = run_choice(quick(questions, (small, large), tmp_path / "killed"))
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED_AT_A_RENAME, str(out), str(renames)]
+    command += ["choose", "--data", str(questions), "--models", small, large, "--no-speed", "--out", str(out)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (out / "verdict.json").exists()
+    again = run_choice(quick(questions, (small, large), out))
     assert again.differences == whole_run.differences
     assert again.decision == whole_run.decision
 

@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -39,6 +38,13 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def is_ready(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @contextmanager
 def process(
     log: Path, *arguments: str, files: int | None = None, **environment: str
@@ -55,14 +61,9 @@ def process(
         )
         try:
             base = f"http://127.0.0.1:{port}"
-            for _ in range(600):
-                assert started.poll() is None, log.read_text()
-                try:
-                    if httpx.get(f"{base}/health").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    pass
-                time.sleep(0.05)
+            while not is_ready(base):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"it ended with {started.wait(0.05)}: {log.read_text()}")
             yield started, base
         finally:
             started.kill()
@@ -73,6 +74,7 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folde
     log = tmp_path / "log"
     with process(log, str(embedder_folder)) as (server, base):
         answers: list[int | str] = []
+        answered_or_failed = threading.Semaphore(0)
 
         def client() -> None:
             """Send until told that the service drains; whoever asks once more finds a closed door in the end."""
@@ -84,12 +86,13 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(embedder_folde
                     except httpx.TransportError as error:
                         answer = repr(error)
                     answers.append(answer)
+                    answered_or_failed.release()
 
         threads = [threading.Thread(target=client) for _ in range(8)]
         for thread in threads:
             thread.start()
-        while answers.count(200) <= 8 and server.poll() is None:
-            time.sleep(0.01)
+        for _ in range(8 + len(threads)):
+            assert answered_or_failed.acquire(timeout=60)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0, log.read_text()
         for thread in threads:
@@ -147,7 +150,8 @@ def test_work_that_takes_longer_than_the_drain_is_left(
                 waiting.recv(1)
         server.send_signal(signal.SIGTERM)
         while again and server.poll() is None:
-            time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(0.1)
             server.send_signal(signal.SIGTERM)
         assert server.wait(20) == code, log.read_text()
     assert "1 requests under way are dropped" in log.read_text()
