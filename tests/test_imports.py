@@ -117,3 +117,30 @@ def test_no_two_modules_import_each_other() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
+
+
+def test_only_tests_of_benchmarks_and_of_documents_import_benchmarks() -> None:
+    """Helpers that tests and benchmarks share are modules of `tests` itself, and import neither."""
+    tests = Path(__file__).parent
+    importing = {
+        path.relative_to(tests).parts[0]
+        for path in tests.rglob("*.py")
+        for name in absolute_imports(path)
+        if name.split(".")[0] == "benchmarks"
+    }
+    assert importing == {"benchmarks", "docs"}
+    helpers = {
+        name
+        for path in (tests.parent / "benchmarks").rglob("*.py")
+        for name in absolute_imports(path)
+        if name.split(".")[0] == "tests"
+    }
+    assert helpers <= {"tests.checkpoints", "tests.postgres"}
+
+
+def absolute_imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import own_quality
 from upsize.evaluation.metrics import Mean, Spearman
 from upsize.evaluation.statistics import QualityBounds, Sample, quality_bounds, sample_of
 from upsize.selection.comparison import compare_candidates
@@ -119,17 +118,6 @@ def test_a_jackknifes_values_may_lie_beyond_the_range() -> None:
         )
         inside += bool(found.lower[0] <= 6 / np.pi * np.arcsin(0.4) <= found.upper[0])
     assert inside >= 37
-
-
-def test_it_covers() -> None:
-    """200 experiments: four standard errors are 6 points."""
-    for name, (draw, truth) in own_quality.shapes().items():
-        cell = own_quality.alone(draw, truth, 20, 200, 1)
-        assert cell["covered"] >= 0.93, name
-        assert cell["of_student"] < 2.5, name
-    cell = own_quality.clustered([15] * 12, 200, 1)
-    assert cell["covered"] >= 0.93
-    assert cell["width"] < 0.4
 
 
 def test_the_verdict_has_it() -> None:

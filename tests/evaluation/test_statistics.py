@@ -1,4 +1,4 @@
-"""The statistics against what is known of them, and a small part of their calibration."""
+"""The statistics against what is known of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import calibration
 from upsize.evaluation.metrics import Mean, Spearman, VMeasure
 from upsize.evaluation.statistics import (
     Sample,
@@ -165,14 +164,3 @@ def test_units_needed_from_nothing_is_the_textbooks() -> None:
 
 def test_no_number_of_units_makes_up_for_seeds() -> None:
     assert units_needed(100, 0.0, 0.1, (-0.01, 0.01), 2.0, error_seeds=0.02) is None
-
-
-def test_calibration_at_its_smallest() -> None:
-    """250 experiments: four standard errors are 5 % wide."""
-    for name in ("normal", "bimodal"):
-        found = calibration.coverage(calibration.SCENARIOS[name], 60, 250, 1)
-        assert 0.9 < found["covered"] < 1.0
-        assert found["false_go_up"] <= 0.05
-    told = calibration.verdicts(calibration.tied, np.zeros(3), 100, 250, 2)
-    assert told["pilots"]["wrong"] <= 0.05
-    assert told["then"]["right"] >= 0.78

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import calibration, hard_cells
 from upsize.errors import InvalidInput
 from upsize.evaluation.metrics import AveragePrecision, BitextF1, Mean, Metric, Spearman, VMeasure
 from upsize.evaluation.statistics import (
@@ -64,30 +63,6 @@ def test_counts_on_a_grid_are_near() -> None:
     assert (whole < high).all()
 
 
-@pytest.mark.parametrize("m", [2, 3])
-@pytest.mark.parametrize("n", [15, 30])
-def test_rare_gains_are_covered_and_not_stayed_without(n: int, m: int) -> None:
-    """A gain of 1 on 5 % and a loss of 0.1 on 5 %: a bootstrap alone covers 66 to 86 % and stays in 14 to 34 %."""
-    draw, truth = hard_cells.events(m, 1.0, 0.05, 0.1, 0.05)
-    cell = hard_cells.rare(draw, truth, n, 250, 3)
-    assert cell["covered"] >= 0.93
-    assert cell["false_stay"] <= 0.05
-    draw, truth = hard_cells.events(m, 0.1, 0.05, 1.0, 0.05)
-    assert hard_cells.rare(draw, truth, n, 250, 3)["false_go_up"] <= 0.05
-
-
-def test_many_candidates_of_many_ties_are_covered() -> None:
-    draw, truth = hard_cells.events(12, 1.0, 0.05, 0.1, 0.05)
-    assert hard_cells.rare(draw, truth, 40, 25, 3)["covered"] >= 0.93
-
-
-def test_queries_that_share_documents_are_covered() -> None:
-    cell = hard_cells.shared([15] * 20, 0.0, 60, 1)
-    assert cell["groups"] == 20
-    assert cell["covered"] >= 0.88, "60 experiments: four standard errors are 11 points"
-    assert cell["one_by_one_covered"] < 0.7
-
-
 def test_where_much_was_seen_the_bounds_are_the_bootstraps() -> None:
     """No wider than Student's by more than 10 %."""
     values = 0.5 + 0.2 * RNG.standard_normal((200, 2))
@@ -104,15 +79,6 @@ def test_where_all_tie_the_bounds_are_those_that_hold_for_every_distribution(can
     pairs = candidates * (candidates - 1) // 2
     assert found.upper == pytest.approx([1 - (0.025 / pairs) ** (1 / 15)] * pairs, abs=2e-3)
     assert found.lower == pytest.approx(-found.upper)
-
-
-def test_a_tenth_that_differ_cost_a_fifth_of_the_width() -> None:
-    """Against the bootstrap alone, at 100 queries; skewed values cost a tenth."""
-    for draw, most in ((calibration.rarely_different, 1.3), (calibration.skewed, 1.2), (calibration.tied, 1.05)):
-        values = draw(np.random.default_rng(5), 60, 100, np.zeros(3))
-        found = hard_cells.bounds_of(values, 1, 300)
-        alone = np.mean([2 * b.critical * b.error for b in found])
-        assert np.mean([b.upper - b.lower for b in found]) < most * alone
 
 
 @pytest.mark.parametrize("groups", [3, 4, 9])
