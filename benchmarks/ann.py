@@ -65,7 +65,7 @@ def measure_one(store: LanceStore, name: str, vectors: Floats, queries: Floats, 
     filled = time.perf_counter() - begun
     limit, store.exact_below = store.exact_below, len(vectors) + 1
     begun = time.perf_counter()
-    store.tend(table)
+    store.optimize(table)
     compacted = time.perf_counter() - begun
     plain = store.bytes(table)
     exact, exact_ms = _ask(queries, lambda q: store.search(table, q, k, exact=True))
@@ -75,7 +75,7 @@ def measure_one(store: LanceStore, name: str, vectors: Floats, queries: Floats, 
         funnels[str(candidates)] = {"recall": _recall(found, exact)} | ms
     store.exact_below = 1
     begun = time.perf_counter()
-    store.tend(table)
+    store.optimize(table)
     built = time.perf_counter() - begun
     found, ann_ms = _ask(queries, lambda q: store.search(table, q, k))
     return {

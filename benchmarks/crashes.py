@@ -175,7 +175,7 @@ def verify(folder: Path) -> dict[str, Any]:
         numbers = dict(index.documents.all_numbers())
         for generation in index.state.generations:
             table = index.state.table(generation)
-            rows = list(index.store.placed(table))
+            rows = list(index.store.committed_ids(table))
             if len(rows) != len({id for id, _ in rows}) or len(rows) != index.store.count(table):
                 faults.append(f"{generation.id} holds a document twice")
             if stale := {id for id, _ in rows} - set(numbers):

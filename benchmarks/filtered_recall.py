@@ -63,7 +63,7 @@ def fill(store: Store, table: Table, vectors: Floats, metadata: list[dict[str, A
         part = vectors[first : first + CALL]
         rows = range(first, first + len(part))
         store.upsert(table, VectorRows([f"d{i}" for i in rows], rows, part, metadata[first : first + len(part)]))
-    store.tend(table)
+    store.optimize(table)
     assert store.indexed(table)
     return time.perf_counter() - begun
 

@@ -30,7 +30,7 @@ def ids(index: Index, query: str, k: int = 10, generation: str | None = None) ->
 
 def stored(index: Index, generation: str) -> dict[str, int]:
     """Id → number of every row of a generation."""
-    return dict(index.store.placed(index.state.table(index.state.generation(generation))))
+    return dict(index.store.committed_ids(index.state.table(index.state.generation(generation))))
 
 
 def require_in_step(index: Index) -> None:

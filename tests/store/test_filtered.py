@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     opened.drop(TABLE)
     opened.create(TABLE)
     opened.upsert(TABLE, VectorRows([str(i) for i in range(COUNT)], range(COUNT), VECTORS, METADATA))
-    opened.tend(TABLE)
+    opened.optimize(TABLE)
     assert opened.indexed(TABLE)
     yield opened
     opened.drop(TABLE)
@@ -98,7 +98,7 @@ def test_what_many_meet_at_the_edge_of_what_the_index_sees_is_found(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.create(table)
     store.upsert(table, VectorRows([str(i) for i in range(rows)], range(rows), vectors, [{"of": int(c)} for c in of]))
-    store.tend(table)
+    store.optimize(table)
     recalls = []
     for query in vectors[:8]:
         far = np.argsort(centres @ query)[: 3 * clusters // 4]

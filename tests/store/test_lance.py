@@ -33,7 +33,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Far:
     store.create(table)
     metadata = [{"far": bool(one)} for one in distant]
     store.upsert(table, VectorRows([str(i) for i in range(COUNT)], range(COUNT), vectors, metadata))
-    store.tend(table)
+    store.optimize(table)
     assert store.indexed(table)
     allowed = np.flatnonzero(distant)
     queries = vectors[np.flatnonzero(of == 0)[:8]]
@@ -68,8 +68,8 @@ def test_a_compaction_that_would_not_fit_is_not_begun(tmp_path: Path, monkeypatc
         patch.setattr(lance, "SPARE_BYTES", 1 << 60)
         patch.setattr(lance, "SPARE_SHARE", 1.0)
         with pytest.raises(StoreFull, match=r"[\d,]+ wanted for the compaction of upsize_full_g1 and to spare"):
-            store.tend(table)
+            store.optimize(table)
     assert sorted(tmp_path.rglob("*")) == before
     store.delete(table, ["0"])
-    store.tend(table)
+    store.optimize(table)
     assert {hit.id for hit in store.search(table, np.ones(4, np.float32), 5)} == {"1", "2"}

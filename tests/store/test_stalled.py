@@ -118,9 +118,9 @@ def test_a_stopped_server_holds_few_threads_and_for_seconds(store: PgvectorStore
         lambda: store.upsert(TABLE, VectorRows(["b"], [2], QUERY[None], [{}])),
         lambda: store.delete(TABLE, ["a"]),
         lambda: store.vectors(TABLE, ["a"]),
-        lambda: list(store.placed(TABLE)),
-        lambda: store.tend(TABLE),
-        lambda: store.point("stalled", TABLE, "upsize_stalled_"),
+        lambda: list(store.committed_ids(TABLE)),
+        lambda: store.optimize(TABLE),
+        lambda: store.publish_alias("stalled", TABLE, "upsize_stalled_"),
         lambda: PgvectorStore(server.dsn),
     ]
     server.stop()
@@ -147,7 +147,7 @@ def test_a_stopped_server_holds_few_threads_and_for_seconds(store: PgvectorStore
             time.sleep(0.05)
     store.upsert(TABLE, VectorRows(["c"], [3], QUERY[None], [{}]))
     store.require_answering()
-    assert "c" in dict(store.placed(TABLE))
+    assert "c" in dict(store.committed_ids(TABLE))
 
 
 def test_a_slow_statement_is_not_taken_for_a_stopped_server(store: PgvectorStore) -> None:

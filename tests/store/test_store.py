@@ -69,7 +69,7 @@ def test_an_upsert_replaces_and_may_be_repeated(store: Store, table: Table) -> N
     found = store.vectors(table, ["d0", "d7", "absent"])
     assert {id: number for id, (number, _) in found.items()} == {"d0": 100, "d7": 7}
     np.testing.assert_allclose(found["d0"][1], other[0], atol=1e-6)
-    assert sorted(store.placed(table)) == sorted(
+    assert sorted(store.committed_ids(table)) == sorted(
         [(f"d{i}", 100 + i) for i in range(5)] + [(f"d{i}", i) for i in range(5, 20)]
     )
     assert store.bytes(table) > 0
@@ -87,10 +87,10 @@ def test_ids_and_metadata_may_hold_anything(store: Store, table: Table) -> None:
     ids = ["it's", 'a "quoted" one', "новости/1", "a b;DROP TABLE x", "🙂"]
     metadata = [{"it's": "a 'value'", "nested": {"a": 1}, "none": None} for _ in ids]
     store.upsert(table, VectorRows(ids, range(5), vectors(5), metadata))
-    assert {id for id, _ in store.placed(table)} == set(ids)
+    assert {id for id, _ in store.committed_ids(table)} == set(ids)
     assert len(store.search(table, vectors(1)[0], 9, where=parse_filter({"it's": "a 'value'"}))) == 5
     store.delete(table, ids[:4])
-    assert [id for id, _ in store.placed(table)] == ["🙂"]
+    assert [id for id, _ in store.committed_ids(table)] == ["🙂"]
 
 
 NAMES = ["", " ", "a.b", "a[0]", "a[]", "a\\b", "🙂", "a'b", "%s", "{}", "a\nb", "a/b", "$", "-1", "x" * 1000, "NULL"]
@@ -155,7 +155,7 @@ def test_tending_changes_nothing_that_is_found(store: Store, table: Table) -> No
     for first in range(0, COUNT, 20):
         store.upsert(table, rows(matrix[first : first + 20], first))
     before = store.search(table, query, 10)
-    store.tend(table)
+    store.optimize(table)
     assert store.search(table, query, 10) == before
     assert store.count(table) == COUNT
 
@@ -178,7 +178,7 @@ def test_threads_may_read_and_write_at_once(store: Store, table: Table) -> None:
         for query in vectors(10, seed=6):
             assert len(store.search(table, query, 5)) == 5
 
-    works = [lambda: write(100), read, lambda: store.tend(table), read]
+    works = [lambda: write(100), read, lambda: store.optimize(table), read]
     threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
     for thread in threads:
         thread.start()

@@ -72,12 +72,12 @@ def grants(sql: Any) -> list[Any]:
 
 
 def test_a_switch_keeps_grants_and_what_depends_on_the_view(store: PgvectorStore, sql: Any) -> None:
-    store.point("viewed", SMALL, OWNER)
+    store.publish_alias("viewed", SMALL, OWNER)
     share(sql)
     run(sql, "ALTER VIEW viewed SET (security_barrier = true)")
     before = grants(sql)
     for table, expected in ((LARGE, (8, 3)), (SMALL, (4, 2)), (LARGE, (8, 3))):
-        store.point("viewed", table, OWNER)
+        store.publish_alias("viewed", table, OWNER)
         for view in ("viewed", "on_it", "on_both"):
             assert widths(sql, view) == [expected]
     assert grants(sql) == before
@@ -86,13 +86,13 @@ def test_a_switch_keeps_grants_and_what_depends_on_the_view(store: PgvectorStore
 
 
 def test_a_view_with_somebodys_comment_follows_the_switch_and_keeps_it(store: PgvectorStore, sql: Any) -> None:
-    store.point("viewed", SMALL, OWNER)
+    store.publish_alias("viewed", SMALL, OWNER)
     run(sql, "COMMENT ON VIEW viewed IS 'of the search team'")
-    store.point("viewed", LARGE, OWNER)
+    store.publish_alias("viewed", LARGE, OWNER)
     assert widths(sql) == [(8, 3)]
     assert sql("SELECT obj_description('viewed'::regclass)") == [("of the search team",)]
     with pytest.raises(InvalidInput, match="not this index's"):
-        store.point("viewed", SMALL, "upsize_viewed_other_")
+        store.publish_alias("viewed", SMALL, "upsize_viewed_other_")
     store.remove("viewed", [SMALL, LARGE], OWNER)
     assert sql("SELECT to_regclass('viewed')") == [(None,)]
 
@@ -102,12 +102,12 @@ def test_a_view_of_an_earlier_version_is_made_anew_with_all_that_hung_on_it(stor
     run(sql, f"COMMENT ON VIEW viewed IS '{OURS} {OWNER}'")
     share(sql)
     before = grants(sql)
-    store.point("viewed", LARGE, OWNER)
+    store.publish_alias("viewed", LARGE, OWNER)
     for view in ("viewed", "on_it", "on_both"):
         assert widths(sql, view) == [(8, 3)]
     assert grants(sql) == before
     assert sql("SELECT obj_description('on_it'::regclass)") == [("somebody's",)]
-    store.point("viewed", SMALL, OWNER)
+    store.publish_alias("viewed", SMALL, OWNER)
     assert widths(sql, "on_both") == [(4, 2)]
 
 
@@ -118,13 +118,13 @@ def test_what_cannot_be_made_anew_stays_as_it_was(store: PgvectorStore, sql: Any
     run(sql, "CREATE MATERIALIZED VIEW kept AS SELECT id FROM on_it")
     before = grants(sql)
     with pytest.raises(Refused, match="materialized view kept depends on view on_it"):
-        store.point("viewed", LARGE, OWNER)
+        store.publish_alias("viewed", LARGE, OWNER)
     assert grants(sql) == before
     assert widths(sql, "on_both") == [(4, 2)]
 
 
 def test_an_index_is_removed_as_a_whole_or_not_at_all(store: PgvectorStore, sql: Any) -> None:
-    store.point("viewed", SMALL, OWNER)
+    store.publish_alias("viewed", SMALL, OWNER)
     run(sql, "CREATE VIEW on_it AS SELECT id FROM viewed")
     with pytest.raises(Refused, match=r"the view 'viewed': view on_it depends on view viewed\. Drop them first"):
         store.remove("viewed", [SMALL, LARGE], OWNER)
@@ -144,9 +144,9 @@ def test_an_index_is_removed_as_a_whole_or_not_at_all(store: PgvectorStore, sql:
 
 
 def test_the_view_of_another_is_left_alone(store: PgvectorStore, sql: Any) -> None:
-    store.point("viewed", SMALL, "upsize_viewed_other_")
+    store.publish_alias("viewed", SMALL, "upsize_viewed_other_")
     with pytest.raises(InvalidInput, match="'viewed' that is not this index's"):
-        store.point("viewed", LARGE, OWNER)
+        store.publish_alias("viewed", LARGE, OWNER)
     store.remove("viewed", [LARGE], OWNER)
     assert widths(sql) == [(4, 2)]
     store.create(LARGE)

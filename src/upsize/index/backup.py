@@ -116,7 +116,7 @@ def _copy_vectors(folder: Path, state: State, to: Path) -> dict[str, int]:
 def _copy_table(source: Store, target: Store, state: State, generation: Generation, c: sqlite3.Connection) -> int:
     table, copied = state.table(generation), 0
     target.create(table)
-    for ids in _parts([id for id, _ in source.placed(table)]):
+    for ids in _parts([id for id, _ in source.committed_ids(table)]):
         rows = source.vectors(table, ids)
         marks = ", ".join("?" * len(ids))
         texts = dict(c.execute(f"SELECT id, metadata FROM documents WHERE id IN ({marks})", ids))
@@ -126,7 +126,7 @@ def _copy_table(source: Store, target: Store, state: State, generation: Generati
             metadata = [decode_metadata(texts[id]) for id in there]
             target.upsert(table, VectorRows(there, [rows[id][0] for id in there], vectors, metadata))
             copied += len(there)
-    target.tend(table)
+    target.optimize(table)
     target.flush(table)
     return copied
 

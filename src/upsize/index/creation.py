@@ -112,12 +112,12 @@ def _create_in(folder: Path, models: ModelPool, setup: Setup, credentials: Crede
             instruction=setup.instruction,
         )
         store.create(state.table(first))
-        store.point(setup.name, state.table(first), state.tables)
+        store.publish_alias(setup.name, state.table(first), state.tables)
         pointed = True
         write_state(folder, state)
     except BaseException:
         if store and state and pointed:
-            store.point(setup.name, None, state.tables)
+            store.publish_alias(setup.name, None, state.tables)
         if store and state:
             store.drop(state.table(state.serving))
         raise

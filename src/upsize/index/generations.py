@@ -227,7 +227,7 @@ class Generations:
         self.written[generation.id] = 0
         if generation in self._state().generations:
             table = self._table(generation)
-            self._store.tend(table)
+            self._store.optimize(table)
             self._tend_after[generation.id] = max(TEND_AFTER, self._store.count(table) // ROWS_A_WRITE)
             self._tended[generation.id] = time.monotonic()
 

@@ -252,7 +252,7 @@ class Index:
         table = self._state.table(generation)
         try:
             self.store.create(table)
-            lacking, spare = self.documents.audit(generation.id, self.store.placed(table))
+            lacking, spare = self.documents.audit(generation.id, self.store.committed_ids(table))
         except UpsizeError as error:
             log.error("%s, generation %s: %s", self.name, generation.id, error)
             return False

@@ -136,7 +136,7 @@ class Reconciler:
         index = self._index
         serving = index.state.serving
         if self._pointed != serving.id:
-            index.store.point(index.name, index.state.table(serving), index.state.tables)
+            index.store.publish_alias(index.name, index.state.table(serving), index.state.tables)
             self._pointed = serving.id
 
     def _step(self, generation: Generation) -> bool:

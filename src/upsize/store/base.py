@@ -102,7 +102,7 @@ class Store(Protocol):
     def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:
         """Id → (number, vector) of those that are there."""
 
-    def placed(self, table: Table) -> Iterator[tuple[str, int]]:
+    def committed_ids(self, table: Table) -> Iterator[tuple[str, int]]:
         """(id, number) of every row, in any order."""
 
     def count(self, table: Table) -> int:
@@ -111,8 +111,10 @@ class Store(Protocol):
     def bytes(self, table: Table) -> int:
         """On disk."""
 
-    def tend(self, table: Table) -> None:
-        """Compact, drop old versions, build or extend the index where the table has grown for one. May take long."""
+    def optimize(self, table: Table) -> None:
+        """Compact the table, drop old versions, and build or extend the vector index if the table is large enough.
+
+        It can take minutes."""
 
     def indexed(self, table: Table) -> bool:
         """Whether searches use an approximate index."""
@@ -120,7 +122,7 @@ class Store(Protocol):
     def drop(self, table: Table) -> None:
         """Remove the table, if it is there. Refused where others' objects depend on it."""
 
-    def point(self, name: str, table: Table | None, owner: str) -> None:
+    def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
         """Let `name` mean this table to others who read the store. InvalidInput where it means something that is not of
         `owner`, the beginning of an index's tables' names. None: let it mean nothing, if it is of `owner`."""
 

@@ -241,7 +241,7 @@ class LanceStore:
             result |= {id: (number, values[i]) for i, (id, number) in enumerate(rows)}
         return result
 
-    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+    def committed_ids(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
         def ask() -> Any:
             opened = self._table(table)
             return opened.search().select(["id", "number"]).limit(max(opened.count_rows(), 1)).to_arrow()
@@ -259,7 +259,7 @@ class LanceStore:
                 total += path.stat().st_size if path.is_file() else 0
         return total
 
-    def tend(self, table: Table) -> None:  # noqa: D102
+    def optimize(self, table: Table) -> None:  # noqa: D102
         self._guarded(table, lambda: self._tend(table))
 
     def _tend(self, table: Table) -> None:
@@ -304,7 +304,7 @@ class LanceStore:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / f"{table.name}.lance")
 
-    def point(self, name: str, table: Table | None, owner: str) -> None:
+    def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
         """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:  # noqa: ARG002, D102 (no name to remove)

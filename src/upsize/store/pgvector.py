@@ -233,7 +233,7 @@ class PgvectorStore:
         rows = self._read(lambda c: c.execute(ask, [list(ids)]).fetchall())
         return {id: (number, _array(vector)) for id, number, vector in rows}
 
-    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+    def committed_ids(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
         ask = sql.SQL("SELECT id, number FROM {}").format(_name(table))
         yield from self._long(lambda c: c.execute(ask).fetchall())
 
@@ -244,7 +244,7 @@ class PgvectorStore:
         name = f'"{table.name}"'
         return int(self._one(sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(name))))
 
-    def tend(self, table: Table) -> None:  # noqa: D102
+    def optimize(self, table: Table) -> None:  # noqa: D102
         if self.count(table) >= self.exact_below:
             half = table.dimension > HALF_FROM
             vector = sql.SQL("(vector::halfvec({}))" if half else "vector").format(sql.Literal(table.dimension))
@@ -283,7 +283,7 @@ class PgvectorStore:
         except psycopg.errors.DependentObjectsStillExist as error:
             raise dependents(self._connections.where, f"the table {table.name!r}", error) from None
 
-    def point(self, name: str, table: Table | None, owner: str) -> None:
+    def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
         """A view of that name: other programs that read the database follow a switch without a change. Its grants and
         what depends on it stay.
 

@@ -176,7 +176,7 @@ class QdrantStore:
                 result[found.payload["id"]] = (found.payload["number"], vector)
         return result
 
-    def placed(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
+    def committed_ids(self, table: Table) -> Iterator[tuple[str, int]]:  # noqa: D102
         offset: Any = None
         while True:
 
@@ -195,7 +195,7 @@ class QdrantStore:
         """Of the vectors alone: Qdrant does not tell its files' size."""
         return self.count(table) * 4 * (table.dimension + (table.coarse or 0))
 
-    def tend(self, table: Table) -> None:
+    def optimize(self, table: Table) -> None:
         """Nothing to do: the server optimises by itself."""
 
     def indexed(self, table: Table) -> bool:  # noqa: D102
@@ -205,7 +205,7 @@ class QdrantStore:
     def drop(self, table: Table) -> None:  # noqa: D102
         self._guarded(lambda: self._client.delete_collection(table.name))
 
-    def point(self, name: str, table: Table | None, owner: str) -> None:
+    def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
         """An alias, changed in one operation. One that means another index's collection is left alone: InvalidInput."""
         there = {a.alias_name: a.collection_name for a in self._guarded(self._client.get_aliases).aliases}
         actions: list[Any] = []
@@ -224,7 +224,7 @@ class QdrantStore:
             self._guarded(lambda: self._client.update_collection_aliases(actions))
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:  # noqa: D102
-        self.point(name, None, owner)
+        self.publish_alias(name, None, owner)
         for table in tables:
             self.drop(table)
 
