@@ -153,7 +153,7 @@ def choose(
         hub=HubOptions(hub=hub),
     )
     err = Console(stderr=True, highlight=False, soft_wrap=True)
-    verdict = answer(settings, progress=True, say=lambda line: err.print(f"[dim]{escape(line)}[/]"))
+    verdict = answer(settings, progress=True, log=lambda line: err.print(f"[dim]{escape(line)}[/]"))
     if json:
         write_json(Path("-"), verdict.to_json())
     else:

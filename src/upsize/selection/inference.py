@@ -1,13 +1,13 @@
-"""The passes through the network: vectors of each group once a model, scores of each pair once a reranker.
+"""Forward passes of a choice: each model embeds each group once, each reranker scores each pair once.
 
-All dimensions are cut from one pass (MRL), all depths of reranking read one set of scores, and what another first stage
-ranks as well is scored once for both.
+All dimensions are truncated from one set of vectors (MRL). All depths of reranking, and all first stages, share one set
+of scores.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -20,96 +20,113 @@ from upsize.engine import UNLIMITED, EmbedRequest, Engine, Priority, Request, Re
 from upsize.evaluation.tasks import Ranking, RankingTask
 from upsize.model import HubOptions, Truncation, unit_vectors
 from upsize.selection.candidates import CandidateModel
-from upsize.selection.row_store import ComputeCost, RowStore
+from upsize.selection.row_store import RowStore
 from upsize.selection.tokenization import TokenizedTexts
 
-CALL, AHEAD = 64, 4
-"""Texts of one request, and requests in the engine at once."""
-CUT = 65_536
-"""Vectors cut at a time: the double precision that they are normalised in is never there for all."""
-SCORE = 3
-"""A row of a reranker's store: query, document, log-odds. Places below 2^24 are exact in float32."""
-MOST_PLACES = 1 << 24
+TEXTS_PER_REQUEST, REQUESTS_IN_FLIGHT = 64, 4
+"""Chosen: the engine always has a full batch, and a kill loses little."""
+TRUNCATED_AT_ONCE = 65_536
+"""Vectors truncated at a time, so that their double-precision copy stays small."""
+SCORE_COLUMNS = 3
+"""A row of a score store: query, document, log-odds, all float32."""
+MAX_TEXTS = 1 << 24
+"""Indices below this are exact in float32."""
+KEPT_SHARE = 0.5
+"""Share of the free memory that loaded models may fill; chosen: vectors and rankings need the rest."""
+
+
+class ModelCache:
+    """Keeps loaded models while their estimated memory fits, so that each is loaded once where memory allows."""
+
+    def __init__(
+        self, device: str, hub: HubOptions, memory: int, required_memory: Callable[[CandidateModel], int]
+    ) -> None:
+        """`memory` is what the device has free, `required_memory` what a model takes, both in bytes."""
+        self._device, self._hub, self._required_memory = device, hub, required_memory
+        self._limit = KEPT_SHARE * memory
+        self._loaded: dict[CandidateModel, LoadedModel] = {}
+
+    def get(self, *models: CandidateModel) -> tuple[LoadedModel, ...]:
+        """The models, loaded together. Others are unloaded first, oldest first, where memory does not suffice."""
+        for other in [m for m in self._loaded if m not in models]:
+            if sum(map(self._required_memory, {*self._loaded, *models})) > self._limit:
+                self.unload(other)
+        for model in models:
+            if model not in self._loaded:
+                self._loaded[model] = load_candidate_model(model, self._device, self._hub)
+        return tuple(self._loaded[model] for model in models)
+
+    def unload(self, model: CandidateModel) -> None:
+        """Free a model that is not used again."""
+        self._loaded.pop(model, None)
 
 
 def load_candidate_model(model: CandidateModel, device: str = "auto", hub: HubOptions = HubOptions()) -> LoadedModel:
-    """The model on the device, in its precision."""
-    return load_model(model.asked, kind=model.checkpoint.kind, device=device, dtype=model.precision, hub=hub)
+    """Load the model on the device, in its precision."""
+    return load_model(model.source, kind=model.checkpoint.kind, device=device, dtype=model.precision, hub=hub)
 
 
 def unlimited_engine(models: Mapping[str, LoadedModel]) -> Engine:
-    """An engine that refuses no work of ours."""
+    """An engine that admits every request of a choice."""
     return Engine(models, replace(UNLIMITED, requests=1 << 20))
 
 
 def ordered_results(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator[Result]:
-    """Results of requests in their order, a few being under way at once."""
-    under_way: deque[Future[Result]] = deque()
+    """Results of requests in their order; a few requests are in flight at once."""
+    in_flight: deque[Future[Result]] = deque()
     try:
         for request in requests:
-            under_way.append(engine.submit(name, request))
-            if len(under_way) > AHEAD:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            in_flight.append(engine.submit(name, request))
+            if len(in_flight) > REQUESTS_IN_FLIGHT:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
     finally:
-        for future in under_way:
+        for future in in_flight:
             future.cancel()
 
 
-def embed(
+def embed_texts(
     store: RowStore, engine: Engine, name: str, tokens: TokenizedTexts, *, label: str, progress: bool
-) -> ComputeCost:
-    """Fill `store` with the full-size vectors of all texts, from where it stopped."""
-    done = store.spent.rows
+) -> None:
+    """Fill `store` with the full-dimension vectors of all texts, from its last row on."""
+    done = store.cost.rows
+    if done >= len(tokens):
+        return
 
     def rows() -> Iterator[tuple[NDArray[np.float32], int]]:
         requests = (
             EmbedRequest(
-                [tokens[i].tolist() for i in range(first, min(first + CALL, len(tokens)))],
+                [tokens[i].tolist() for i in range(first, min(first + TEXTS_PER_REQUEST, len(tokens)))],
                 truncation=Truncation(True),
                 priority=Priority.BULK,
             )
-            for first in range(done, len(tokens), CALL)
+            for first in range(done, len(tokens), TEXTS_PER_REQUEST)
         )
         for result in ordered_results(engine, name, requests):
             yield result.values, sum(result.tokens)
 
-    if done < len(tokens):
-        store.fill(len(tokens), rows(), label=f"{label} embedded", unit="texts", progress=progress)
-    return store.spent
+    store.fill(len(tokens), rows(), label=f"{label} embedded", unit="texts", progress=progress)
 
 
 def truncate_vectors(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
-    """The first `dimension` values of each vector, of length 1 again: (rows, dimension)."""
+    """The first `dimension` values of each vector, normalised again: (rows, dimension)."""
     if dimension == vectors.shape[1]:
         return vectors
-    whole = np.empty((len(vectors), dimension), np.float32)
-    for first in range(0, len(vectors), CUT):
-        whole[first : first + CUT] = unit_vectors(np.asarray(vectors[first : first + CUT]), dimension, "")
-    return whole
+    truncated = np.empty((len(vectors), dimension), np.float32)
+    for first in range(0, len(vectors), TRUNCATED_AT_ONCE):
+        block = np.asarray(vectors[first : first + TRUNCATED_AT_ONCE])
+        truncated[first : first + TRUNCATED_AT_ONCE] = unit_vectors(block, dimension, "")
+    return truncated
 
 
 class PairScoreStore:
     """A reranker's log-odds of (query, document) pairs, each scored once."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._store = RowStore(folder / name, SCORE)
-        self._known: dict[tuple[int, int], float] = {}
-        self._read()
-
-    @property
-    def spent(self) -> ComputeCost:
-        """Pairs, tokens and seconds so far."""
-        return self._store.spent
-
-    def missing(self, ranking: Ranking) -> list[tuple[int, list[int]]]:
-        """(query, places in its ranking) that are not scored yet."""
-        wanted = (
-            (unit, [k for k, place in enumerate(row) if place >= 0 and (unit, int(place)) not in self._known])
-            for unit, row in enumerate(ranking)
-        )
-        return [(unit, places) for unit, places in wanted if places]
+        self._store = RowStore(folder / name, SCORE_COLUMNS)
+        self._scores: dict[tuple[int, int], float] = {}
+        self._load_new_rows()
 
     def score(
         self,
@@ -122,34 +139,45 @@ class PairScoreStore:
         label: str,
         progress: bool,
     ) -> None:
-        """Score what of the ranking is not scored yet."""
-        todo = self.missing(ranking)
+        """Score the pairs of `ranking` (queries, depth) that have no score yet."""
+        missing = self._missing(ranking)
+        if not missing:
+            return
 
         def requests() -> Iterator[Request]:
-            for unit, places in todo:
-                query, documents = task.pairs(ranking, unit)
-                chosen = [documents[k] for k in places]
-                yield RerankRequest(query, chosen, instruction, Truncation(True), priority=Priority.BULK)
+            for query_index, ranks in missing:
+                query, documents = task.pairs(ranking, query_index)
+                texts = [documents[rank] for rank in ranks]
+                yield RerankRequest(query, texts, instruction, Truncation(True), priority=Priority.BULK)
 
         def rows() -> Iterator[tuple[NDArray[np.float32], int]]:
-            for (unit, places), result in zip(todo, ordered_results(engine, name, requests()), strict=True):
-                yield _rows(unit, ranking[unit][places], result.values), sum(result.tokens)
+            for (query_index, ranks), result in zip(missing, ordered_results(engine, name, requests()), strict=True):
+                yield _score_rows(query_index, ranking[query_index][ranks], result.values), sum(result.tokens)
 
-        total = self._store.spent.rows + sum(len(places) for _, places in todo)
-        if todo:
-            self._store.fill(total, rows(), label=f"{label} scored", unit="pairs", progress=progress)
-            self._read()
+        total = self._store.cost.rows + sum(len(ranks) for _, ranks in missing)
+        self._store.fill(total, rows(), label=f"{label} scored", unit="pairs", progress=progress)
+        self._load_new_rows()
 
-    def of(self, ranking: Ranking) -> NDArray[np.float64]:
-        """(queries, depth) log-odds; NaN where a ranking has no document."""
+    def read(self, ranking: Ranking) -> NDArray[np.float64]:
+        """(queries, depth) log-odds of the ranking's pairs; NaN where it has no document."""
         return np.array(
-            [[self._known[unit, int(p)] if p >= 0 else np.nan for p in row] for unit, row in enumerate(ranking)]
+            [[self._scores[query, int(d)] if d >= 0 else np.nan for d in row] for query, row in enumerate(ranking)]
         )
 
-    def _read(self) -> None:
-        for unit, place, value in self._store.read().tolist()[len(self._known) :]:
-            self._known[int(unit), int(place)] = value
+    def _missing(self, ranking: Ranking) -> list[tuple[int, list[int]]]:
+        """(query, ranks) of the pairs without a score."""
+        pairs = (
+            (query, [rank for rank, d in enumerate(row) if d >= 0 and (query, int(d)) not in self._scores])
+            for query, row in enumerate(ranking)
+        )
+        return [(query, ranks) for query, ranks in pairs if ranks]
+
+    def _load_new_rows(self) -> None:
+        for query, document, score in self._store.read().tolist()[len(self._scores) :]:
+            self._scores[int(query), int(document)] = score
 
 
-def _rows(unit: int, places: Sequence[int] | NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.stack([np.full(len(values), unit), places, values], axis=1).astype(np.float32)
+def _score_rows(
+    query: int, documents: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return np.stack([np.full(len(scores), query), documents, scores], axis=1).astype(np.float32)

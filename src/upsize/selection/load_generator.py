@@ -1,9 +1,9 @@
-"""Latency under open-loop load: arrivals come when they come, whether or not the one before was answered.
+"""Latency under open-loop load: each arrival has a scheduled instant, whether or not earlier ones are answered.
 
-A closed loop waits for an answer before it sends the next, so a stall delays one request and hides all that would have
-come meanwhile ("coordinated omission"). Here the instants are drawn beforehand, a Poisson process at the user's rate,
-and every latency counts from its own instant, also where the sender itself was late (Schroeder, Wierman and
-Harchol-Balter 2006; Tene 2015).
+A closed loop waits for an answer before it sends the next request. A stall then delays one request and hides all that
+would have arrived meanwhile ("coordinated omission"). Here the instants are drawn beforehand, a Poisson process at the
+user's rate, and every latency counts from its own instant, also where the sender itself is late (Schroeder, Wierman
+and Harchol-Balter 2006; Tene 2015).
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from upsize.selection.load_point import LoadObservation, load_point_of
 from upsize.selection.verdict import Latency, LoadPoint
 
 MAX_DOUBLINGS = 12
-"""Rates of a sweep at most: each is twice the one before."""
+"""Greatest number of rates in a sweep upwards, each twice the one before; chosen: a factor of 4,096."""
 MAX_HALVINGS = 3
-"""Rates that are tried where even the first was too much, each half of the one before."""
+"""Rates that are tried where the first is not kept up with, each half of the one before; chosen."""
 MIN_ARRIVALS, MAX_ARRIVALS = 10, 2000
-"""Arrivals of a run."""
+"""Fewest and most arrivals of a run; chosen: 10 give a p50, and 2,000 a p99 with an upper bound."""
 MIN_RUN_SECONDS = 0.5
-"""Seconds of a run at least, also where that takes more than MOST arrivals: in less a pause of some milliseconds, which
-the machine is free to make, would look as a service that does not keep up."""
+"""Least seconds of a run, even where that takes more than MAX_ARRIVALS arrivals; chosen: in a shorter run a pause of
+some milliseconds by the operating system looks like a service that does not keep up."""
 MAX_OVERLOAD = 4.0
-"""Times the greatest rate that was answered up to which a rate is tried."""
+"""A rate is tried only up to this multiple of the greatest rate that was answered; chosen."""
 DRAIN_FACTOR = 2.0
-"""Times a run's length that is waited for the last answers."""
+"""The last answers are awaited for this multiple of the run's length; chosen."""
 
 Answer = Future[None]
 Send = Callable[[int], Answer]
-"""Begins to answer arrival number i, and says when it is done."""
+"""Begins to answer an arrival, given its number."""
 
 
 def schedule(rate: float, arrivals: int, seed: int) -> NDArray[np.float64]:
-    """(arrivals,) instants in seconds from the start: a Poisson process, given that so many arrive in arrivals / rate
-    seconds. So a run offers its rate and not by chance a tenth less."""
+    """(arrivals,) instants in seconds from the start: a Poisson process, given that `arrivals` come in arrivals / rate
+    seconds. So the offered rate is exact, and not by chance a tenth less."""
     gaps = np.random.default_rng(seed).exponential(1.0, arrivals + 1)
     instants: NDArray[np.float64] = np.cumsum(gaps[:-1]) / gaps.sum() * (arrivals / rate)
     return instants
@@ -52,40 +52,40 @@ def schedule(rate: float, arrivals: int, seed: int) -> NDArray[np.float64]:
 
 def run_open_loop(send: Send, instants: NDArray[np.float64], rate: float) -> LoadObservation:
     """Send each arrival at its instant, and wait for the answers. A run that lasts longer than its schedule by PATIENCE
-    is given up: what is not sent or answered by then counts as failed."""
+    ends: an arrival that is not sent or answered by then counts as failed."""
     count, contention = len(instants), Contention()
     sent, ends = np.full(count, np.nan), np.full(count, np.nan)
     failed = np.zeros(count, bool)
-    left = threading.Semaphore(0)
+    answered = threading.Semaphore(0)
     begun = time.monotonic()
-    patience = DRAIN_FACTOR * max(float(instants[-1]), 1.0)
+    drain = DRAIN_FACTOR * max(float(instants[-1]), 1.0)
 
-    def note(place: int) -> Callable[[Answer], None]:
+    def on_done(arrival: int) -> Callable[[Answer], None]:
         def done(answer: Answer) -> None:
-            failed[place] = answer.cancelled() or answer.exception() is not None
-            ends[place] = time.monotonic() - begun
-            left.release()
+            failed[arrival] = answer.cancelled() or answer.exception() is not None
+            ends[arrival] = time.monotonic() - begun
+            answered.release()
 
         return done
 
     answers: list[Answer] = []
-    for place, instant in enumerate(instants):
+    for arrival, instant in enumerate(instants):
         time.sleep(max(begun + instant - time.monotonic(), 0))
-        sent[place] = time.monotonic() - begun
-        if sent[place] > instants[-1] + patience:
-            sent[place] = np.nan
+        sent[arrival] = time.monotonic() - begun
+        if sent[arrival] > instants[-1] + drain:
+            sent[arrival] = np.nan
             break
-        answer = send(place)
-        answer.add_done_callback(note(place))
+        answer = send(arrival)
+        answer.add_done_callback(on_done(arrival))
         answers.append(answer)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + drain
     for _ in answers:
-        if not left.acquire(timeout=max(deadline - time.monotonic(), 0)):
+        if not answered.acquire(timeout=max(deadline - time.monotonic(), 0)):
             break
-    ended = ends.copy()  # an answer that comes now is too late
+    ended = ends.copy()  # an answer that comes from here on is too late
     now = time.monotonic() - begun
-    for place in np.flatnonzero(np.isnan(ended[: len(answers)])).tolist():
-        answers[place].cancel()
+    for arrival in np.flatnonzero(np.isnan(ended[: len(answers)])).tolist():
+        answers[arrival].cancel()
     return LoadObservation(rate, instants, sent, ended, failed | np.isnan(ended), max(now, 1e-9), contention.share())
 
 
@@ -100,15 +100,16 @@ def measure_latency(
     label: str = "",
     progress: bool = False,
 ) -> Latency:
-    """At `rate` for about `seconds` seconds; then at twice that and so on up to the knee, half as long each.
+    """Latency at `rate` queries a second for about `seconds` seconds, then at doubled rates up to the knee.
 
-    The knee is the greatest rate at which it kept up, found to a factor of 1.4. A run that says no, for the service did
-    not keep up or a quantile is beyond its limit in `limits` (milliseconds), is made once more if the sender was late
-    or other processes took much of the machine meanwhile: the better of the two counts.
+    The runs at doubled rates last half as long. The knee is the greatest rate at which the service keeps up, found to
+    a factor of 1.4. `limits` maps a quantile to milliseconds. A run fails where the service does not keep up or a limit
+    is broken. A failed run is repeated once if the sender was late or other processes took much of the machine; the
+    better of the two counts.
     """
     with ProgressBar(f"{label}: load", unit="runs", show=progress) as bar:
 
-        def once(at: float, lasting: float) -> LoadPoint:
+        def run_once(at: float, lasting: float) -> LoadPoint:
             bar.describe(f"{label}: load of {plain(at)} queries a second")
             arrivals = int(np.clip(at * lasting, MIN_ARRIVALS, max(MAX_ARRIVALS, at * MIN_RUN_SECONDS)))
             found = load_point_of(run_open_loop(send, schedule(at, arrivals, seed), at))
@@ -116,9 +117,9 @@ def measure_latency(
             return found
 
         def run(at: float, lasting: float) -> LoadPoint:
-            found = once(at, lasting)
-            if disturbed(found) and not _good(found, limits or {}):
-                again = once(at, lasting)
+            found = run_once(at, lasting)
+            if disturbed(found) and not _within_limits(found, limits or {}):
+                again = run_once(at, lasting)
                 if (not again.kept_up, again.p95.estimate) < (not found.kept_up, found.p95.estimate):
                     return again
             return found
@@ -136,17 +137,17 @@ def measure_latency(
 
 
 def disturbed(found: LoadPoint) -> bool:
-    """Whether a run may have found less than the service can do."""
+    """Whether the sender or other processes may have made the service look slower than it is."""
     return found.sender_late or found.busy >= BUSY
 
 
-def _good(found: LoadPoint, limits: Mapping[str, float]) -> bool:
+def _within_limits(found: LoadPoint, limits: Mapping[str, float]) -> bool:
     return found.kept_up and all(getattr(found, name).estimate <= limit for name, limit in limits.items())
 
 
 def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[LoadPoint]:
-    """Double the rate until it is not kept up, then once between the two. Where the first is not: somewhat below what
-    was answered, for that is nearly all there is."""
+    """Double the rate until the service does not keep up, then try once between the last two. Where it does not keep up
+    with the first rate, try below the rate at which it answered, and halve."""
     at, answered = first.rate, first.answered
     if first.kept_up:
         for _ in range(MAX_DOUBLINGS):
@@ -169,21 +170,21 @@ def _sweep(run: Callable[[float], LoadPoint], first: LoadPoint) -> Iterator[Load
         at /= 2
 
 
-def chain_futures(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], Future[Any]]]) -> Answer:
-    """An answer that is done when `begin` and after it each of `then` is: an embedding, then its reranking. Cancelled,
-    it cancels the step that is under way, so that the work is not left to whoever comes next."""
+def chain_futures(steps: Sequence[Callable[[], Future[Any]]]) -> Answer:
+    """A future of all steps, each begun when the one before is done: an embedding, then its reranking. The first error
+    ends it. Cancelling it cancels the step in flight, so that no work is left for the requests that follow."""
     whole: Answer = Future()
-    steps = iter([begin, *then])
+    remaining = iter(steps)
 
     def advance() -> None:
-        step = next(steps, None)
+        step = next(remaining, None)
         if step is None:
             _settle(whole, None)
             return
         try:
             current = step()
-        except Exception as refused:  # a step that is refused is an answer too
-            _settle(whole, refused)
+        except Exception as error:  # the engine refused the request: the arrival failed
+            _settle(whole, error)
         else:
             whole.add_done_callback(lambda done: done.cancelled() and current.cancel())
             current.add_done_callback(after)
@@ -201,7 +202,7 @@ def chain_futures(begin: Callable[[], Future[Any]], then: Sequence[Callable[[], 
 
 
 def _settle(whole: Answer, error: BaseException | None) -> None:
-    """Done, unless it was cancelled in the very moment."""
+    """Set the result, unless the future was cancelled meanwhile."""
     if not whole.set_running_or_notify_cancel():
         return
     if error is None:

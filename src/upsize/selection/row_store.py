@@ -1,7 +1,7 @@
-"""Rows that take long to compute, kept on disk as they come: what was killed goes on where it was.
+"""A resumable file of float32 rows: a run that was killed continues after the last rows that are on disk.
 
-NAME.rows        float32 rows, end to end; what lies beyond the count does not count
-NAME.json        how many rows are good, the tokens and seconds that they took; written after the rows are on disk
+NAME.rows        float32 rows, end to end; bytes beyond the row count are ignored
+NAME.json        number of valid rows, and the tokens and seconds that they cost; written after the rows are on disk
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from upsize.compute.contention import Contention
 from upsize.progress import ProgressBar
 from upsize.selection.run import write_whole
 
-EVERY = 2.0
-"""Seconds of work that a kill may lose."""
+FLUSH_SECONDS = 2.0
+"""Seconds of work that a kill may lose; chosen: an fsync takes milliseconds."""
 
 Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ComputeCost:
-    """What the rows took."""
+    """What computing the rows took."""
 
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
     busy: float = 0.0
-    """Share of the processor that other processes took meanwhile, at most."""
+    """Greatest share of the processor that other processes took meanwhile, 0 to 1."""
 
 
 class RowStore:
-    """A file of rows of one width."""
+    """Rows of one width, (rows, width) float32."""
 
     def __init__(self, path: Path, width: int) -> None:
         self._rows, self._json, self._width = (
@@ -47,12 +47,12 @@ class RowStore:
             width,
         )
         self._rows.parent.mkdir(parents=True, exist_ok=True)
-        self.spent = ComputeCost(**json.loads(self._json.read_bytes())) if self._json.exists() else ComputeCost()
+        self.cost = ComputeCost(**json.loads(self._json.read_bytes())) if self._json.exists() else ComputeCost()
 
     def fill(self, total: int, rows: Iterable[tuple[Rows, int]], *, label: str, unit: str, progress: bool) -> None:
-        """Append (rows, tokens) until there are `total`; `rows` begins where this store ends. `unit` is the plural of
-        what a row stands for."""
-        start = self.spent
+        """Append blocks of (rows, tokens) until there are `total` rows. `rows` begins where this store ends. `unit` is
+        the plural noun of the progress bar."""
+        start = self.cost
         with (
             self._rows.open("ab") as file,
             ProgressBar(label, total=total, initial=start.rows, unit=unit, show=progress) as bar,
@@ -65,17 +65,17 @@ class RowStore:
                 count, tokens = count + len(block), tokens + used
                 bar.update(len(block))
                 now = time.monotonic()
-                if now - last > EVERY or count == total:
+                if now - last > FLUSH_SECONDS or count == total:
                     file.flush()
                     os.fsync(file.fileno())
-                    self.spent = ComputeCost(
+                    self.cost = ComputeCost(
                         count, tokens, start.seconds + now - began, max(start.busy, contention.share())
                     )
-                    write_whole(self._json, json.dumps(asdict(self.spent)).encode())
+                    write_whole(self._json, json.dumps(asdict(self.cost)).encode())
                     last = now
 
     def read(self) -> Rows:
         """All rows, mapped: (rows, width)."""
-        if not self.spent.rows:
+        if not self.cost.rows:
             return np.empty((0, self._width), np.float32)
-        return np.memmap(self._rows, np.float32, "r", shape=(self.spent.rows, self._width))
+        return np.memmap(self._rows, np.float32, "r", shape=(self.cost.rows, self._width))

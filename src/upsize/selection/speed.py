@@ -1,4 +1,4 @@
-"""Speed of candidates: latency under the user's load, through the engine in this process, and peak memory."""
+"""Speed of candidates: latency under the user's load, through an engine in this process, and peak memory."""
 
 from __future__ import annotations
 
@@ -19,107 +19,115 @@ from upsize.selection.load_generator import Answer, chain_futures, disturbed, me
 from upsize.selection.memory import peak_bytes
 from upsize.selection.run import config_digest, write_whole
 from upsize.selection.tokenization import TokenizedTexts
-from upsize.selection.verdict import Latency, rebuilt
+from upsize.selection.verdict import Latency, from_plain
 
-WARM = 5
-"""Queries answered before any is timed."""
+WARM_UP = 5
+"""Queries answered before any is timed; chosen."""
 METHOD = 2
-"""Of measuring latency: what was measured otherwise, on disk from an earlier version, is measured again."""
+"""Version of the method. A latency on disk that was measured by another method is measured again."""
+QUERY_STREAM = 7
+"""Distinguishes the random stream that draws queries from others with the user's seed."""
 
 
 @dataclass(frozen=True)
 class LoadTest:
-    """Which load, for how long."""
+    """Which load is offered, and for how long."""
 
     rate: float
+    """Queries a second."""
     seconds: float
     seed: int
     device: str
     data: str
-    """Digest of the data that lengths come from."""
+    """Digest of the dataset, whose texts are the queries."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Quantile → milliseconds that it may take: a run beyond that is repeated where something disturbed it."""
+    """Quantile → limit in milliseconds. A disturbed run beyond it is repeated."""
 
 
-class Speeds:
-    """Latencies and peaks, kept on disk below `folder`, so that they are measured once."""
+@dataclass(frozen=True)
+class Reranking:
+    """The second stage of a query under load."""
 
-    def __init__(self, folder: Path, wanted: LoadTest, progress: bool) -> None:
-        self._folder, self._wanted, self._progress = folder, wanted, progress
+    name: str
+    """The reranker's name in the engine."""
+    pairs: Callable[[int], tuple[str, Sequence[str]]]
+    """Index of a query → its text, and the documents of the first stage, best first."""
+    depth: int | None
+    instruction: str | None
+
+
+class SpeedStore:
+    """Measures latencies and peak memory, and keeps them in `folder`, so that each is measured once."""
+
+    def __init__(self, folder: Path, test: LoadTest, progress: bool) -> None:
+        self._folder, self._test, self._progress = folder, test, progress
         self._measured: set[Path] = set()
-        """Latencies of this run: disturbed or not, they are not measured again in it."""
+        """Latencies of this run: they are not measured again in it, disturbed or not."""
 
     def latency(self, candidate: Candidate) -> Latency | None:
-        """Where it was measured already."""
+        """The candidate's latency, if it was measured."""
         found = self._read(self._latency_path(candidate))
-        return None if found is None else rebuilt(Latency, found)
+        return None if found is None else from_plain(Latency, found)
 
     def due(self, candidate: Candidate) -> bool:
-        """Whether its latency is still to be measured: there is none, or something disturbed that of an earlier run."""
+        """Whether the latency is still to be measured: there is none, or that of an earlier run was disturbed."""
         found = self.latency(candidate)
         return found is None or (disturbed(found.at_rate) and self._latency_path(candidate) not in self._measured)
 
     def measure_latency(
-        self,
-        candidate: Candidate,
-        engine: Engine,
-        names: tuple[str, str | None],
-        queries: TokenizedTexts,
-        pairs: Callable[[int], tuple[str, Sequence[str]]] | None,
-        instruction: str | None,
+        self, candidate: Candidate, engine: Engine, embedder: str, queries: TokenizedTexts, reranking: Reranking | None
     ) -> Latency:
-        """Offer the load. A query is a text of the data, drawn at random; `names` are the engine's of embedder and
-        reranker; `pairs` gives a query's text and the documents that the reranker is to see."""
-        wanted, (embedder, reranker) = self._wanted, names
-        order = np.random.default_rng([wanted.seed, 7]).integers(0, len(queries), 1 << 16)
+        """Offer the load to `engine` and keep the latency. Each arrival asks a random text of `queries`. Of two
+        disturbed measurements the better is kept. `embedder` is the model's name in the engine."""
+        test = self._test
+        order = np.random.default_rng([test.seed, QUERY_STREAM]).integers(0, len(queries), 1 << 16)
 
         def send(arrival: int) -> Answer:
-            place = int(order[arrival % len(order)])
-            embedding = EmbedRequest([queries[place].tolist()], truncation=Truncation(True))
-            then: list[Callable[[], Future[Any]]] = []
-            if reranker is not None and pairs is not None:
-                query, documents = pairs(place)
-                request = RerankRequest(query, documents[: candidate.depth], instruction, Truncation(True))
-                then.append(lambda: engine.submit(reranker, request))
-            begin: Callable[[], Future[Any]] = lambda: engine.submit(embedder, embedding)  # noqa: E731
-            return chain_futures(begin, then)
+            index = int(order[arrival % len(order)])
+            request = EmbedRequest([queries[index].tolist()], truncation=Truncation(True))
+            steps: list[Callable[[], Future[Any]]] = [lambda: engine.submit(embedder, request)]
+            if reranking is not None:
+                query, documents = reranking.pairs(index)
+                texts = documents[: reranking.depth]
+                rerank = RerankRequest(query, texts, reranking.instruction, Truncation(True))
+                steps.append(lambda: engine.submit(reranking.name, rerank))
+            return chain_futures(steps)
 
-        for warm in range(WARM):
-            send(warm).result()
+        for arrival in range(WARM_UP):
+            send(arrival).result()
         found = measure_latency(
             send,
-            wanted.rate,
-            seconds=wanted.seconds,
-            seed=wanted.seed,
-            limits=wanted.limits,
+            test.rate,
+            seconds=test.seconds,
+            seed=test.seed,
+            limits=test.limits,
             label=candidate.id,
             progress=self._progress,
         )
-        before = self.latency(candidate)  # where there is one, it was disturbed, as this one may be too
-        if before is not None and disturbed(found.at_rate) and _badness(before) <= _badness(found):
-            found = before
-        self._write(self._latency_path(candidate), asdict(found))
-        self._measured.add(self._latency_path(candidate))
+        path, earlier = self._latency_path(candidate), self.latency(candidate)  # an earlier one was disturbed
+        if earlier is not None and disturbed(found.at_rate) and _badness(earlier) <= _badness(found):
+            found = earlier
+        self._write(path, asdict(found))
+        self._measured.add(path)
         return found
 
-    def peak(self, model: CandidateModel, lengths: Sequence[int]) -> int:
-        """Bytes at most for texts of these lengths, longest first."""
-        path = (
-            self._folder
-            / f"memory-{config_digest({'model': model.name, 'precision': model.precision, 'n': list(lengths)})}.json"
-        )
+    def peak_memory(self, model: CandidateModel, lengths: Sequence[int]) -> int:
+        """Peak bytes of the model for texts of `lengths` tokens, longest first."""
+        config = {"model": model.name, "precision": model.precision, "n": list(lengths)}
+        path = self._folder / f"memory-{config_digest(config)}.json"
         found = self._read(path)
         if found is None:
             with ProgressBar(f"{model.name}: peak memory", show=self._progress):
-                found = {"peak": peak_bytes(model.asked, model.precision, lengths, self._wanted.device)}
+                found = {"peak": peak_bytes(model.source, model.precision, lengths, self._test.device)}
             self._write(path, found)
         return int(found["peak"])
 
     def _latency_path(self, candidate: Candidate) -> Path:
-        parts = [_weights(m) for m in (candidate.model, candidate.reranker) if m is not None]
-        load = {k: v for k, v in asdict(self._wanted).items() if k != "limits"}  # they shape no latency
-        told = {"method": METHOD, "pair": list(candidate.pair), "weights": parts, **load}
-        return self._folder / f"latency-{config_digest(told)}.json"
+        """Its name has a digest of all that shapes the latency; limits do not."""
+        test = {name: value for name, value in asdict(self._test).items() if name != "limits"}
+        weights = [model.checkpoint.identity for model in candidate.models]
+        config = {"method": METHOD, "pair": list(candidate.latency_key), "weights": weights, **test}
+        return self._folder / f"latency-{config_digest(config)}.json"
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
@@ -134,10 +142,4 @@ class Speeds:
 
 
 def _badness(latency: Latency) -> tuple[bool, float]:
-    """Of two disturbed ones the better was disturbed less."""
     return not latency.at_rate.kept_up, latency.at_rate.p95.estimate
-
-
-def _weights(model: CandidateModel) -> str:
-    """What a name alone does not tell."""
-    return model.checkpoint.identity

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 SCHEMA = 1
 """Of verdict.json. A field that is added keeps it; one that changes its meaning raises it."""
 
+T = TypeVar("T")
 Decision = Literal["stay", "go_up", "cannot_tell"]
 SliceDecision = Literal["as_all", "go_up", "cannot_tell", "too_few"]
 
@@ -253,8 +256,7 @@ class Verdict:
         """Back from plain values. ValueError for another schema."""
         if value.get("schema") != SCHEMA:
             raise ValueError(f"verdict.json has schema {value.get('schema')!r}; this upsize reads {SCHEMA}.")
-        verdict: Verdict = rebuilt(cls, value)
-        return verdict
+        return from_plain(cls, value)
 
     @classmethod
     def read(cls, path: Path) -> Verdict:
@@ -262,14 +264,10 @@ class Verdict:
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def rebuilt(kind: Any, value: Any) -> Any:
-    """Plain values → dataclasses, tuples of them, or what else a field's type says."""
-    if value is None:
-        return None
-    if hasattr(kind, "__dataclass_fields__"):
-        hints = get_type_hints(kind)
-        return kind(**{name: rebuilt(hints[name], item) for name, item in value.items() if name in hints})
-    if get_origin(kind) is tuple:
-        return tuple(rebuilt(get_args(kind)[0], item) for item in value)
-    inner = [k for k in get_args(kind) if hasattr(k, "__dataclass_fields__")]
-    return rebuilt(inner[0], value) if inner else value
+def from_plain(kind: type[T], value: Any) -> T:
+    """An object of `kind` from the plain values of a JSON file. Unknown fields are ignored, absent ones get their
+    defaults. ValueError where a value has another type."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from error

@@ -4,6 +4,6 @@
 carries its exact value (`<data value>`), so that a test can hold the page against the JSON.
 """
 
-from upsize.selection.report.page import page, write_matrix, write_report
+from upsize.selection.report.page import page, report_verdict, write_matrix, write_report
 
-__all__ = ["page", "write_matrix", "write_report"]
+__all__ = ["page", "report_verdict", "write_matrix", "write_report"]

@@ -29,6 +29,15 @@ def write_report(folder: Path, matrix: Path | None = None) -> Path:
     return path
 
 
+def report_verdict(verdict: Verdict, folder: Path) -> Path:
+    """Write `verdict.json` and `index.html` to `folder`; the page's path. A table of sizes that `upsize matrix` left in
+    `folder`/matrix is shown too."""
+    text = json.dumps(verdict.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / "verdict.json", text.encode("utf-8") + b"\n")
+    matrix = folder / "matrix" / "matrix.json"
+    return write_report(folder, matrix if matrix.exists() else None)
+
+
 def write_matrix(path: Path) -> Path:
     """Write `index.html` beside a `matrix.json`; where it is."""
     matrix = json.loads(path.read_text(encoding="utf-8"))
