@@ -14,7 +14,7 @@ from upsize.evaluation.datasets import RerankingData, RetrievalData, TaskKind, T
 from upsize.evaluation.datasets.own_documents import leaves_out
 from upsize.evaluation.tasks import RankingTask, UnjudgedTask, task_of
 from upsize.evaluation.tasks.ranking import top_k
-from upsize.selection.quality import digest_of
+from upsize.selection.quality import dataset_digest
 
 COUNT = 30
 
@@ -179,14 +179,14 @@ def test_runs_of_before_are_not_taken_for_those_without_it(tmp_path: Path) -> No
     apart = replace(data, named=False, queries=tuple(f"{query}?" for query in data.queries))
     asked = replace(data, queries=apart.queries)
     assert not leaves_out(apart)
-    assert digest_of(asked) != digest_of(apart), "the same data but for that"
+    assert dataset_digest(asked) != dataset_digest(apart), "the same data but for that"
 
 
-def test_renamed_fields_leave_the_digest_of_the_data_as_it_is(tmp_path: Path) -> None:
+def test_renamed_fields_leave_the_dataset_digest_the_data_as_it_is(tmp_path: Path) -> None:
     """Vectors and runs of earlier versions lie on disk under this digest."""
     path = tmp_path / "q.jsonl"
     path.write_text(
         '{"query": "a", "positives": ["b"], "language": "en"}\n'
         '{"query": "c", "positives": ["d"], "negatives": ["b"], "language": "de"}\nbad\n'
     )
-    assert digest_of(load_dataset(path, skip_bad=True)) == "934d25e9d53c687f"
+    assert dataset_digest(load_dataset(path, skip_bad=True)) == "934d25e9d53c687f"

@@ -16,7 +16,7 @@ from upsize.selection import load_generator
 from upsize.selection.latency_checks import broken_limit, disturbed_latency_notes, query_cost
 from upsize.selection.load_generator import chain_futures, measure_latency, run_open_loop, schedule
 from upsize.selection.load_point import LoadObservation, load_point_of, quantile
-from upsize.selection.verdict import Latency, rebuilt
+from upsize.selection.verdict import Latency, from_plain
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_a_latency_of_an_earlier_version_is_read() -> None:
     for name in ("offered", "late_ms", "sender_late", "busy"):
         del told["at_rate"][name]
     del told["knee_at_least"]
-    read = rebuilt(Latency, told)
+    read = from_plain(Latency, told)
     assert read.knee == 5
     assert read.at_rate.kept_up
     assert read.at_rate.offered is None
@@ -256,22 +256,22 @@ def test_a_chain_ends_with_its_last_step_or_its_first_error() -> None:
     def refuse() -> Future[None]:
         raise ValueError("full")
 
-    assert chain_futures(done, [done]).result(1) is None
+    assert chain_futures([done, done]).result(1) is None
     with pytest.raises(ValueError, match="full"):
-        chain_futures(done, [refuse]).result(1)
+        chain_futures([done, refuse]).result(1)
     with pytest.raises(ValueError, match="full"):
-        chain_futures(refuse, [done]).result(1)
+        chain_futures([refuse, done]).result(1)
 
 
 def test_a_cancelled_chain_cancels_the_step_under_way() -> None:
     """Or what was given up would still be worked on when the next rate is tried."""
     first: Future[None] = Future()
     second: Future[None] = Future()
-    begun = chain_futures(lambda: first, [lambda: second])
+    begun = chain_futures([lambda: first, lambda: second])
     begun.cancel()
     assert first.cancelled()
     first = Future()
-    begun = chain_futures(lambda: first, [lambda: second])
+    begun = chain_futures([lambda: first, lambda: second])
     first.set_result(None)
     begun.cancel()
     assert second.cancelled()

@@ -1,6 +1,7 @@
 """Selection: which size pays on a user's own texts and machine.
 
-`choose` is the public function. `run` holds the measurements of each candidate, `verdict` the answer; both are files.
+`choose` is the public function. `pipeline` runs its five stages: prepare → estimate → measure → analyse → report.
+`run` has the values of each candidate, unit by unit, and `verdict` the answer; both are files.
 
 >>> import upsize
 >>> verdict = upsize.choose("titles.csv", ["demo-s", "demo-m"], out="report")  # doctest: +SKIP
@@ -31,6 +32,9 @@ from upsize.selection.verdict import (
     TaskFacts,
     Verdict,
 )
+
+# Names of earlier versions.
+Money, Refusal = Cost, InfeasibleCandidate
 
 __all__ = [
     "CandidateReport",
@@ -70,7 +74,7 @@ def choose(
     progress: bool = True,
     **options: Any,
 ) -> Verdict:
-    """Choose among `models` for the texts in `data`; verdict.json and the runs are left in `out`.
+    """Choose among `models` for the texts in `data`. Writes verdict.json, the runs and index.html to `out`.
 
     `slo` maps a quantile to a latency limit, such as {"p95": "50ms"} (a number is milliseconds). `options` are fields
     of `settings.ChoiceSettings`: rerankers, depths, dims, precisions, kind, delta, rate, price, seed …

@@ -1,4 +1,4 @@
-"""The whole walk, with tiny models: what is shared, what goes on where it was, what is refused."""
+"""All stages of a choice, with tiny models: what is shared, how it resumes, what is infeasible."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from upsize.errors import InvalidInput
 from upsize.evaluation.datasets import load_dataset
 from upsize.evaluation.metrics import point_estimate
 from upsize.evaluation.tasks import task_of
-from upsize.selection import Verdict, read_run
-from upsize.selection import inference as passes
-from upsize.selection import pipeline as walk
+from upsize.selection import Verdict, estimate, inference, read_run, tokenization
 from upsize.selection.pipeline import run_choice
 from upsize.selection.settings import ChoiceSettings, milliseconds
 
@@ -85,20 +83,37 @@ def test_dimensions_share_one_pass(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    load = passes.load_model
-    monkeypatch.setattr(passes, "load_model", lambda model, **k: seen.append(model) or load(model, **k))  # type: ignore[func-returns-value]
+    load = inference.load_model
+    monkeypatch.setattr(inference, "load_model", lambda model, **k: seen.append(model) or load(model, **k))  # type: ignore[func-returns-value]
     run_choice(quick(questions, (small,), tmp_path, dims=(32, 48)))
     assert seen == [small]
     run_choice(quick(questions, (small,), tmp_path, dims=(32, 40, 48)))
     assert seen == [small], "the vectors are on disk"
 
 
+def test_each_model_is_loaded_once(
+    questions: Path, small: str, large: str, reranker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to be timed beside a reranker, at two depths."""
+    monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
+    monkeypatch.setattr(estimate, "measure_rates", lambda *_, **__: STEADY)
+    seen: list[str] = []
+    load = inference.load_model
+    monkeypatch.setattr(inference, "load_model", lambda model, **k: seen.append(model) or load(model, **k))  # type: ignore[func-returns-value]
+    asked = {"rerankers": (reranker,), "depths": (2, 3), "rate": 20, "seconds": 1}
+    found = run_choice(ChoiceSettings(questions, (small, large), tmp_path, **asked))  # type: ignore[arg-type]
+    assert all(c.latency is not None for c in found.candidates)
+    assert sorted(seen) == sorted([small, large, reranker])
+
+
 def test_sizes_share_one_tokenisation(
     questions: Path, small: str, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    encode = walk.Tokeniser._encode
-    monkeypatch.setattr(walk.Tokeniser, "_encode", lambda self, *a: seen.append(a[0]) or encode(self, *a))  # type: ignore[func-returns-value]
+    encode = tokenization.tokenize_texts
+    monkeypatch.setattr(
+        tokenization, "tokenize_texts", lambda name, *a, **k: seen.append(name) or encode(name, *a, **k)
+    )  # type: ignore[func-returns-value]
     run_choice(quick(questions, (small, large), tmp_path))
     assert sorted(seen) == ["corpus", "queries"]
 
@@ -198,10 +213,10 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     ]
     assert len(both) == 2
     machine = replace(this_machine(), available=sum(both) // 2 + 40 * 64 * 4)
-    monkeypatch.setattr(walk, "this_machine", lambda: machine)
+    monkeypatch.setattr(estimate, "this_machine", lambda: machine)
     loaded: list[str] = []
-    load = passes.load_model
-    monkeypatch.setattr(passes, "load_model", lambda model, **k: loaded.append(model) or load(model, **k))  # type: ignore[func-returns-value]
+    load = inference.load_model
+    monkeypatch.setattr(inference, "load_model", lambda model, **k: loaded.append(model) or load(model, **k))  # type: ignore[func-returns-value]
     found = run_choice(quick(questions, (small, large), tmp_path / "one"))
     assert loaded == [small]
     (refusal,) = found.refused
@@ -214,7 +229,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
 def test_where_nothing_fits_the_sum_is_shown(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walk, "this_machine", lambda: replace(this_machine(), available=1000))
+    monkeypatch.setattr(estimate, "this_machine", lambda: replace(this_machine(), available=1000))
     with pytest.raises(InvalidInput, match=r"(?s)None of the candidates.*parameters in bfloat16.*Nothing was loaded"):
         run_choice(quick(questions, (small,), tmp_path))
 
@@ -223,8 +238,8 @@ def test_a_limit_that_is_not_kept_makes_it_unfeasible(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever this machine's estimate says of so tiny a model, it is measured."""
-    monkeypatch.setattr(walk, "find_infeasible", lambda *_: None)
-    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
+    monkeypatch.setattr(estimate, "find_infeasible", lambda *_: None)
+    monkeypatch.setattr(estimate, "measure_rates", lambda *_, **__: STEADY)
     monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
     found = run_choice(ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1, slo={"p95": 0.5}))
     assert found.choice is None
@@ -241,7 +256,7 @@ def test_on_a_busy_machine_what_an_estimate_would_refuse_is_measured(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rate that would keep ten machines busy, by rates that others disturbed; and the verdict says so."""
-    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: replace(STEADY, busy=0.6))
+    monkeypatch.setattr(estimate, "measure_rates", lambda *_, **__: replace(STEADY, busy=0.6))
     monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
     monkeypatch.setattr("upsize.selection.feasibility.query_seconds", lambda *_: 0.5)
     found = run_choice(ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1))
@@ -254,15 +269,15 @@ def test_a_disturbed_latency_is_measured_again_by_the_same_command(
     questions: Path, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("upsize.selection.load_generator.MAX_DOUBLINGS", 0)
-    monkeypatch.setattr(walk, "measure_rates", lambda *_, **__: STEADY)
+    monkeypatch.setattr(estimate, "measure_rates", lambda *_, **__: STEADY)
     monkeypatch.setattr("upsize.selection.load_point.sender_late", lambda _: False)  # whatever else this machine does
     settings = ChoiceSettings(questions, (small,), tmp_path, rate=20, seconds=1)
     for share, notes in ((0.5, 1), (0.0, 0), (0.5, 0)):
         monkeypatch.setattr("upsize.compute.contention.Contention.share", lambda _, share=share: share)
-        heard: list[str] = []
-        found = run_choice(settings, say=heard.append)
+        logged: list[str] = []
+        found = run_choice(settings, log=logged.append)
         assert sum("while its latency was measured" in n for n in found.notes) == notes
-    assert "All is measured already." in heard, "what was measured in quiet stays"
+    assert "All is measured already." in logged, "what was measured in quiet stays"
 
 
 def test_choose_is_a_function_of_the_package(questions: Path, small: str, tmp_path: Path) -> None:
