@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from tests.server.live import live
 from tests.server.raw import code_of, connect, crowd, embed, ended, read_reply, request
 from upsize.server import Address, ConnectionLimits
-from upsize.server.http.body import FREE, Bodies
+from upsize.server.http.body import UNCOUNTED, Bodies
 from upsize.server.http.pool import Pool
 from upsize.server.run import bind, config_of
 
@@ -369,7 +369,7 @@ def test_a_body_that_stalls_loses_its_place_to_one_that_goes_on(embedder_folder:
     with live({"embed": embedder_folder}, bodies=bodies) as client:
         stalled = request(body=b"x" * (2 << 20), length=30 << 20)
         with crowd(client, 1, stalled) as connections:
-            while bodies.held < (2 << 20) - FREE:
+            while bodies.held < (2 << 20) - UNCOUNTED:
                 client.get("/health")
             assert client.post("/v1/embeddings", content=b" " * (2 << 20) + embed()).status_code == 200
             assert code_of(connections[0]) == (408, "timeout")

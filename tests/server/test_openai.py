@@ -126,7 +126,7 @@ def test_truncation_is_refused_or_reported(server: httpx.Client) -> None:
         ({"input": ["a", ""]}, 400, "input", "input[1] is an empty string"),
         ({"input": []}, 400, "input", "empty list"),
         ({"input": [[]]}, 400, "input", "input[0] has no token ids"),
-        ({"input": ["a", 3]}, 400, "input", "input[1] is of another sort"),
+        ({"input": ["a", 3]}, 400, "input", "input[1] and input[0] have different types"),
         ({"input": [[1, 2], [3, -4]]}, 400, "input", "input[1] holds the token id -4"),
         ({"input": [1, 2, 10**9]}, 400, "input", "Are these ids of another tokenizer?"),
         ({"input": 7}, 400, "input", "got a whole number"),

@@ -154,7 +154,7 @@ def test_work_that_takes_longer_than_the_drain_is_left(
                 server.wait(0.1)
             server.send_signal(signal.SIGTERM)
         assert server.wait(20) == code, log.read_text()
-    assert "1 requests under way are dropped" in log.read_text()
+    assert "1 accepted requests are dropped" in log.read_text()
 
 
 def test_start_says_what_was_derived(embedder_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:

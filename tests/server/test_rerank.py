@@ -58,7 +58,7 @@ def test_fields_beside_the_text_are_named_and_change_nothing(server: httpx.Clien
     scores = [r["relevance_score"] for r in reply.json()["results"]]
     assert scores == pytest.approx([r["relevance_score"] for r in plain.json()["results"]], abs=1e-5)
     told = reply.json() if path != "/v2/rerank" else reply.json()["meta"]
-    assert told["warnings"] == ["documents: `text` alone is ranked, not `title`"]
+    assert told["warnings"] == ["documents: only `text` is ranked, not `title`"]
     assert reply.headers["x-upsize-input-lint"] == "ignored_document_fields"
     assert "x-upsize-input-lint" not in plain.headers
     only = server.post(path, json={"query": QUERY, "documents": [{"id": "a", "text": DOCUMENTS[0], "title": None}]})
@@ -68,9 +68,12 @@ def test_fields_beside_the_text_are_named_and_change_nothing(server: httpx.Clien
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"text": "a", "image": "https://x/y.png"}, "documents[1].image: only texts are ranked here"),
-        ({"Image_URL": {"url": "x"}}, "documents[1].Image_URL: only texts"),
-        ({"text": "a", "content": [{"type": "text", "text": "b"}]}, "documents[1].content: only texts"),
+        ({"text": "a", "image": "https://x/y.png"}, "documents[1].image: this server only ranks texts"),
+        ({"Image_URL": {"url": "x"}}, "documents[1].Image_URL: this server only ranks texts"),
+        (
+            {"text": "a", "content": [{"type": "text", "text": "b"}]},
+            "documents[1].content: this server only ranks texts",
+        ),
         ({"title": "a"}, "documents[1].text: is missing"),
         ({"text": ["a"]}, "documents[1].text: is not a string but list"),
     ],

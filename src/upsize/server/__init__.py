@@ -1,7 +1,7 @@
-"""HTTP only: dialects in, the engine's requests out. No model code, no scheduling.
+"""HTTP only: dialects translate requests to the engine's types and results to replies. No model code, no scheduling.
 
-`parse_models` and `load_models` bring the models, `Service` is the state that handlers share, `create_app` the
-application, `serve` the life of a process. Each dialect is a file under `wire`.
+`parse_models` and `load_models` bring the models. `Service` is the state that all handlers share. `create_app` makes
+the ASGI application, and `serve` runs a process. Each dialect is one file under `dialects`.
 """
 
 from upsize.server.allow_list import Allowed

@@ -24,10 +24,10 @@ from upsize.server.routing import WholeMount, WholeRoute
 from upsize.server.service import Service
 
 EXPOSED = ("Retry-After", "x-upsize-fingerprint", "x-upsize-truncated-tokens", "x-upsize-input-lint")
-"""Headers of replies that scripts of other origins may read."""
+"""Reply headers that scripts of other origins may read."""
 
-PATH_SHOWN = 200
-"""Characters of a path that is not there, in the message that says so."""
+MAX_QUOTED_PATH = 200
+"""Characters of an unknown path in an error message."""
 
 
 def create_app(
@@ -40,10 +40,11 @@ def create_app(
     loopback: bool = False,
     bodies: Bodies | None = None,
 ) -> Starlette:
-    """The application. With `keys`, every path but health (and metrics, unless protected) asks for one of them.
+    """Create the application.
 
-    Pages of the web `origins` ("*": of all) may call it from a browser. Without keys a request's Host has to be a
-    name of this machine or one of `hosts`; `loopback` says that it listens for this machine alone.
+    With `keys`, every path needs one of them, except health, and metrics unless `protect_metrics`. Pages of the web
+    `origins` ("*" for all) may call it from a browser. Without keys, the Host of a request must be a name of this
+    machine or one of `hosts`. `loopback`: the server only listens on this machine's loopback address.
     """
     description = dumps(describe(OPERATIONS))
 
@@ -54,14 +55,14 @@ def create_app(
         return HTMLResponse(PAGE)
 
     async def metrics(_: Request) -> Response:
-        page = await asyncio.to_thread(service.metrics.page)  # it counts the documents of large indexes
+        page = await asyncio.to_thread(service.metrics.page)  # counting the documents of large indexes takes time
         return Response(page, media_type="text/plain; version=0.0.4")
 
     routes: list[WholeRoute | WholeMount] = [
         WholeRoute(path, endpoint(service, operation), methods=[operation.method])
         for operation in OPERATIONS
         for path in operation.paths
-        for path in (path, f"{path}/")  # not redirected: many clients do not follow, and a proxy's scheme would be lost
+        for path in (path, f"{path}/")  # no redirect: many clients do not follow it, and it would lose a proxy's scheme
     ]
     routes += [
         WholeRoute("/metrics", metrics),
@@ -70,14 +71,13 @@ def create_app(
         WholeMount("/docs/static", StaticFiles(directory=ASSETS)),
     ]
     middleware = []
-    if origins:  # before the keys: a browser asks for permission without one
-        anything = ("*",)
+    if origins:  # before BearerAuth: a preflight request has no key
         middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,
-                allow_methods=anything,
-                allow_headers=anything,
+                allow_methods=("*",),
+                allow_headers=("*",),
                 expose_headers=EXPOSED,
             )
         )
@@ -95,7 +95,7 @@ def create_app(
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.scope["path"][:PATH_SHOWN]
+    path = request.scope["path"][:MAX_QUOTED_PATH]
     if error.status_code == 405:
         message = f"{request.method} {path} is not allowed; use {(error.headers or {}).get('Allow', 'another method')}."
     else:

@@ -1,4 +1,4 @@
-"""Bearer keys. A path is closed unless it is listed as open, so that a new endpoint cannot be forgotten."""
+"""Bearer keys. Every path needs a key unless it is listed as open, so a new endpoint is protected by default."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ METRICS = "/metrics"
 
 
 class BearerAuth:
-    """Lets through what carries `Authorization: Bearer <key>` with one of `keys`."""
+    """Middleware that requires `Authorization: Bearer <key>` with one of `keys`."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str], protect_metrics: bool) -> None:
         self._app, self._keys = app, [key.encode() for key in keys]
         self._open = OPEN if protect_metrics else OPEN | {METRICS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass the request on."""
+        """Reply 401, or pass the request on."""
         if scope["type"] != "http" or (scope["path"].rstrip("/") in self._open) or self._allowed(scope):
             await self._app(scope, receive, send)
             return
@@ -30,6 +30,6 @@ class BearerAuth:
     def _allowed(self, scope: Scope) -> bool:
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, key = sent.partition(b" ")
-        # Every key is compared, each in constant time, so that timing tells neither a key nor which one it was.
+        # All keys are compared, each in constant time, so that timing reveals neither a key nor which one matched.
         matches = [hmac.compare_digest(key.strip(), known) for known in self._keys]
         return scheme.lower() == b"bearer" and any(matches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -69,14 +69,14 @@ def loads(body: bytes, into: type[T]) -> T:
         fields = msgspec.json.decode(body, type=Fields)
         if (name := _repeated(body, len(fields))) is not None:
             raise InvalidInput(f"{name!r:.80} is in the body twice. Send it once.", param=name[:MAX_NAME_LENGTH])
-        known = _decoders(into)
+        known, required = _fields_of(into)
         foreign: Mapping[str, ForeignField] = getattr(into, "foreign", {})
         fields = _translate(fields, foreign, known)
         _check_names(fields, foreign, known, strict=into.__struct_config__.forbid_unknown_fields)
         values = {name: _decode(known[name], name, raw) for name, raw in fields.items() if name in known}
-        for field in msgspec.structs.fields(into):
-            if field.required and field.name not in values:
-                raise InvalidInput(f"The body has no field `{field.name}`. Send it.", param=field.name)
+        for name in required:
+            if name not in values:
+                raise InvalidInput(f"The body has no field `{name}`. Send it.", param=name)
         return into(**values)
     except msgspec.ValidationError as error:  # the body is JSON, and no object
         raise InvalidInput(f"The body: {_plain_types(str(error))}.") from None
@@ -96,8 +96,11 @@ def dumps(value: Any) -> bytes:
 
 
 @cache
-def _decoders(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.json.Decoder[Any]]:
-    return {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(struct)}
+def _fields_of(struct: type[msgspec.Struct]) -> tuple[Mapping[str, msgspec.json.Decoder[Any]], Sequence[str]]:
+    """(a decoder for each field, the required fields); msgspec takes 100 µs to list them."""
+    fields = msgspec.structs.fields(struct)
+    decoders = {field.name: msgspec.json.Decoder(field.type) for field in fields}
+    return decoders, [field.name for field in fields if field.required]
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], field: str, raw: msgspec.Raw) -> Any:

@@ -61,7 +61,7 @@ async def read_body(request: Request, into: type[T], default: T | None = None) -
 
 async def run(service: Service, request: Request, model: ServedModel, work: EngineRequest) -> Result:
     """Run a request on the engine. If the client disconnects meanwhile, the work is cancelled: ClientDisconnect."""
-    future = service.submit(model, work)
+    future = service.require_ready().submit(model.name, work)
     watcher = asyncio.create_task(_cancel_on_disconnect(request, future))
     try:
         result = await asyncio.wrap_future(future)

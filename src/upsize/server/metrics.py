@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics`. Names and labels are documented in docs/api.md."""
+"""Prometheus metrics for `/metrics`. docs/api.md documents their names and labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 class Metrics:
-    """The service's counters. Also an engine's Observer."""
+    """The service's counters and histograms. It is the engine's Observer."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -42,45 +42,45 @@ class Metrics:
         }
 
     def request(self, path: str, status: int, seconds: float) -> None:
-        """A reply was sent."""
+        """Count a reply."""
         self._requests.labels(path, str(status)).inc()
         self._request_seconds.labels(path).observe(seconds)
 
     def result(self, model: str, result: Result) -> None:
-        """A request to the engine was answered."""
+        """Count a result of the engine."""
         for stage, histogram in self._stages.items():
             histogram.labels(model).observe(getattr(result.times, stage))
         if truncated := sum(result.truncated_tokens):
             self._truncated.labels(model).inc(truncated)
 
     def batch(self, model: str, sequences: int, tokens: int, seconds: float) -> None:  # noqa: ARG002 (an Observer's)
-        """A batch was computed."""
+        """Count a batch."""
         self._tokens.labels(model).inc(tokens)
         self._batch_tokens.labels(model).observe(tokens)
         self._batch_sequences.labels(model).observe(sequences)
 
     def lint_finding(self, model: str, kind: str) -> None:
-        """A request looked wrong."""
+        """Count a lint finding."""
         self._suspicious.labels(model, kind).inc()
 
     def watch(self, engine: Engine, models: Mapping[str, LoadedModel], indexes: Indexes) -> None:
-        """Read the engine's queues and rates, and what the indexes hold, at every scrape."""
-        self.registry.register(_Queues(engine, models))
-        self.registry.register(_Held(indexes))
+        """Read the engine's queues and rates, and the sizes of the indexes, at every scrape."""
+        self.registry.register(_EngineCollector(engine, models))
+        self.registry.register(_IndexCollector(indexes))
 
     def page(self) -> bytes:
-        """The text that Prometheus reads."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-class _Queues(Collector):
-    """Gauges that are read off the engine when they are asked for."""
+class _EngineCollector(Collector):
+    """Gauges of the engine, read at every scrape."""
 
     def __init__(self, engine: Engine, models: Mapping[str, LoadedModel]) -> None:
         self._engine, self._models = engine, models
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One family a gauge."""
+        """One metric family for each gauge."""
         sequences = GaugeMetricFamily("upsize_queue_sequences", "Sequences that wait.", labels=["model"])
         tokens = GaugeMetricFamily("upsize_queue_tokens", "Tokens that wait.", labels=["model"])
         rate = GaugeMetricFamily("upsize_tokens_per_second", "Measured on the last batches.", labels=["model"])
@@ -96,14 +96,14 @@ class _Queues(Collector):
         return sequences, tokens, rate, info
 
 
-class _Held(Collector):
-    """Gauges of the indexes that are open."""
+class _IndexCollector(Collector):
+    """Gauges of the open indexes, read at every scrape."""
 
     def __init__(self, indexes: Indexes) -> None:
         self._indexes = indexes
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One family a gauge."""
+        """One metric family for each gauge."""
         documents = GaugeMetricFamily("upsize_index_documents", "Documents of an index.", labels=["index"])
         of_generation = ["index", "generation", "model"]
         missing = GaugeMetricFamily("upsize_index_missing", "Documents that a generation lacks.", labels=of_generation)
@@ -115,6 +115,6 @@ class _Held(Collector):
                     labels = [index.name, generation.id, generation.model]
                     missing.add_metric(labels, index.documents.missing_count(generation.id))
                     active.add_metric(labels, generation.id == index.state.active)
-            except Error:  # it was closed or dropped meanwhile
+            except Error:  # the index was closed or dropped meanwhile
                 continue
         return documents, missing, active

@@ -1,4 +1,4 @@
-"""The API described from the structs that parse it (`/openapi.json`), and its page (`/docs`), offline too."""
+"""The OpenAPI document (`/openapi.json`), made from the body structs, and its page (`/docs`), which works offline."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
             described: dict[str, Any] = {
                 "summary": operation.summary,
                 "description": operation.handler.__doc__,
-                "responses": {"200": {"description": "Success"}, "4XX": {"description": "What was wrong, in words"}},
+                "responses": {
+                    "200": {"description": "Success"},
+                    "4XX": {"description": "An error message"},
+                },
             }
             if operation.body is not None:
                 content = {"schema": schema_of[operation.body], "example": operation.example}

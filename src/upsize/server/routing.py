@@ -1,4 +1,4 @@
-"""Routes that match a whole path: Starlette's `$` also matches before a line feed at the end, and its `.` none."""
+"""Routes that match a whole path. Starlette's `$` also matches before a final line feed, and its `.` matches none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 
 
 class WholeRoute(Route):
-    """A route whose path, and what `{id:path}` holds of it, may have any character, and ends where the pattern does."""
+    """A route whose path, and a parameter like `{id:path}`, may hold any character."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -17,7 +17,7 @@ class WholeRoute(Route):
 
 
 class WholeMount(Mount):
-    """As WholeRoute, of a folder."""
+    """As WholeRoute, for a folder of files."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

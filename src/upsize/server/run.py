@@ -34,19 +34,19 @@ from upsize.server.service import ServedModel, Service
 log = logging.getLogger("upsize.server")
 
 
-SWITCH = 0.0005
-"""Seconds after which a thread that computes in Python lets another in; a request passes from thread to thread several
-times, and at Python's own 5 ms waits as often for whoever prepares a backfill."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which Python's interpreter lock passes to another thread. A request passes between threads several
+times; with Python's default of 5 ms, each time it could wait that long for a thread that prepares a backfill."""
 
-DRAIN = 30.0
-"""Seconds after the first signal in which what was accepted is answered."""
+DRAIN_SECONDS = 30.0
+"""Seconds after the first signal in which accepted requests are answered. The same as Kubernetes' grace period."""
 
-LINGER = 0.5
-"""Seconds, twice, between the last answer and the end, in which requests on their way here are still told 503."""
+LINGER_SECONDS = 0.5
+"""Seconds, twice, between the last answer and the end. Requests that arrive in this time get 503."""
 
-
-REPEATED = 0.3
-"""Seconds within which a second signal is the first once more: make and shells pass on what the group got already."""
+SIGNAL_REPEAT_SECONDS = 0.3
+"""Seconds within which a second signal repeats the first. make and shells forward a signal that the whole process group
+got already."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ class Address:
     keys: Sequence[str] = ()
     protect_metrics: bool = False
     origins: Sequence[str] = ()
-    """Of web pages that may call it from a browser."""
+    """Origins of web pages that may call the server from a browser."""
     hosts: Sequence[str] = ()
-    """Names that it is called by, besides this machine's."""
-    drain: float = DRAIN
-    """Seconds."""
+    """Host names of the server besides the names of this machine."""
+    drain: float = DRAIN_SECONDS
+    """Seconds in which accepted requests are answered after a signal."""
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
     @property
     def loopback(self) -> bool:
-        """Whether it listens for this machine alone."""
+        """Whether the server only listens on this machine's loopback address."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -79,16 +79,16 @@ class PortInUse(UpsizeError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: its own handling ends in the signal's exit code instead of 0."""
+    """uvicorn without its signal handlers, which make the process end with the signal's exit code instead of 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 def bind(address: Address) -> socket.socket:
-    """Take the port before anything large is loaded; PortInUse, or OSError for a host that is not this machine's."""
+    """Bind the port before models are loaded. Raises PortInUse."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,27 +104,27 @@ def bind(address: Address) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a client on this machine finds it: the port that was really taken, IPv6 in brackets."""
+    """The base URL, with the port that was bound and IPv6 addresses in brackets."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(service: Service, address: Address, load: Callable[[], tuple[ServedModel, ...]]) -> None:
-    """Serve until SIGTERM or SIGINT, then answer everything accepted within `address.drain` seconds and return.
+    """Serve until SIGTERM or SIGINT, then answer all accepted requests within `address.drain` seconds and return.
 
-    `load` runs in a thread while `/health` already says "starting"; what it raises ends the server and is raised. A
-    second signal, or the end of the drain with work left, ends the process at once.
+    `load` runs in a thread while `/health` says "starting". An error that it raises ends the server and is raised. A
+    second signal, or a drain that takes too long, ends the process at once.
     """
-    sys.setswitchinterval(SWITCH)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with bind(address) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_serve(service, address, listener, load))
 
 
 def config_of(app: ASGIApp, pool: Pool) -> uvicorn.Config:
-    """uvicorn's settings for connections with limits."""
+    """uvicorn's configuration with `HttpConnection` as its protocol."""
     return uvicorn.Config(
         app,
-        http=partial(HttpConnection, pool=pool),  # type: ignore[arg-type]  # it is called as the class is
+        http=partial(HttpConnection, pool=pool),  # type: ignore[arg-type]  # uvicorn calls it like the class
         ws="none",
         log_config=None,
         access_log=False,
@@ -134,7 +134,7 @@ def config_of(app: ASGIApp, pool: Pool) -> uvicorn.Config:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, which takes half the time for a request, where there is one for the system."""
+    """uvloop's event loop where it is installed: its overhead for a request is half as large."""
     try:
         import uvloop
     except ImportError:
@@ -158,22 +158,22 @@ async def _serve(
     server = _Server(config_of(app, Pool(within_files(address.limits))))
     loop = asyncio.get_running_loop()
     stop = _Stop(service, bodies, server, address.drain)
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(wanted, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _in_thread(loop, load)
-    stopped = asyncio.create_task(stop.asked.wait())
+    stopped = asyncio.create_task(stop.requested.wait())
     ends: set[asyncio.Future[Any]] = {stopped, serving}
     await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     failure = None
-    if loading.done() and (failure := loading.exception()) is None and not stop.asked.is_set():
+    if loading.done() and (failure := loading.exception()) is None and not stop.requested.is_set():
         try:
-            await asyncio.to_thread(service.start, loading.result())  # runs a first batch, which may take seconds
+            await asyncio.to_thread(service.start, loading.result())  # the warm-up may take seconds
         except UpsizeError as error:
             failure = error
     if service.state == "ok":
-        # What was imported and loaded stays: to look through all of it for garbage would stop every thread for half a
-        # second, again and again.
+        # Imported modules and loaded models stay. Without freezing, each full collection would scan them, and stop all
+        # threads for half a second.
         gc.collect()
         gc.freeze()
         log.info("Listening on %s", url_of(listener))
@@ -192,30 +192,30 @@ async def _serve(
 
 
 async def _linger(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Let in no new connections, and give those there time to hear that theirs closes, so that none is cut off."""
-    listener.listen(0)  # the kernel queues no more; what it has queued is still let in, and told 503
-    await asyncio.sleep(LINGER)
+    """Accept no new connections, and give open ones time to read their last reply."""
+    listener.listen(0)  # the kernel queues no more connections; queued ones still get 503
+    await asyncio.sleep(LINGER_SECONDS)
     for listening in server.servers:
         listening.close()
-    await asyncio.sleep(LINGER)
+    await asyncio.sleep(LINGER_SECONDS)
 
 
 def _in_thread(
     loop: asyncio.AbstractEventLoop, load: Callable[[], tuple[ServedModel, ...]]
 ) -> asyncio.Future[tuple[ServedModel, ...]]:
-    """Run `load` in a daemon thread, which does not keep a stopped process waiting for a download."""
+    """Run `load` in a daemon thread, so that a download does not keep a stopped process alive."""
     future: asyncio.Future[tuple[ServedModel, ...]] = loop.create_future()
 
     def work() -> None:
         try:
             models = load()
         except BaseException as error:
-            tell(future.set_exception, error)
+            resolve(future.set_exception, error)
         else:
-            tell(future.set_result, models)
+            resolve(future.set_result, models)
 
-    def tell(setter: Callable[[Any], None], value: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
+    def resolve(setter: Callable[[Any], None], value: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server stopped while models were loaded
             loop.call_soon_threadsafe(setter, value)
 
     threading.Thread(target=work, name="upsize-load", daemon=True).start()
@@ -223,26 +223,26 @@ def _in_thread(
 
 
 class _Stop:
-    """What a signal does. The first: drain. One more, a moment or more later: leave at once."""
+    """The signal handler. The first signal starts the drain; a later one ends the process at once."""
 
     def __init__(self, service: Service, bodies: Bodies, server: uvicorn.Server, limit: float) -> None:
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
         self._service, self._bodies, self._server, self._limit, self._since = service, bodies, server, limit, 0.0
 
     def __call__(self) -> None:
         loop = asyncio.get_running_loop()
-        if not self.asked.is_set():
-            log.info("Draining: requests under way are answered, new ones get 503. At most %g s.", self._limit)
+        if not self.requested.is_set():
+            log.info("Draining: accepted requests are answered within %g s, new ones get 503.", self._limit)
             self._service.begin_drain()
             self._bodies.close("The service is draining and takes no new requests.")
-            self.asked.set()
+            self.requested.set()
             self._since = loop.time()
-            loop.call_later(self._limit, self._leave, f"The drain took more than {self._limit:g} s", 0)
-        elif loop.time() - self._since > REPEATED:
-            self._leave("A second signal", 130)
+            loop.call_later(self._limit, self._exit, f"The drain took more than {self._limit:g} s", 0)
+        elif loop.time() - self._since > SIGNAL_REPEAT_SECONDS:
+            self._exit("A second signal", 130)
 
-    def _leave(self, why: str, code: int) -> None:
-        """End the process, for threads that still work would keep it. What was acknowledged is on disk."""
-        log.warning("%s: %d requests under way are dropped.", why, len(self._server.server_state.tasks))
+    def _exit(self, reason: str, code: int) -> None:
+        """End the process even if threads still work. Acknowledged writes are on disk."""
+        log.warning("%s: %d accepted requests are dropped.", reason, len(self._server.server_state.tasks))
         logging.shutdown()
         os._exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from upsize import demo
 from upsize.catalog import Kind
 from upsize.compute import LoadedModel
-from upsize.engine import Engine, Limits, Request, Result
+from upsize.engine import Engine, Limits
 from upsize.errors import Unavailable, UnknownModel
 from upsize.folders import expanded
 from upsize.index import Index, Indexes, ModelPool, home
@@ -127,10 +127,6 @@ class Service:
         indexes = expanded(self.indexes_folder)
         called |= {str(folder): "" for folder in (self.indexes_folder, indexes.absolute(), indexes.resolve())}
         return {folder: name for folder, name in called.items() if folder.startswith("/")}
-
-    def submit(self, model: ServedModel, request: Request) -> Future[Result]:
-        """Start a request on the engine (`Engine.submit`)."""
-        return self.require_ready().submit(model.name, request)
 
     async def resume(self) -> None:
         """Open every index, so that unfinished work in them continues. Indexes that fail to open are tried again."""

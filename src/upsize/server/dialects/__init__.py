@@ -1,4 +1,4 @@
-"""One file a dialect: its bodies, its replies, its endpoints. A new dialect is a new file, and a line here."""
+"""One file for each dialect, with its bodies, replies and endpoints. A new dialect is a new file and a line here."""
 
 from upsize.server.dialects import indexes, moves, openai, rerank, sglang
 from upsize.server.endpoint import Operation

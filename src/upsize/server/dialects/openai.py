@@ -1,4 +1,4 @@
-"""OpenAI's `/v1/embeddings` and `/v1/models`, with optional additions: instruction, input_type, truncate."""
+"""OpenAI's `/v1/embeddings` and `/v1/models`, with the optional fields instruction, input_type and truncate."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ class EmbeddingsBody(msgspec.Struct):
     """Default: float."""
     dimensions: Int64 | None = None
     user: Any = None
-    """Accepted and ignored, as at OpenAI."""
+    """Ignored, as by OpenAI."""
     instruction: str | None = None
-    """The task, in English. Makes every text of the call a query: `Instruct: {instruction}\\nQuery:{text}`."""
+    """The task, in English. It makes every text a query: `Instruct: {instruction}\\nQuery:{text}`."""
     input_type: Literal["query", "document"] | None = None
-    """`query` puts the model's default instruction before the text; otherwise the text is embedded as it is."""
+    """`query` puts the model's default instruction before each text. Otherwise texts are embedded unchanged."""
     truncate: bool | None = None
-    """Cut longer texts instead of refusing them; the reply says how much was cut. Default: the server's setting."""
+    """Cut longer texts instead of refusing them. The reply says how many tokens were cut. Default: the server's
+    setting."""
     truncation_side: Literal["left", "right"] | None = None
-    """Which end is cut; default right."""
+    """The side that is cut; default right."""
 
 
 Given = str | Sequence[str] | Sequence[str | int | list[int]] | Sequence[int | list[int]]
-"""What a body may hold as input."""
+"""The forms of `input` and `input_ids`."""
 
 
 async def embeddings(service: Service, request: Request) -> Response:
-    """Vectors of one or several texts."""
+    """Embed one or several texts."""
     body = await read_body(request, EmbeddingsBody)
     model = service.model(body.model, "embedding")
     inputs = inputs_of(body.input)
@@ -66,20 +67,20 @@ async def embeddings(service: Service, request: Request) -> Response:
 
 
 def inputs_of(given: Given) -> list[str] | list[list[int]]:
-    """The four forms of `input` as a list of texts or a list of id lists."""
+    """The inputs as a list of texts, or a list of lists of token ids. Raises InvalidInput for a mixture."""
     if isinstance(given, str):
         return [given]
     if not given:
         raise InvalidInput("input is an empty list. Send at least one text.", param="input")
-    sort = type(given[0])
+    first = type(given[0])
     if len(set(map(type, given))) > 1:
-        index = next(index for index, item in enumerate(given) if type(item) is not sort)
+        index = next(index for index, item in enumerate(given) if type(item) is not first)
         raise InvalidInput(
-            f"input[{index}] is of another sort than input[0]: send only texts, or only token ids.",
+            f"input[{index}] and input[0] have different types. Send only texts, or only token ids.",
             param="input",
             index=index,
         )
-    if sort is int:
+    if first is int:
         return [cast(list[int], given)]
     return cast(list[str] | list[list[int]], given)
 
@@ -87,7 +88,7 @@ def inputs_of(given: Given) -> list[str] | list[list[int]]:
 def _embeddings_reply(result: Result, model: str, as_base64: bool) -> dict[str, Any]:
     data = []
     for index, vector in enumerate(result.values):
-        # Little-endian float32, as OpenAI's own client decodes it.
+        # OpenAI's client decodes base64 as little-endian float32.
         embedding = base64.b64encode(vector.astype("<f4", copy=False)).decode() if as_base64 else vector
         item: dict[str, Any] = {"object": "embedding", "index": index, "embedding": embedding}
         if result.truncated_tokens[index]:
@@ -103,7 +104,7 @@ def _embeddings_reply(result: Result, model: str, as_base64: bool) -> dict[str, 
 
 
 async def models(service: Service, _: Request) -> Response:
-    """The models served here."""
+    """List the models that are served."""
     service.require_ready()
     data = [
         {
@@ -125,9 +126,9 @@ OPERATIONS = (
         "POST",
         ("/v1/embeddings", "/embeddings"),
         embeddings,
-        "Vectors of texts (OpenAI)",
+        "Embed texts (OpenAI)",
         EmbeddingsBody,
         {"input": ["How are you today", "今天过得怎么样"], "dimensions": 64},
     ),
-    Operation("GET", ("/v1/models", "/models"), models, "Models served here (OpenAI)"),
+    Operation("GET", ("/v1/models", "/models"), models, "Models that are served (OpenAI)"),
 )

@@ -19,13 +19,15 @@ from upsize.server.endpoint import Operation, Positive, read_body, reply, run, t
 from upsize.server.foreign_fields import RERANK, ForeignField
 from upsize.server.service import ServedModel, Service
 
-MEDIA = frozenset(("image", "images", "image_url", "image_base64", "video", "video_url", "audio", "audio_url"))
-"""Fields of documents that hold no text."""
-NOT_RANKED = ("text", "id", "_id")
-IGNORED = "ignored_document_fields"
-"""The kind of lint that the header names."""
-NAMED, LONGEST_NAME = 8, 40
-"""Fields that a warning names, and characters of a name."""
+MEDIA_FIELDS = frozenset(("image", "images", "image_url", "image_base64", "video", "video_url", "audio", "audio_url"))
+"""Fields of a document that hold something other than text."""
+UNRANKED_FIELDS = ("text", "id", "_id")
+LINT_IGNORED_FIELDS = "ignored_document_fields"
+"""The lint finding for documents with texts in other fields than `text`."""
+MAX_NAMED_FIELDS = 8
+"""Ignored fields that a warning names."""
+MAX_FIELD_NAME = 40
+"""Characters of a field's name in a warning."""
 
 
 class RerankBody(msgspec.Struct):
@@ -35,24 +37,24 @@ class RerankBody(msgspec.Struct):
 
     query: str
     documents: list[str | dict[str, Any]]
-    """Texts, or objects whose `text` is ranked, as at Cohere and Jina."""
+    """Texts, or objects with a field `text`, as for Cohere and Jina."""
     model: str | None = None
     top_n: Positive | None = None
-    """How many results to return; default all."""
+    """Number of results; default all."""
     return_documents: bool | None = None
-    """Whether results carry their document; default true, at `/v2/rerank` false."""
+    """Whether results carry their document. Default: true, but false for `/v2/rerank`."""
     max_tokens_per_doc: Positive | None = None
-    """Cut each document to so many tokens; the reply says what was cut."""
+    """Cut each document to so many tokens. The reply says how many were cut."""
     instruction: str | None = None
     """The task, in English; default web search."""
     instruct: str | None = None
-    """The same under SGLang's name."""
+    """SGLang's name of `instruction`."""
     truncate: bool | None = None
-    """Cut documents that do not fit instead of refusing them. Default: the server's setting."""
+    """Cut documents that are too long instead of refusing them. Default: the server's setting."""
 
 
 async def rerank(service: Service, request: Request) -> Response:
-    """Documents ordered by how well they meet the query."""
+    """Order documents by their relevance to the query."""
     body = await read_body(request, RerankBody)
     return await _answer(
         service, request, body, _superset, True if body.return_documents is None else body.return_documents
@@ -60,7 +62,7 @@ async def rerank(service: Service, request: Request) -> Response:
 
 
 async def rerank_v2(service: Service, request: Request) -> Response:
-    """Documents ordered by how well they meet the query, in Cohere's shape."""
+    """Order documents by their relevance to the query, in Cohere's shape."""
     body = await read_body(request, RerankBody)
     return await _answer(service, request, body, _cohere, bool(body.return_documents))
 
@@ -83,7 +85,7 @@ async def _answer(service: Service, request: Request, body: RerankBody, shape: A
         ),
     )
     scores = probability(result.values)
-    # By log-odds: far from zero, different log-odds round to the same probability.
+    # Sort by log-odds: far from zero, different log-odds round to the same probability.
     order = np.argsort(-result.values, kind="stable")[: body.top_n]
     results: list[dict[str, Any]] = []
     for place in order:
@@ -93,16 +95,16 @@ async def _answer(service: Service, request: Request, body: RerankBody, shape: A
         results.append(item)
     warnings = [f"documents[{i}]: {cut} tokens were cut off" for i, cut in enumerate(result.truncated_tokens) if cut]
     if ignored:
-        result = replace(result, lint=(*result.lint, IGNORED))
-        warnings.append(f"documents: `text` alone is ranked, not {', '.join(f'`{name}`' for name in ignored)}")
+        result = replace(result, lint=(*result.lint, LINT_IGNORED_FIELDS))
+        warnings.append(f"documents: only `text` is ranked, not {', '.join(f'`{name}`' for name in ignored)}")
     return await reply(result, lambda: shape(model, result, results, warnings))
 
 
 def texts_of(documents: Sequence[str | Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """(the texts that are ranked, the other fields with something to read in them, at most `NAMED`).
+    """(the texts to rank, the names of ignored fields that hold texts, at most `MAX_NAMED_FIELDS`).
 
-    Cohere ranks the field `text` alone unless `rank_fields` says otherwise, so a title beside it counts for nothing.
-    Raises InvalidInput, with the document's place, for one without a text, or with an image or other media.
+    As for Cohere, only the field `text` is ranked, so a title beside it does not count. Raises InvalidInput for a
+    document without a text, or with an image or other media.
     """
     texts: list[str] = []
     ignored: dict[str, None] = {}
@@ -110,19 +112,25 @@ def texts_of(documents: Sequence[str | Mapping[str, Any]]) -> tuple[list[str], l
         if isinstance(document, str):
             texts.append(document)
             continue
-        parts = document.get("content")  # a list of texts and images at vLLM, else a field like any other
-        media = next((name for name, value in document.items() if value and name.lower() in MEDIA), None)
+        parts = document.get("content")  # vLLM: a list of texts and images; otherwise an ordinary field
+        media = next((name for name, value in document.items() if value and name.lower() in MEDIA_FIELDS), None)
         if media := media or ("content" if isinstance(parts, list | dict) else None):
             raise InvalidInput(
-                f"documents[{place}].{media}: only texts are ranked here. Send the document's text.", param="documents"
+                f"documents[{place}].{media}: this server only ranks texts. Send the document's text.",
+                param="documents",
             )
         if not isinstance(text := document.get("text"), str):
             missing = "is missing" if text is None else f"is not a string but {type(text).__name__}"
             raise InvalidInput(f"documents[{place}].text: {missing}.", param="documents")
         texts.append(text)
         for name, value in document.items():
-            if len(ignored) < NAMED and name not in NOT_RANKED and isinstance(value, str) and value.strip():
-                ignored.setdefault(name[:LONGEST_NAME])
+            if (
+                len(ignored) < MAX_NAMED_FIELDS
+                and name not in UNRANKED_FIELDS
+                and isinstance(value, str)
+                and value.strip()
+            ):
+                ignored.setdefault(name[:MAX_FIELD_NAME])
     return texts, list(ignored)
 
 

@@ -1,4 +1,4 @@
-"""SGLang's `/encode`, health and information endpoints."""
+"""SGLang's `/encode`, and its health and information endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from upsize.version import __version__
 
 
 class EncodeBody(msgspec.Struct):
-    """Body of `/encode`: `text`, or `input_ids`."""
+    """Body of `/encode`: either `text` or `input_ids`."""
 
     foreign: ClassVar[Mapping[str, ForeignField]] = EMBEDDING
 
@@ -38,7 +38,7 @@ class EncodeBody(msgspec.Struct):
 
 
 async def encode(service: Service, request: Request) -> Response:
-    """Vectors of texts, in SGLang's shape: an object for one text, a list for a list."""
+    """Embed texts, in SGLang's shape: one object for one text, a list of objects for a list."""
     body = await read_body(request, EncodeBody)
     given = body.text if body.text is not None else body.input_ids
     if given is None or (body.text is not None and body.input_ids is not None):
@@ -72,17 +72,18 @@ def _encoded(result: Result) -> list[dict[str, Any]]:
 
 
 async def health(service: Service, _: Request) -> Response:
-    """200 when requests are taken, else 503 with what the service is doing. Costs nothing."""
+    """200 while the service takes requests, else 503 with its state. Computes nothing."""
     return _status(service.state)
 
 
 async def health_generate(service: Service, _: Request) -> Response:
-    """As `/health`, after a real forward pass of every model."""
+    """As `/health`, but runs a forward pass of every model first."""
     if service.state == "ok":
+        engine = service.require_ready()
         try:
-            await asyncio.gather(*(asyncio.wrap_future(service.submit(m, _probe(m))) for m in service.models))
+            await asyncio.gather(*(asyncio.wrap_future(engine.submit(m.name, _probe(m))) for m in service.models))
         except Overloaded:
-            return _status(service.state)  # it computes, for others
+            return _status(service.state)  # the engine is busy, so it computes
         except UpsizeError as error:
             return _json({"status": "failing", "error": str(error)}, 503)
     return _status(service.state)
@@ -93,13 +94,13 @@ def _probe(model: ServedModel) -> EmbedRequest | RerankRequest:
 
 
 async def model_info(service: Service, request: Request) -> Response:
-    """What is known of one model (`?model=…`, default the first)."""
+    """Name, limits, precision and fingerprint of one model (`?model=…`, default the first)."""
     model = service.model(request.query_params.get("model"))
     return _json(_describe(model) | {"weight_version": "default"})
 
 
 async def server_info(service: Service, _: Request) -> Response:
-    """The service: version, state, every model with its queue."""
+    """Version and state of the service, and every model with the length of its queue."""
     queues = service.queues()
     models = [
         _describe(m) | {"queued_sequences": queues[m.name][0], "queued_tokens": queues[m.name][1]}
@@ -145,8 +146,8 @@ def _json(value: dict[str, Any], status: int = 200) -> Response:
 
 
 OPERATIONS = (
-    Operation("POST", ("/encode",), encode, "Vectors of texts (SGLang)", EncodeBody, {"text": "How are you today"}),
-    Operation("GET", ("/health", "/ready", "/ping"), health, "Whether requests are taken"),
+    Operation("POST", ("/encode",), encode, "Embed texts (SGLang)", EncodeBody, {"text": "How are you today"}),
+    Operation("GET", ("/health", "/ready", "/ping"), health, "Whether the service takes requests"),
     Operation("GET", ("/health_generate",), health_generate, "Whether a forward pass works"),
     Operation("GET", ("/model_info", "/get_model_info"), model_info, "One model"),
     Operation("GET", ("/server_info", "/get_server_info"), server_info, "The service"),

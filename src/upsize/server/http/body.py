@@ -1,4 +1,4 @@
-"""Bodies of requests: read within a budget of bytes for all of them together."""
+"""Reads request bodies within a budget of bytes for all of them together."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from upsize.errors import Unavailable
 from upsize.server.error_replies import TooLarge, TooSlow
 
 MAX_BODY = 64 << 20
-"""Bytes. 2,048 texts of 32 KB."""
+"""Bytes of one body: 2,048 texts of 32 KB."""
 BUDGET = 256 << 20
-"""Bytes of all bodies that are being read or parsed."""
-FREE = 64 << 10
-"""Bytes of each body that do not count, so that large bodies keep no small one out."""
+"""Bytes of all bodies that are being read or decoded."""
+UNCOUNTED = 64 << 10
+"""Bytes of each body that do not count towards the budget, so that large bodies never keep small ones out."""
 PIECE = 256 << 10
-"""Bytes of which a body is put together."""
+"""Bytes of one piece of a body in memory."""
 STALLED = 1.0
-"""Seconds after which a body that does not go on may lose its place to one that does."""
+"""Seconds without data after which a body may lose its place to another one."""
 
 
 @dataclass(eq=False)
 class _BodyRead:
     task: asyncio.Task[object]
-    heard: float
+    last_data: float
     counted: int = 0
     failure: Exception | None = None
 
     def stop(self, failure: Exception) -> None:
-        """End its wait for the client."""
+        """Make its reader raise `failure` instead of waiting for the client."""
         if self.failure is None:
             self.failure = failure
             self.task.cancel()
 
     def take_failure(self) -> Exception:
-        """The failure, which is not kept: its traceback holds what was read, and a cycle would hold that for long."""
+        """Return the failure and forget it. Its traceback refers to the bytes read, and a cycle would keep them."""
         failure, self.failure = self.failure, None
-        assert failure is not None  # asked for where there is one
+        assert failure is not None  # callers check first
         return failure
 
 
 class Bodies:
-    """The bodies that are being read. For one event loop."""
+    """The bodies that are being read, for one event loop."""
 
     def __init__(self, budget: int = BUDGET, largest: int = MAX_BODY, stalled: float = STALLED) -> None:
         self._budget, self._largest, self._stalled = budget, largest, stalled
         self._closed: str | None = None
         self._waiting: set[_BodyRead] = set()
-        """Those whose end has not come."""
+        """Bodies that are not complete."""
         self.held = 0
-        """Bytes that count."""
+        """Bytes that count towards the budget."""
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """A request's body; its bytes count until the block ends.
+        """Read the body of a request. Its bytes count until the context ends.
 
-        TooLarge, TooSlow, Unavailable where the budget is used up or the service drains, or Starlette's
+        Raises TooLarge, TooSlow, Unavailable if the budget is used up or the service drains, and Starlette's
         ClientDisconnect.
         """
         declared = request.headers.get("content-length", "")
@@ -74,13 +74,13 @@ class Bodies:
             self.held -= reading.counted
 
     def close(self, message: str) -> None:
-        """Wait for no client any more: every body that is not there as a whole fails, now and from now on."""
+        """Fail every body that is not complete, now and from now on."""
         self._closed = message
         for reading in list(self._waiting):
             reading.stop(Unavailable(message))
 
     async def _read(self, request: Request, reading: _BodyRead) -> bytes:
-        # Pieces, not one growing array: to grow several large ones beside each other leaves holes of their size.
+        # Pieces instead of one growing array: several large arrays that grow together fragment the memory.
         pieces, last, size = [], bytearray(), 0
         self._waiting.add(reading)
         try:
@@ -105,25 +105,25 @@ class Bodies:
     def _count(self, reading: _BodyRead, size: int) -> None:
         if size > self._largest:
             raise self._too_large()
-        reading.heard = asyncio.get_running_loop().time()
-        counted = max(0, size - FREE)
+        reading.last_data = asyncio.get_running_loop().time()
+        counted = max(0, size - UNCOUNTED)
         self.held += counted - reading.counted
         reading.counted = counted
         while self.held > self._budget:
-            since = reading.heard - self._stalled
+            since = reading.last_data - self._stalled
             others = self._waiting - {reading}
             stalled = min(
-                (r for r in others if r.counted and r.failure is None and r.heard <= since),
-                key=lambda r: r.heard,
+                (r for r in others if r.counted and r.failure is None and r.last_data <= since),
+                key=lambda r: r.last_data,
                 default=None,
             )
             if stalled is None:
                 raise Unavailable(
-                    f"Bodies of {self._budget >> 20} MiB are being read, and there is no room for this one. Try again."
+                    f"The server is reading {self._budget >> 20} MiB of bodies and has no room for this one. Try again."
                 )
-            stalled.stop(TooSlow("The body stopped, and others needed its place. Send it without a pause."))
+            stalled.stop(TooSlow("The body paused while other requests needed its place. Send it without a pause."))
             self.held -= stalled.counted
             stalled.counted = 0
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is larger than {self._largest >> 20} MiB. Send fewer texts a call.")
+        return TooLarge(f"The body is larger than {self._largest >> 20} MiB. Send fewer texts per call.")

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection: uvicorn's protocol on httptools, with limits on what a client may take.
+"""One HTTP/1.1 connection: uvicorn's httptools protocol with limits on a client's time and memory.
 
-uvicorn bounds neither the time of a head or a body, nor the size of a head, nor what a client leaves unread.
+uvicorn limits neither the time for a head or a body, nor the size of a head, nor the unread part of a reply.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from upsize.server.auth import OPEN
 from upsize.server.codec import dumps
 from upsize.server.error_replies import reply_to
 from upsize.server.http.head import HeadRefused, check_framing, host_of
-from upsize.server.http.pool import GAVE_WAY, IDLE, TOO_MANY, UNREAD, Pool
+from upsize.server.http.pool import IDLE, MADE_ROOM, TOO_MANY, UNREAD, Pool
 
-OVERHEAD, SLACK = 4, 1 << 20
-"""Bytes on the wire that a body may take for each of its own, and besides: small chunks, and their extensions."""
-BUSY = "The server has as many connections as it takes. Try again in a second."
-DROPPED = frozenset({b"upgrade", b"connection", b"http2-settings"})
-"""Headers by which a client asks for another protocol."""
+MAX_CHUNK_OVERHEAD, CHUNK_SLACK_BYTES = 4, 1 << 20
+"""A chunked body may take MAX_CHUNK_OVERHEAD times its own bytes plus CHUNK_SLACK_BYTES on the wire. Small chunks with
+extensions take more."""
+BUSY = "The server has reached its limit of connections. Try again in a second."
+UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
+"""Headers that request another protocol."""
 
 T = TypeVar("T")
 
 
 class Waits(IntEnum):
-    """What a connection waits for from its client, in the order in which it makes room."""
+    """The data that a connection waits for from its client. Lower values are closed first to make room."""
 
     NOTHING = 0
     REQUEST = 1
@@ -44,7 +45,7 @@ class Waits(IntEnum):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """See ConnectionLimits. A request to change the protocol (h2c, websocket) is served as if it had not been made."""
+    """A connection within ConnectionLimits. A request to upgrade the protocol (h2c, websocket) is served without it."""
 
     def __init__(
         self,
@@ -58,25 +59,25 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._pool, self._limits = pool, pool.limits
         self._phase = Waits.REQUEST
-        """Of the request that arrives; there may be earlier ones that are being answered."""
-        self._since = self._looked = self.heard = self.loop.time()
+        """The phase of the arriving request. Earlier requests may still be processed."""
+        self._since = self._checked_at = self.last_data = self.loop.time()
         self._running: RequestResponseCycle | None = None
-        """The request that is being answered, or was last."""
+        """The request that is being processed, or was last."""
         self._served = self._begun = False
         self._broken = False
-        """Nothing that arrives is a request any more."""
+        """Further data is ignored, because its meaning is ambiguous."""
         self._refusal: tuple[int, str] | None = None
         self._upgrading = False
-        self._head = self._fields = self._wire = self._payload = 0
+        self._head = self._header_count = self._wire = self._payload = 0
         self._unread, self._unread_since = 0, 0.0
-        self._before = 0
-        """Of the payload, what was there at `_since`."""
+        self._payload_before = 0
+        """Bytes of the body that had arrived at `_since`."""
 
-    # What the pool asks
+    # Called by the pool
 
     @property
-    def waits(self) -> Waits:
-        """What it waits for; NOTHING while it is the server's turn."""
+    def waits_for(self) -> Waits:
+        """The data it waits for. NOTHING while the server processes a request."""
         return Waits.NOTHING if self._earlier or self.transport.is_closing() else self._phase
 
     @property
@@ -85,22 +86,22 @@ class HttpConnection(HttpToolsProtocol):
         return self._phase is Waits.REQUEST and not self._served
 
     @property
-    def quiet_since(self) -> float:
-        """Since when it waits for its client: for the end of a head or the next request, or for more of a body."""
-        return self.heard if self._phase is Waits.BODY else self._since
+    def waiting_since(self) -> float:
+        """The loop's time since when it waits for its client's next request, head, or part of a body."""
+        return self.last_data if self._phase is Waits.BODY else self._since
 
-    def give_way(self) -> None:
-        """Close, to make room for another."""
-        self._end(GAVE_WAY, None if self._phase is Waits.REQUEST else 408)
+    def close_for_room(self) -> None:
+        """Close to make room for another connection."""
+        self._end(MADE_ROOM, None if self._phase is Waits.REQUEST else 408)
 
-    def look(self, now: float) -> None:
-        """Close, if the client was waited for too long."""
-        elapsed, self._looked = now - self._looked, now
-        self._look_at_reply(now)
-        limits, phase = self._limits, self.waits
+    def check_timeouts(self, now: float) -> None:
+        """Close if a time limit has passed."""
+        elapsed, self._checked_at = now - self._checked_at, now
+        self._check_reply(now)
+        limits, phase = self._limits, self.waits_for
         if phase is Waits.NOTHING:
             return
-        if self.flow.read_paused:  # not the client's fault
+        if self.flow.read_paused:  # the server stopped reading
             self._since += elapsed
         elif phase is Waits.REQUEST:
             if now - self._since > (limits.idle_seconds if self._served else limits.head_seconds):
@@ -108,37 +109,39 @@ class HttpConnection(HttpToolsProtocol):
         elif phase is Waits.HEAD:
             if now - self._since > limits.head_seconds:
                 self._end(f"the headers did not arrive within {limits.head_seconds:g} s", 408)
-        elif now - self.heard > limits.body_seconds:
+        elif now - self.last_data > limits.body_seconds:
             self._end(f"the body stopped for {limits.body_seconds:g} s", 408)
         elif now - self._since > limits.body_seconds:
-            if self._payload - self._before < limits.body_rate * limits.body_seconds:
+            if self._payload - self._payload_before < limits.body_rate * limits.body_seconds:
                 self._end(f"the body came more slowly than {limits.body_rate >> 10} KiB/s", 408)
-            self._since, self._before = now, self._payload
+            self._since, self._payload_before = now, self._payload
 
-    # What the transport and the parser call
+    # Called by the transport and the parser
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
+        """A client has connected."""
         super().connection_made(transport)
         if not self._pool.admit(self):
             self._refuse(503, BUSY)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone, or was told to."""
+        """The connection is closed, by the client or the server."""
         self._pool.forget(self)
         self._unset_keepalive_if_required()
         self.pipeline.clear()
-        if self._running is not None and not self._running.response_complete:  # uvicorn tells only the newest request
+        if (
+            self._running is not None and not self._running.response_complete
+        ):  # uvicorn only notifies the newest request
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
+        """Parse received data."""
         self._unset_keepalive_if_required()
         if self._broken or self.transport.is_closing():
             return
-        self.heard = self.loop.time()
+        self.last_data = self.loop.time()
         if self._phase is Waits.REQUEST:
             self._enter(Waits.HEAD)
         parts = [memoryview(data)]
@@ -152,32 +155,32 @@ class HttpConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or (400, "This is not a valid HTTP/1.1 request.")))
             return
-        self._wire = 0 if self._begun else self._wire + len(data)  # where in the data it began is not known
+        self._wire = 0 if self._begun else self._wire + len(data)  # the offset at which the head began is unknown
         self._begun = False
         if self._phase is Waits.HEAD and self._wire > self._limits.head_bytes:
             self._refuse(431, f"The headers take more than {self._limits.head_bytes >> 10} KiB.")
-        elif self._phase is Waits.BODY and self._wire > OVERHEAD * self._payload + SLACK:
+        elif self._phase is Waits.BODY and self._wire > MAX_CHUNK_OVERHEAD * self._payload + CHUNK_SLACK_BYTES:
             self._refuse(400, "The body comes in chunks that are too small.")
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self._enter(Waits.HEAD)
-        self._head = self._fields = self._payload = 0
+        self._head = self._header_count = self._payload = 0
         self._begun = True
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the request's target."""
+        """A part of the request's target."""
         self._head += len(url)
         if self._head > self._limits.head_bytes:
             self._reject(414, f"The path and query take more than {self._limits.head_bytes >> 10} KiB.")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or after the body a trailer, which nobody here asks for."""
+        """A header, or after the body a trailer, which is ignored."""
         self._head += len(name) + len(value) + 4
-        self._fields += 1
-        if self._head > self._limits.head_bytes or self._fields > self._limits.headers:
+        self._header_count += 1
+        if self._head > self._limits.head_bytes or self._header_count > self._limits.headers:
             self._reject(
                 431,
                 f"There are more than {self._limits.headers} headers, or they take more than "
@@ -185,13 +188,13 @@ class HttpConnection(HttpToolsProtocol):
             )
         if self._phase is Waits.HEAD:
             super().on_header(name, value)
-            if name.lower() == b"transfer-encoding":  # the parser's own refusal would come first, and say less
+            if name.lower() == b"transfer-encoding":  # before the parser refuses it with a vaguer message
                 self._checked(check_framing, self.headers, "1.1")
 
     def on_headers_complete(self) -> None:
-        """The head is there: start to answer."""
+        """The head is complete: start to process the request."""
         if self.parser.get_method() == b"CONNECT":
-            self._reject(400, "CONNECT is for proxies.")
+            self._reject(400, "CONNECT is only for proxies.")
         self._upgrading = self.parser.should_upgrade()
         if self._upgrading:
             return
@@ -200,30 +203,30 @@ class HttpConnection(HttpToolsProtocol):
             self._reject(400, "The request's target has no path.")
         self._set_host()
         if len(self.pipeline) >= self._limits.pipelined:
-            self._reject(400, "Too many requests were sent on one connection before the first had its reply.")
+            self._reject(400, "Too many requests on this connection wait for the reply to the first one.")
         self._enter(Waits.BODY)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """A part of the body."""
         self._payload += len(body)
         if self.cycle.response_complete and self._payload > self._limits.discard_bytes:
-            self._reject(413, "The body goes on after the reply.")
+            self._reject(413, "The body continues after the reply.")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there as a whole."""
+        """The request is complete."""
         if not self._upgrading:
             self._enter(Waits.REQUEST)
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The reply is on its way."""
+        """The reply is written."""
         self._served = True
         if self._phase is not Waits.BODY:
             self._since = self.loop.time()
         elif self._phase is Waits.BODY and self.expect_100_continue and not self._payload:
-            self.transport.close()  # whether the body still comes is the client's choice, so what comes is ambiguous
+            self.transport.close()  # the client may send the body or not, so the next bytes are ambiguous
         super().on_response_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -233,20 +236,20 @@ class HttpConnection(HttpToolsProtocol):
             app = _busy
         super()._start_asgi_task(cycle, app)
 
-    # What they need
+    # Helpers
 
     @property
     def _earlier(self) -> bool:
-        """Whether a request before the one that arrives has no whole reply yet."""
+        """Whether an earlier request than the arriving one has no complete reply yet."""
         running = self._running
         arriving = self._phase is Waits.BODY and running is self.cycle
         return running is not None and not running.response_complete and not arriving
 
     def _enter(self, phase: Waits) -> None:
-        self._phase, self._since, self._before = phase, self.loop.time(), 0
+        self._phase, self._since, self._payload_before = phase, self.loop.time(), 0
 
     def _set_host(self) -> None:
-        """Let the application see one host: that of an absolute target counts in place of the header."""
+        """Leave one Host header for the application. The host of an absolute target replaces the header."""
         version = self.parser.get_http_version()
         self._checked(check_framing, self.headers, version)
         host = self._checked(host_of, self.headers, self.url, version)
@@ -261,18 +264,18 @@ class HttpConnection(HttpToolsProtocol):
             self._reject(refused.status, refused.message)
 
     def _reject(self, status: int, message: str) -> NoReturn:
-        """Stop the parser from within one of its callbacks."""
+        """Stop the parser from within one of its callbacks, and reply."""
         self._refusal = (status, message)
         raise ValueError(message)
 
     def _without_upgrade(self) -> bytes:
-        """The request's head without its wish for another protocol, for a new parser.
+        """The request's head without the upgrade, for a new parser.
 
-        llhttp ends a message that asks for an upgrade with its head, and what follows would be of the other protocol.
+        llhttp ends a message that requests an upgrade after its head, and treats what follows as the other protocol.
         """
-        kept = [(n, v) for n, v in self.headers if n not in DROPPED]
-        asked = b",".join(v for n, v in self.headers if n == b"connection").lower()
-        if b"close" in (token.strip() for token in asked.split(b",")):
+        kept = [(n, v) for n, v in self.headers if n not in UPGRADE_HEADERS]
+        connection = b",".join(v for n, v in self.headers if n == b"connection").lower()
+        if b"close" in (token.strip() for token in connection.split(b",")):
             kept.append((b"connection", b"close"))
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (method, self.url, version), *(b"%s: %s" % header for header in kept), b"", b""]
@@ -280,20 +283,20 @@ class HttpConnection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
         return b"\r\n".join(lines)
 
-    def _look_at_reply(self, now: float) -> None:
-        """Drop a client that does not take its reply."""
+    def _check_reply(self, now: float) -> None:
+        """Abort a connection whose client does not read its reply."""
         unread = self.transport.get_write_buffer_size()
-        wanted = self._limits.write_rate * self._limits.write_seconds
-        if not unread or unread > self._unread or self._unread - unread >= wanted:
+        expected = self._limits.write_rate * self._limits.write_seconds
+        if not unread or unread > self._unread or self._unread - unread >= expected:
             self._unread, self._unread_since = unread, now
         elif now - self._unread_since > self._limits.write_seconds:
             self._pool.count(UNREAD)
-            # Reset it, or the system would go on to offer what is unread.
+            # Reset the socket, otherwise the kernel keeps the unread data.
             self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def _end(self, reason: str, status: int | None) -> None:
-        """Close for a reason; where a request has begun and no reply, with one."""
+        """Close for a reason, with a reply if `status` is given."""
         self._pool.count(reason)
         if status is None:
             self._broken = True
@@ -302,10 +305,10 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(status, f"The connection is closed: {reason}.")
 
     def _refuse(self, status: int, message: str) -> None:
-        """Take nothing more from this connection, and say why, unless a reply to an earlier request is under way."""
+        """Ignore further data and close with an error reply. An earlier request still gets its own reply instead."""
         self._broken = True
         if self._earlier and self._running is not None:
-            if self.pipeline and self.pipeline[0][0].more_body:  # the newest is on the left
+            if self.pipeline and self.pipeline[0][0].more_body:  # the newest request is on the left
                 self.pipeline.popleft()
             last = self.pipeline[0][0] if self.pipeline else self._running
             last.keep_alive = False

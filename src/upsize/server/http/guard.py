@@ -1,7 +1,7 @@
-"""Who may ask what from where: pages of other origins, names of other hosts, bodies that are not JSON.
+"""Guard: refuses requests of pages of other origins, requests for other hosts, and bodies that are not JSON.
 
-A browser sends a page's requests with whatever reaches the server: to 127.0.0.1, and by DNS rebinding under a name of
-the page's choice. Bearer keys stop both, so without keys Host and Origin are checked; as Ollama and Jupyter do.
+A page in a browser can send requests to any server that the browser reaches: to 127.0.0.1, and by DNS rebinding under a
+name of its own. Bearer keys stop both. Without keys, Host and Origin are checked, as Ollama and Jupyter do.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from upsize.server.error_replies import Forbidden, UnsupportedMedia, reply_to
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PRIVATE = (".localhost", ".local", ".internal", ".home.arpa")
-"""Domains that nobody can register, so that no page on the web has a name in them."""
+"""Domains that nobody can register, so no page of the web has a name in them."""
 FORM = "application/x-www-form-urlencoded"
-"""What curl says without -H. A browser says it only for a form."""
+"""The Content-Type that curl sends without -H. A browser sends it only for a form."""
 JSON = frozenset({"application/json", "text/json", "application/octet-stream"})
 
 
 class Guard:
-    """Answers 403 and 415, or passes a request on."""
+    """Middleware that replies 403 or 415, or passes a request on."""
 
     def __init__(
         self,
@@ -37,8 +37,12 @@ class Guard:
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
     ) -> None:
-        """`loopback`: it listens for this machine alone. `hosts`: names that it is called by besides, `.example.com`
-        with all below it, `*` any. `origins`: of pages that may call it, `*` any."""
+        """Create the middleware.
+
+        `keyless`: no API key is required. `loopback`: the server only listens on the loopback address. `hosts`: further
+        names of the server; `.example.com` includes its subdomains, `*` allows any. `origins`: pages that may call it;
+        `*` allows any.
+        """
         self._app, self._keyless, self._loopback = app, keyless, loopback
         self._hosts = frozenset(host.lower().rstrip(".") for host in (*hosts, "localhost", socket.gethostname()))
         self._any_host = "*" in hosts
@@ -46,7 +50,7 @@ class Guard:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class."""
+        """Check a request."""
         if scope["type"] == "http":
             try:
                 self._check(scope["method"], scope["path"], Headers(scope=scope))
@@ -57,7 +61,7 @@ class Guard:
 
     def _check(self, method: str, path: str, headers: Headers) -> None:
         if self._keyless:
-            if path.rstrip("/") not in OPEN:  # a balancer that asks about health may call it anything
+            if path.rstrip("/") not in OPEN:  # a load balancer may check health under any name
                 for host in headers.getlist("host"):
                     self._check_host(host)
             self._check_origin(method, headers)
@@ -68,29 +72,29 @@ class Guard:
         name = _name(host)
         if self._any_host or name in self._hosts or not name or _is_address(name) or name.endswith(PRIVATE):
             return
-        if "." not in name and not self._loopback:  # a name of the local network, or of a container
+        if "." not in name and not self._loopback:  # a name in the local network, or a container
             return
         if any(name == h[1:] or name.endswith(h) for h in self._hosts if h.startswith(".")):
             return
         raise Forbidden(
-            f"Host is {host[:80]!r}, which is not a name of this server. If it is one: upsize serve --allowed-host "
-            "NAME."
+            f"Host is {host[:80]!r}, which is not a name of this server. If it is one, start the server with "
+            "--allowed-host NAME."
         )
 
     def _check_origin(self, method: str, headers: Headers) -> None:
         if self._any_origin:
             return
-        elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-        # No page can read what GET answers, but it could make the server work. To follow a link is no harm.
-        if method in SAFE and (not elsewhere or method == "OPTIONS" or headers.get("sec-fetch-mode") == "navigate"):
+        cross_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        # A page cannot read the reply to a GET, but it can cause work. Following a link is harmless.
+        if method in SAFE and (not cross_site or method == "OPTIONS" or headers.get("sec-fetch-mode") == "navigate"):
             return
         own = {host.lower() for host in headers.getlist("host")}
         origins = headers.getlist("origin")
         for origin in origins:
             if origin.lower() not in self._origins and _authority(origin) not in own:
-                raise _from_elsewhere(origin)
-        if not origins and elsewhere:
-            raise _from_elsewhere("another site")
+                raise _cross_origin(origin)
+        if not origins and cross_site:
+            raise _cross_origin("another site")
 
 
 def _check_media(headers: Headers) -> None:
@@ -107,10 +111,10 @@ def _check_media(headers: Headers) -> None:
         )
 
 
-def _from_elsewhere(origin: str) -> Forbidden:
+def _cross_origin(origin: str) -> Forbidden:
     return Forbidden(
-        f"The request comes from a page of {origin[:80]!r}. To let its pages call this server: upsize serve "
-        "--cors-origin ORIGIN; or ask for a key: --api-key."
+        f"The request comes from a page of {origin[:80]!r}. To allow it, start the server with --cors-origin ORIGIN, "
+        "or require a key with --api-key."
     )
 
 
@@ -122,7 +126,7 @@ def _name(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """Of an IP, which DNS cannot point elsewhere."""
+    """Whether it is an IP address, which DNS rebinding cannot use."""
     try:
         ipaddress.ip_address(name)
         return True
@@ -131,7 +135,7 @@ def _is_address(name: str) -> bool:
 
 
 def _authority(origin: str) -> str | None:
-    """Host and port as Host has them; None of `null` and what is no origin."""
+    """Host and port in the form of the Host header. None for `null` and anything that is not an origin."""
     try:
         parts = urlsplit(origin)
         return parts.netloc.lower() if parts.scheme in ("http", "https") and parts.netloc else None

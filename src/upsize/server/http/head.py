@@ -1,6 +1,6 @@
-"""What a request's head says of its host and of its body's framing, by RFC 9112: none, one, or a refusal.
+"""Checks the host and the body framing of a request head by RFC 9112.
 
-A request that two servers may read differently is refused here, before anything decides by its Host.
+A request that two servers may interpret differently is refused, before any other check relies on its Host.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ Header = tuple[bytes, bytes]
 
 _NAME = re.compile(rb"[A-Za-z0-9._~-]+\Z")
 _SCHEMES = (b"http", b"https")
-_MOST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 class HeadRefused(Exception):
-    """`status` and `message` of the reply. The connection is closed, since what follows is ambiguous."""
+    """Carries `status` and `message` of the reply. The connection is closed: the bytes that follow are ambiguous."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status, self.message = status, message
@@ -25,7 +25,7 @@ class HeadRefused(Exception):
 
 
 def check_framing(headers: Sequence[Header], version: str) -> None:
-    """HeadRefused for a body in any transfer coding but one `chunked`."""
+    """Raise HeadRefused for any Transfer-Encoding other than a single `chunked`."""
     values = [value for name, value in headers if name == b"transfer-encoding"]
     if not values:
         return
@@ -33,7 +33,7 @@ def check_framing(headers: Sequence[Header], version: str) -> None:
     if any(coding != b"chunked" for coding in codings):
         raise HeadRefused(
             501,
-            f"Transfer-Encoding is {_shown(b', '.join(values))}; only chunked is read here. Send the body as it is.",
+            f"Transfer-Encoding is {_shown(b', '.join(values))}; only chunked is supported. Send the body without it.",
         )
     if len(codings) > 1:
         raise HeadRefused(400, "Transfer-Encoding says chunked more than once.")
@@ -44,17 +44,19 @@ def check_framing(headers: Sequence[Header], version: str) -> None:
 
 
 def host_of(headers: Sequence[Header], target: bytes, version: str) -> bytes | None:
-    """The host that a request is for: that of an absolute target, otherwise Host. None in HTTP/1.0 without either.
+    """The host of a request: that of an absolute target, otherwise the Host header. None for HTTP/1.0 without either.
 
-    HeadRefused where Host is missing in HTTP/1.1, given twice, or no host with an optional port.
+    Raises HeadRefused if Host is missing in HTTP/1.1, given twice, or not a host with an optional port.
     """
     given = [value.strip(b" \t") for name, value in headers if name == b"host"]
     if len(given) > 1:
         raise HeadRefused(400, f"The request has {len(given)} Host headers. Send one.")
     if not given and version != "1.0":
-        raise HeadRefused(400, "The request has no Host header, which HTTP/1.1 asks for.")
+        raise HeadRefused(400, "The request has no Host header, which HTTP/1.1 requires.")
     if given and not _is_authority(given[0]):
-        raise HeadRefused(400, f"Host is {_shown(given[0])}, which is no host name or address with an optional port.")
+        raise HeadRefused(
+            400, f"Host is {_shown(given[0])}, which is not a host name or address with an optional port."
+        )
     if target.startswith((b"/", b"*")):
         return given[0] if given else None
     scheme, _, rest = target.partition(b"://")
@@ -65,7 +67,7 @@ def host_of(headers: Sequence[Header], target: bytes, version: str) -> bytes | N
 
 
 def _is_authority(value: bytes) -> bool:
-    """Whether it is `name`, `address` or `[IPv6]`, with `:port` or without."""
+    """Whether it is `name`, `address` or `[IPv6]`, with or without `:port`."""
     if value.startswith(b"["):
         address, closed, port = value[1:].partition(b"]")
         if not closed or (port and not port.startswith(b":")):
@@ -79,10 +81,10 @@ def _is_authority(value: bytes) -> bool:
         name, _, port = value.partition(b":")
         if not _NAME.match(name):
             return False
-    return not port or (port.isdigit() and len(port) <= 5 and int(port) <= _MOST_PORT)
+    return not port or (port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT)
 
 
 def _shown(value: bytes) -> str:
-    """A client's bytes, bounded and without control characters."""
+    """A client's bytes as text, shortened and without control characters."""
     text = value[:80].decode("latin-1")
     return repr(f"{text}…" if len(value) > 80 else text)
