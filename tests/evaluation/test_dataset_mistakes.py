@@ -79,7 +79,8 @@ def test_an_empty_corpus(tmp_path: Path) -> None:
 def test_no_query_in_common(tmp_path: Path) -> None:
     folder = beir(tmp_path / "tea", CORPUS, QUERIES, [("1", "d1", 1), ("2", "d2", 1)])
     with pytest.raises(
-        InvalidInput, match=r"judges no query that is there: its ids are like '1', '2', those of the queries like 'q1'"
+        InvalidInput,
+        match=r"judges no query of this dataset: its ids look like '1', '2', those of the queries like 'q1'",
     ):
         load_dataset(folder)
 
@@ -87,7 +88,7 @@ def test_no_query_in_common(tmp_path: Path) -> None:
 def test_no_document_in_common(tmp_path: Path) -> None:
     folder = beir(tmp_path / "tea", CORPUS, QUERIES, [("q1", "D1", 1)])
     with pytest.raises(
-        InvalidInput, match=r"judges no document that is there: its ids are like 'D1', those of the corpus"
+        InvalidInput, match=r"judges no document of this dataset: its ids look like 'D1', those of the corpus"
     ):
         load_dataset(folder)
 
@@ -100,7 +101,7 @@ def test_judgements_of_what_is_not_there_and_twice(tmp_path: Path) -> None:
         load_dataset(folder)
     assert "qrels/test.tsv, line 5: no query has the id 'q9'" in str(caught.value)
     assert "qrels/test.tsv, line 6: no document has the id 'd9'" in str(caught.value)
-    assert "qrels/test.tsv, line 7: 'd1' was given 2 for 'q1' before, and now 1" in str(caught.value)
+    assert "qrels/test.tsv, line 7: 'd1' has the grade 2 for 'q1' above, and 1 here" in str(caught.value)
     assert "line 8" not in str(caught.value)  # the same judgement again is no contradiction
 
 
@@ -109,7 +110,7 @@ def test_duplicate_ids(tmp_path: Path, name: str) -> None:
     folder = beir(tmp_path / "tea", CORPUS, QUERIES, QRELS)
     with (folder / f"{name}.jsonl").open("a") as file:
         file.write(json.dumps({"_id": "d2" if name == "corpus" else "q2", "text": "again"}) + "\n")
-    with pytest.raises(InvalidInput, match=rf"{name}.jsonl, line 4: the id '.2' is there already, in line 2"):
+    with pytest.raises(InvalidInput, match=rf"{name}.jsonl, line 4: the id '.2' is already in line 2"):
         load_dataset(folder)
 
 
@@ -195,7 +196,7 @@ def test_a_kind_that_does_not_fit(tmp_path: Path) -> None:
         InvalidInput, match="has the fields text, label, which can be classification, clustering, but not sts"
     ):
         load_dataset(path, "sts")
-    with pytest.raises(InvalidInput, match="'nonsense' is no kind of task"):
+    with pytest.raises(InvalidInput, match="'nonsense' is not a kind of task"):
         load_dataset(path, "nonsense")
     with pytest.raises(InvalidInput, match=r"holds a corpus and queries, which can be retrieval, .* but not sts"):
         load_dataset(beir(tmp_path / "tea", CORPUS, QUERIES, None), "sts")

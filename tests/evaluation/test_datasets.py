@@ -135,7 +135,7 @@ def test_a_beir_folder(tmp_path: Path) -> None:
     assert data.judgements == {"q1": {"d1": 2, "d3": 0}, "q2": {"d2": 1}}
     assert data.notes == (
         "Read as retrieval: 2 queries, 3 documents, 2 relevant pairs from qrels/test.tsv.",
-        "1 queries have no judgement in qrels/test.tsv, and are not asked.",
+        "1 queries have no judgement in qrels/test.tsv and are left out.",
     )
 
 
@@ -233,7 +233,8 @@ def test_fields_may_be_told(tmp_path: Path) -> None:
         [{"headline": "a", "desk": "x"}, {"headline": "b", "desk": "y"}, {"headline": "c", "desk": "y"}],
     )
     with pytest.raises(
-        InvalidInput, match=r"has the fields headline, desk, and none of the shapes[\s\S]*--field text=headline"
+        InvalidInput,
+        match=r"fields headline, desk, which fit none of the known shapes[\s\S]*--field text=headline",
     ):
         load_dataset(path)
     data = load_dataset(path, fields={"text": "headline", "label": "desk"})

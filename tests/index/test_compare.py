@@ -83,4 +83,4 @@ def test_few_queries_and_repeats_give_no_verdict(make: Make) -> None:
         assert verdict["reason"].startswith("Too few to judge: 6 queries, and 10 are the fewest that are judged")
         assert verdict["independent"] == 6
         assert all(0 <= way["lower"] <= way["upper"] <= 1 for way in verdict["ways"])
-    assert "36 of the 42 queries repeat another's text; repeats are weighted once." in verdict["notes"]
+    assert "36 of the 42 queries repeat another's text; repeats count once." in verdict["notes"]

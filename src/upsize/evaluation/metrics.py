@@ -1,8 +1,8 @@
-"""Metrics as functions of per-unit columns and of which units were drawn.
+"""Metrics as functions of per-unit columns and of the units drawn.
 
-What one query, pair or text contributes is computed once, by ir-measures, scikit-learn or scipy (see `tasks/`). A
-bootstrap then asks for the statistic of thousands of draws, so what is computed of a draw is written in numpy here;
-tests hold each against the library's own function to 1e-9.
+ir-measures, scikit-learn and scipy compute once what each query, pair or text contributes (see `tasks/`). A bootstrap
+then needs the metric of thousands of draws, so the metrics of a draw are written in numpy here. Tests compare each
+with the library's own function to 1e-9.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 Columns = Mapping[str, NDArray[Any]]
-"""Name → what was observed of each unit (units,)."""
+"""Name → one observation of each unit (units,)."""
 Indices = NDArray[np.integer]
-"""Places of the units drawn; one may be there several times."""
+"""Indices of units (draws,). A unit may be drawn several times."""
 
 
 class Metric(Protocol):
-    """A statistic of the units drawn; higher is better."""
+    """A statistic of the units drawn. Higher is better."""
 
     @property
     def name(self) -> str:
-        """As the field writes it: `nDCG@10`, `Spearman`, `V-measure`."""
+        """The usual name: `nDCG@10`, `Spearman`, `V-measure`."""
 
     @property
     def mean(self) -> bool:
-        """Whether it is the mean of one column, so that a caller may vectorise over draws."""
+        """Whether the metric is the mean of one column. A caller may then vectorise over draws."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it reads; of a mean, the one."""
+        """The columns that the metric reads. A mean reads one."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """Its least and greatest value."""
+        """The least and the greatest possible value."""
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """The statistic over the units `chosen` (draws,)."""
+        """The metric over the units `chosen` (draws,)."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Mean:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The one column."""
+        """The column that is averaged."""
         return (self.column,)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """The mean over the draw."""
+        """The mean of the column over the units drawn."""
         return float(columns[self.column][chosen].mean())
 
 
 @dataclass(frozen=True)
 class Spearman:
-    """Rank correlation of cosine and gold score; 0 where either is constant in the draw, since then no order is told.
+    """Spearman's rank correlation of cosine and gold score, as `scipy.stats.spearmanr`.
 
-    Equals `scipy.stats.spearmanr`, which gives NaN there.
+    0 where either is constant in the draw, because there is no order to compare. scipy gives NaN there.
     """
 
     name: str = "Spearman"
@@ -77,7 +77,7 @@ class Spearman:
     range: tuple[float, float] = (-1.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """Pearson's correlation of average ranks."""
+        """Pearson's correlation of the average ranks."""
         ranks = rankdata(np.stack([columns["cosine"][chosen], columns["gold"][chosen]]), axis=1)
         centred = ranks - ranks.mean(axis=1, keepdims=True)
         scale = np.sqrt((centred[0] @ centred[0]) * (centred[1] @ centred[1]))
@@ -88,7 +88,7 @@ class Spearman:
 class AveragePrecision:
     """Area under precision over recall of pairs ordered by cosine, as `sklearn.metrics.average_precision_score`.
 
-    Columns `cosine` and `gold` (0 or 1). 0 without a positive in the draw, as there.
+    Columns `cosine` and `gold` (0 or 1). 0 where the draw has no positive pair, as in scikit-learn.
     """
 
     name: str = "average precision"
@@ -97,11 +97,11 @@ class AveragePrecision:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """Σ (recall gained at a threshold) × (precision there), one threshold for each distinct cosine."""
+        """Σ (gain in recall at a threshold) × (precision at it), with one threshold for each distinct cosine."""
         cosine, gold = columns["cosine"][chosen], columns["gold"][chosen]
         order = np.argsort(-cosine, kind="stable")
         cosine, gold = cosine[order], gold[order]
-        last = np.flatnonzero(np.append(cosine[1:] != cosine[:-1], True))  # of each run of equal cosines
+        last = np.flatnonzero(np.append(cosine[1:] != cosine[:-1], True))  # the last of each group of equal cosines
         found = np.cumsum(gold)[last]
         if not found[-1]:
             return 0.0
@@ -109,7 +109,7 @@ class AveragePrecision:
 
 
 def contingency(columns: Columns, chosen: Indices) -> NDArray[np.int64]:
-    """(labels, clusters): how many units drawn have each label and cluster, both counted from 0."""
+    """Contingency table (labels, clusters) of the units drawn. Labels and clusters are whole numbers from 0."""
     label, cluster = columns["label"], columns["cluster"]
     width = int(cluster.max()) + 1
     size = (int(label.max()) + 1) * width
@@ -135,7 +135,7 @@ class VMeasure:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """From the entropies of labels, of clusters, and of both together."""
+        """V-measure from the entropies of the labels, of the clusters, and of both together."""
         counts = contingency(columns, chosen).astype(np.float64)
         labels, clusters, both = _entropy(counts.sum(axis=1)), _entropy(counts.sum(axis=0)), _entropy(counts.ravel())
         mutual = max(labels + clusters - both, 0.0)
@@ -149,9 +149,9 @@ class VMeasure:
 class HungarianF1:
     """Macro F1 after the assignment of clusters to labels, one to one, that agrees with the most units.
 
-    The assignment (`scipy.optimize.linear_sum_assignment`) is part of the statistic and made anew for each draw. Equals
-    `sklearn.metrics.f1_score(average="macro")` over the draw's labels with the clusters so renamed; a cluster without a
-    label is wrong for all its units.
+    The assignment (`scipy.optimize.linear_sum_assignment`) is part of the metric, so each draw gets its own. The result
+    equals `sklearn.metrics.f1_score(average="macro")` over the labels of the draw after the clusters were renamed to
+    their labels. A cluster without a label is wrong for all its units.
     """
 
     name: str = "Hungarian macro F1"
@@ -160,7 +160,7 @@ class HungarianF1:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """The mean over the labels drawn."""
+        """Mean F1 over the labels drawn."""
         counts = contingency(columns, chosen)
         rows, places = linear_sum_assignment(counts, maximize=True)
         sizes, clusters = counts.sum(axis=1), counts.sum(axis=0)
@@ -179,7 +179,7 @@ class PairwiseF1:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """2 TP / (pairs of one cluster + pairs of one label); 0 if there is no such pair."""
+        """2 TP / (pairs within a cluster + pairs within a label), or 0 without any such pair."""
         counts = contingency(columns, chosen)
         both, labels, clusters = (int((n * (n - 1)).sum()) for n in (counts, counts.sum(axis=1), counts.sum(axis=0)))
         return 2 * both / (labels + clusters) if labels + clusters else 0.0
@@ -187,9 +187,9 @@ class PairwiseF1:
 
 @dataclass(frozen=True)
 class BitextF1:
-    """F1 of the nearest sentence being the translation, weighted by support, as MTEB has it.
+    """F1 of the nearest sentence being the translation, weighted by support, as in MTEB.
 
-    Columns `gold` and `predicted`, places among the other side's sentences. Equals
+    Columns `gold` and `predicted`: indices of the other side's sentences. Equals
     `sklearn.metrics.f1_score(average="weighted", zero_division=0)`.
     """
 
@@ -199,7 +199,7 @@ class BitextF1:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, columns: Columns, chosen: Indices) -> float:
-        """Σ support × F1 over the sentences drawn."""
+        """Σ support × F1 over the sentences drawn, divided by their number."""
         gold, predicted = columns["gold"][chosen], columns["predicted"][chosen]
         size = int(max(columns["gold"].max(), columns["predicted"].max())) + 1
         support, found = np.bincount(gold, minlength=size), np.bincount(predicted, minlength=size)
@@ -210,5 +210,5 @@ class BitextF1:
 
 
 def point_estimate(metric: Metric, columns: Columns) -> float:
-    """The metric over every unit once: the figure that is quoted."""
+    """The metric over every unit once."""
     return metric(columns, np.arange(len(columns[metric.columns[0]])))

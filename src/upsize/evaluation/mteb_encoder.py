@@ -1,4 +1,4 @@
-"""mteb's own tasks through our engine: an encoder as its `EncoderProtocol` asks for (mteb 2).
+"""Runs mteb's own tasks on the engine: an encoder that implements `EncoderProtocol` of mteb 2.
 
 >>> import mteb
 >>> from upsize import Embedder
@@ -29,14 +29,14 @@ TYPES = {
     "PairClassification": TaskKind.PAIR_CLASSIFICATION,
     "STS": TaskKind.STS,
 }
-"""mteb's types of task whose texts all take the instruction, where a task has no prompt of its own."""
+"""Task types of mteb whose texts all get the type's instruction, unless the task has a prompt of its own."""
 
 
 class MtebEncoder:
-    """An embedder under the name that mteb's results shall have, `organisation/model`.
+    """An embedder under the name that mteb writes into its results, `organisation/model`.
 
-    Queries and the texts of symmetric tasks get the task's own prompt in the family's form, documents none, as in the
-    vendor's evaluation. `instructions` (mteb's task name → instruction) goes before mteb's prompts.
+    Queries and the texts of symmetric tasks get the task's prompt in the family's format. Documents get none, as in the
+    vendor's evaluation. `instructions` (mteb's task name → instruction) takes precedence over mteb's prompts.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class MtebEncoder:
         *,
         task_metadata: Any,
         prompt_type: Any = None,
-        **kwargs: Any,  # noqa: ARG002 (split, subset and batch size, none of which change a vector)
+        **kwargs: Any,  # noqa: ARG002 (split, subset and batch size: they change no vector)
     ) -> Vectors:
-        """Unit vectors (texts, dimension) of batches that have their texts under `text`.
+        """Unit vectors (texts, dimension) of the texts under `text` in each batch.
 
-        An empty text is embedded as a space, because the engine takes none and mteb's data sets have some.
+        An empty text is embedded as a space: some data sets of mteb have empty texts, and the engine rejects them.
         """
         side = None if prompt_type is None else str(getattr(prompt_type, "value", prompt_type))
         texts = (text or " " for batch in inputs for text in batch["text"])
@@ -74,7 +74,7 @@ class MtebEncoder:
         return np.concatenate([result.values for result in results])
 
     def instruction(self, task_metadata: Any, side: str | None) -> str | None:
-        """What stands before the texts: told for this task, or its prompt in mteb, or its type's."""
+        """The instruction for one side of a task: the caller's, else mteb's prompt, else that of the task's type."""
         if side == "document":
             return None
         if task_metadata.name in self._instructions:
@@ -95,7 +95,7 @@ class MtebEncoder:
 
     @property
     def mteb_model_meta(self) -> Any:
-        """Name, revision (the vector space's fingerprint) and dimension, for mteb's files of results."""
+        """Name, revision (the fingerprint) and dimension, for mteb's result files. MissingExtra without mteb."""
         try:
             from mteb.models.model_meta import ModelMeta, ScoringFunction
         except ImportError:

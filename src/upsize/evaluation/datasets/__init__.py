@@ -1,4 +1,4 @@
-"""Datasets: users' files of labelled texts, read as a whole, with every row that cannot be used named."""
+"""Datasets: readers of users' files of labelled texts. They list every row that cannot be used."""
 
 from upsize.evaluation.datasets.loading import load_dataset
 from upsize.evaluation.datasets.text_store import TextStore

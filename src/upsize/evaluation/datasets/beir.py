@@ -1,6 +1,6 @@
 """BEIR folders: `corpus`, `queries` and, where there are judgements, `qrels/SPLIT.tsv` (Thakur et al. 2021).
 
-Corpus and queries may be of any format that is known; a folder without judgements is read as unjudged.
+Corpus and queries may have any known format. A folder without judgements is read as unjudged retrieval.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from upsize.evaluation.datasets.types import RetrievalData, TaskKind
 from upsize.io import Format, Record, Source, find, format_of, stem_of
 
 SPLITS = ("test", "dev", "validation", "train")
-"""Of several files of judgements, the first of these."""
+"""Where there are several files of judgements, the first of these splits is taken."""
 QUERY_ID = ("query-id", "query_id", "qid")
 DOCUMENT_ID = ("corpus-id", "corpus_id", "document_id", "docid")
 GRADE = ("score", "relevance", "grade")
@@ -30,7 +30,7 @@ Judgements = dict[str, dict[str, int]]
 
 
 def read_beir(folder: Path, corpus: Path, queries_file: Path, report: ReaderReport) -> RetrievalData:
-    """A corpus with queries, and judgements where there are any."""
+    """Read a corpus, its queries, and judgements where there are any. InvalidInput as `load_dataset`."""
     if report.kind not in (None, *RETRIEVAL_KINDS, TaskKind.UNJUDGED):
         could = ", ".join((*RETRIEVAL_KINDS, TaskKind.UNJUDGED))
         raise InvalidInput(f"{folder} holds a corpus and queries, which can be {could}, but not {report.kind}.")
@@ -51,9 +51,9 @@ def read_beir(folder: Path, corpus: Path, queries_file: Path, report: ReaderRepo
         pairs = sum(grade > 0 for grades in judgements.values() for grade in grades.values())
         note = f"{len(keep):,} queries, {len(ids):,} documents, {pairs:,} relevant pairs from {judged.name}"
         if missing := len(queries) - len(keep):
-            report.notes.append(f"{missing:,} queries have no judgement in {judged.name}, and are not asked.")
-        if hopeless := sum(not any(g > 0 for g in judgements[u].values()) for u in queries if u in judgements):
-            report.notes.append(f"{hopeless:,} queries have no relevant document; they count 0 for every model.")
+            report.notes.append(f"{missing:,} queries have no judgement in {judged.name} and are left out.")
+        if unanswerable := sum(not any(g > 0 for g in judgements[u].values()) for u in queries if u in judgements):
+            report.notes.append(f"{unanswerable:,} queries have no relevant document; they score 0 for every model.")
     texts = list(queries.values())
     unit_metadata = units.unit_metadata(keep)
     data = RetrievalData(
@@ -76,12 +76,12 @@ def _has_ids(table: Source, report: ReaderReport) -> bool:
 
 
 def _of_documents(asked: Mapping[str, str]) -> dict[str, str]:
-    """Which field is what, without what is told of queries alone."""
+    """The roles of a corpus' fields: those of queries only are left out."""
     return {role: column for role, column in asked.items() if role not in ("cluster", "language", "query")}
 
 
 def _corpus(table: Source, report: ReaderReport) -> tuple[dict[str, int], TextStore]:
-    """(id → its line, title and text joined by a space and stripped, as BEIR and MTEB do)."""
+    """(id → line, texts). A text is the title and the text joined by a space and stripped, as in BEIR and MTEB."""
     asked = _of_documents(report.fields)
     columns = {"text": "text"} if table.format is Format.TEXT else columns_of(table, asked)
     column = columns.get("text") if "text" not in table.columns else "text"
@@ -93,7 +93,7 @@ def _corpus(table: Source, report: ReaderReport) -> tuple[dict[str, int], TextSt
     def parse(record: Record) -> str:
         document = fields.name(record, columns["id"]) if "id" in columns else str(record.line)
         if document in ids:
-            raise BadRow(f"the id {document!r} is there already, in line {ids[document]}")
+            raise BadRow(f"the id {document!r} is already in line {ids[document]}")
         title = record.fields.get("title") if column != "title" else None
         body = record.fields.get(column)
         if isinstance(title, str) and title.strip() and isinstance(body, str | None):
@@ -160,16 +160,18 @@ def _judgements(table: Source, queries: dict[str, str], ids: dict[str, int], rep
         if not named[document]:
             raise BadRow(f"no document has the id {document!r}")
         if judgements.get(query, {}).get(document, grade) != grade:
-            raise BadRow(f"{document!r} was given {judgements[query][document]} for {query!r} before, and now {grade}")
+            raise BadRow(
+                f"{document!r} has the grade {judgements[query][document]} for {query!r} above, and {grade} here"
+            )
         return query, document, grade
 
     for query, document, grade in report.rows(table, parse):
         judgements.setdefault(query, {})[document] = grade
-    for what, seen, there in (("query", asked, queries), ("document", named, ids)):
-        if seen and there and not any(seen.values()):
+    for what, seen, present in (("query", asked, queries), ("document", named, ids)):
+        if seen and present and not any(seen.values()):
             raise InvalidInput(
-                f"{table.name} judges no {what} that is there: its ids are like {_some(seen)}, those of the "
-                f"{'queries' if what == 'query' else 'corpus'} like {_some(there)}. Use the same ids in both."
+                f"{table.name} judges no {what} of this dataset: its ids look like {_some(seen)}, those of the "
+                f"{'queries' if what == 'query' else 'corpus'} like {_some(present)}. Use the same ids in both."
             )
     return judgements
 

@@ -1,4 +1,4 @@
-"""Which field of a record is what, and whether its value can be used."""
+"""The roles of a record's fields, and checks of their values."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ ROLES: dict[str, tuple[str, ...]] = {
     "language": ("language", "lang"),
     "cluster": ("cluster", "user", "document"),
 }
-"""What a field can be → the names under which it is looked for, the first that is there being taken."""
+"""Role → names of its field. The first name that the file has is taken."""
 
 GREATEST_GRADE = 100_000
-"""trec_eval counts the documents of each grade up to the greatest: one of 2**31 takes it minutes and gigabytes."""
+"""trec_eval keeps a counter for each grade up to the greatest, so a grade of 2**31 takes minutes and gigabytes."""
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-"""In text. Python's own reading takes `1_0` for 10, white space and the digits of other scripts."""
+"""A number in a text file. `float` would also accept `1_0`, white space and digits of other scripts."""
 
 
 class BadRow(Exception):
-    """Why a row cannot be used."""
+    """A row cannot be used; the message says why."""
 
 
 def columns_of(table: Source, asked: Mapping[str, str]) -> dict[str, str]:
-    """Role → column of the table. Raises InvalidInput for a role that is none, and for a column that is not there."""
+    """Role → column of the table. Raises InvalidInput for an unknown role and for a missing column."""
     for role, column in asked.items():
         if role not in ROLES:
-            raise InvalidInput(f"{role!r} is no role of a field. Roles: {', '.join(ROLES)}.")
+            raise InvalidInput(f"{role!r} is not a role of a field. Roles: {', '.join(ROLES)}.")
         if column not in table.columns:
             raise InvalidInput(f"{table.name} has no field {column!r}. Fields: {', '.join(table.columns)}.")
     free = set(table.columns) - set(asked.values())
-    if "id" not in asked and asked.get("cluster") in ROLES["id"]:  # each unit by itself: its id is still its id
+    if "id" not in asked and asked.get("cluster") in ROLES["id"]:  # a cluster for each unit; the field is still its id
         free.add(asked["cluster"])
     found = {role: next((name for name in names if name in free), None) for role, names in ROLES.items()}
     return {role: name for role, name in found.items() if name is not None} | dict(asked)
 
 
 def text(record: Record, column: str) -> str:
-    """A text that says something."""
+    """A text that is not blank. BadRow for anything else."""
     return _text(repr(column), record.fields.get(column))
 
 
 def texts(record: Record, column: str | None) -> list[str]:
-    """A text or a list of them; in CSV a list is written as JSON. None where there is nothing in the field."""
+    """The texts of a field with one text or a list, which CSV holds as JSON. Empty where the field is empty."""
     value = record.fields.get(column) if column else None
     if value is None or value == "":
         return []
@@ -78,11 +78,11 @@ def texts(record: Record, column: str | None) -> list[str]:
 
 
 def name(record: Record, column: str) -> str:
-    """An id or a label: a string or a whole number, as a string."""
+    """An id or a label as a string. The field holds a string or a whole number."""
     value = record.fields.get(column)
     if value is None or value == "":
         raise BadRow(f"no {column!r}")
-    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones in a Parquet file
+    if isinstance(value, float) and value.is_integer():  # Parquet holds whole numbers as floats where some are missing
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadRow(f"{column!r} is {value!r:.40}, neither a string nor a whole number")
@@ -90,17 +90,17 @@ def name(record: Record, column: str) -> str:
 
 
 def number(record: Record, column: str) -> float:
-    """A finite number."""
+    """A finite number. BadRow for anything else."""
     return _number(repr(column), record.fields.get(column))
 
 
 def grade(record: Record, column: str) -> int:
-    """A grade of relevance: a whole number."""
+    """A grade of relevance, which is a whole number. BadRow for anything else."""
     return _grade(repr(column), record.fields.get(column))
 
 
 def grades(record: Record, column: str) -> list[int]:
-    """A list of grades; in CSV written as JSON."""
+    """A list of grades, which CSV holds as JSON. BadRow for anything else."""
     value = record.fields.get(column)
     if isinstance(value, str):
         try:

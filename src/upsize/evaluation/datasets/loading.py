@@ -1,4 +1,4 @@
-"""The door: a path becomes a dataset."""
+"""Reads a file or a folder as a dataset."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def load_dataset(
     delimiter: str | None = None,
     skip_bad: bool = False,
 ) -> Dataset:
-    """Read a file or a folder of labelled texts; docs/data.md says what is recognised.
+    """Read a file or a folder of labelled texts. docs/data.md lists the formats and shapes that are recognised.
 
-    `kind` is a value of `TaskKind` where it is not to be detected, `fields` says which field is what (role → name),
-    `slices` names fields to judge by separately, `split` which judgements or rows to use, `encoding` and `delimiter`
-    how every file is read. What was detected is in the dataset's `notes`.
+    `kind` is a value of `TaskKind`; None detects it. `fields` maps roles to field names. `slices` names fields whose
+    values are reported separately. `split` chooses the judgements or rows to use. `encoding` and `delimiter` apply to
+    every file. The dataset's `notes` say what was detected.
 
-    Raises InvalidInput, listing file and line, for rows that cannot be used, unless `skip_bad`: then they are in the
-    dataset's `row_errors`. Raises MissingExtra for Parquet without pyarrow.
+    Raises InvalidInput with file and line of rows that cannot be used. With `skip_bad` such rows are skipped, and
+    listed in the dataset's `row_errors`. Raises MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
     if kind is not None and kind not in list(TaskKind):
-        raise InvalidInput(f"{kind!r} is no kind of task. Kinds: {', '.join(TaskKind)}.")
+        raise InvalidInput(f"{kind!r} is not a kind of task. Kinds: {', '.join(TaskKind)}.")
     report = ReaderReport(
         TaskKind(kind) if kind else None, split, fields or {}, tuple(slices), ReadOptions(encoding, delimiter), skip_bad
     )

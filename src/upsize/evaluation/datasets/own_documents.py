@@ -1,7 +1,7 @@
-"""A query that is a document too, as in ArguAna and Quora: its own document is no answer to it.
+"""Queries that are documents of the corpus too, as in ArguAna and Quora. Such a document is not an answer to itself.
 
-BEIR and MTEB leave a document out of the ranking of the query with the same id. Here it stays where it is judged
-relevant. Where the data gives no ids, a document is its text, and equal texts say the same.
+BEIR and MTEB leave a document out of the ranking of the query with the same id. This package does the same, unless the
+document is judged relevant to the query. Where the data has no ids, equal text takes the place of an equal id.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from upsize.errors import InvalidInput
 from upsize.evaluation.datasets.types import Dataset, RerankingData, RetrievalData
 
 MOST_PAIRS = 5_000_000
+"""Beyond it the pairs would take gigabytes. Chosen: no known dataset comes near."""
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""(places of queries, places of documents), both (pairs,), in order of queries."""
+"""(indices of queries, indices of documents), both (pairs,), in the order of the queries."""
 
 
 def own_documents(data: RetrievalData) -> Pairs:
-    """Each query with its own documents, unless they are judged relevant to it."""
+    """Each query with its own documents, without those judged relevant to it. InvalidInput beyond MOST_PAIRS."""
     wanted: dict[str, list[int]] = {}
     for place, key in enumerate(data.unit_metadata.ids if data.named else map(str.strip, data.queries)):
         wanted.setdefault(key, []).append(place)
@@ -38,7 +39,7 @@ def _relevant(data: RetrievalData, query: int, document: int) -> bool:
 
 
 def own_candidates(query: str, documents: Sequence[str], relevance: Sequence[int]) -> list[int]:
-    """Places of the candidates that are the query itself, and not judged relevant."""
+    """Indices of the candidates that are the query itself and are not judged relevant."""
     return [
         place
         for place, (text, grade) in enumerate(zip(documents, relevance, strict=True))
@@ -47,7 +48,7 @@ def own_candidates(query: str, documents: Sequence[str], relevance: Sequence[int
 
 
 def leaves_out(data: Dataset) -> bool:
-    """Whether any query has a document of its own that is left out."""
+    """Whether a document of its own is left out of any query's ranking."""
     if isinstance(data, RetrievalData):
         return len(own_documents(data)[0]) > 0
     if isinstance(data, RerankingData):
@@ -56,7 +57,7 @@ def leaves_out(data: Dataset) -> bool:
 
 
 def note_of(data: RetrievalData) -> list[str]:
-    """What the user hears of it: one sentence, or none where no query has a document of its own."""
+    """A note for the user, or nothing where no query has a document of its own."""
     queries, documents = own_documents(data)
     if not len(queries):
         return []
@@ -69,14 +70,14 @@ def note_of(data: RetrievalData) -> list[str]:
     )
     note = f"{several} are documents too (equal ids): a query's own document is left out, as in BEIR and MTEB."
     if unlike:
-        note += f" {unlike:,} of these have another text: give documents ids that no query has, if this is by chance."
+        note += f" {unlike:,} of these have another text: if the equal ids are a coincidence, rename them."
     return [note]
 
 
 def candidates_note(
     queries: Sequence[str], documents: Sequence[Sequence[str]], relevance: Sequence[Sequence[int]]
 ) -> list[str]:
-    """The same of queries that come with candidates."""
+    """A note for the user on queries that are among their own candidates, or nothing where none is."""
     count = sum(bool(own_candidates(*row)) for row in zip(queries, documents, relevance, strict=True))
     if not count:
         return []
@@ -84,6 +85,6 @@ def candidates_note(
 
 
 def own_of(data: RetrievalData) -> Mapping[int, int]:
-    """Place of a query → place of its first own document."""
+    """Index of a query → index of its first own document."""
     queries, documents = own_documents(data)
     return dict(zip(queries[::-1].tolist(), documents[::-1].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The ledger of one reading: how to read, what was noticed, and which rows cannot be used."""
+"""The report of one reading: its options, its notes, and the rows that cannot be used."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from upsize.io import FOUND_OUT, ReadOptions, Record, Source, open_source
 
 T = TypeVar("T")
 SHOWN = 10
-"""Bad rows that an error lists."""
+"""Row errors that an error message lists."""
 
 
 @dataclass
 class ReaderReport:
-    """Options of a reading, and what came of it so far."""
+    """Options of a reading, and the notes and row errors that it has collected so far."""
 
     kind: TaskKind | None = None
     split: str | None = None
@@ -32,7 +32,7 @@ class ReaderReport:
     row_errors: list[RowError] = field(default_factory=list)
 
     def open(self, path: Path, name: str) -> Source:
-        """A file of records; how it is written is noted if that is unusual. InvalidInput for an empty file."""
+        """Open a file of records, and note an unusual encoding or delimiter. InvalidInput for an empty file."""
         source = open_source(path, name, reading=self.reading)
         if path.stat().st_size == 0:
             raise InvalidInput(f"{name} is empty.")
@@ -40,7 +40,7 @@ class ReaderReport:
         return source
 
     def rows(self, table: Source, parse: Callable[[Record], T]) -> Iterator[T]:
-        """What `parse` makes of each record; a BadRow is entered as a fault."""
+        """The result of `parse` for each record. A record that raises BadRow becomes a row error."""
         for record in table.records():
             try:
                 if record.fault:
@@ -52,7 +52,10 @@ class ReaderReport:
             yield value
 
     def close(self, name: str, usable: int, noun: str) -> tuple[RowError, ...]:
-        """The faults, if they may be left out and something is left. Raises InvalidInput, listing them, if not."""
+        """The row errors of a finished reading.
+
+        Raises InvalidInput, with a list, where rows must not be skipped, and where no usable row is left.
+        """
         listing = "\n".join(f"  {row_error}" for row_error in self.row_errors[:SHOWN])
         if len(self.row_errors) > SHOWN:
             listing += f"\n  … and {len(self.row_errors) - SHOWN:,} more"
@@ -72,7 +75,7 @@ class ReaderReport:
 
 
 class Units:
-    """Collects the traits of units, row by row: id, language, slice columns, document or user."""
+    """Collects the metadata of units row by row: id, language, slice columns, document or user."""
 
     def __init__(self, table: Source, report: ReaderReport) -> None:
         columns = columns_of(table, report.fields)
@@ -90,10 +93,10 @@ class Units:
             report.notes.append(f"Units of one {self._cluster!r} are resampled together.")
 
     def add(self, record: Record) -> str:
-        """Enter a unit and give its id. Raises BadRow for an id that is there already, or a missing cluster."""
+        """Add a unit and return its id. Raises BadRow for a repeated id and for a missing cluster."""
         unit = fields.name(record, self._id) if self._id else str(record.line)
         if unit in self._lines:
-            raise BadRow(f"the id {unit!r} is there already, in line {self._lines[unit]}")
+            raise BadRow(f"the id {unit!r} is already in line {self._lines[unit]}")
         cluster = fields.name(record, self._cluster) if self._cluster else ""
         self._lines[unit] = record.line
         self._clusters.append(cluster)
@@ -103,7 +106,7 @@ class Units:
         return unit
 
     def unit_metadata(self, keep: list[int] | None = None) -> UnitMetadata:
-        """Of all units, or of those at the places `keep`."""
+        """The metadata of all units, or of the units at the indices `keep`."""
         ids = list(self._lines)
         kept = range(len(ids)) if keep is None else keep
         return UnitMetadata(

@@ -1,4 +1,4 @@
-"""One file of rows: its shape told by its fields, and read."""
+"""Reads one file of rows. Its fields determine its shape."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RETRIEVAL_KINDS = (TaskKind.RETRIEVAL, TaskKind.CODE_SEARCH, TaskKind.LONG_DOCUM
 
 @dataclass(frozen=True)
 class TableShape:
-    """Fields that a file must have, and what it can then be."""
+    """The roles that a file must have for some kinds of task, and the reader of such files."""
 
     roles: tuple[str, ...]
     kinds: tuple[TaskKind, ...]
@@ -38,9 +38,9 @@ class TableShape:
 
 
 def read_table(table: Source, report: ReaderReport, train: Source | None = None) -> Dataset:
-    """The dataset in a file; `train` is a second one of labelled texts to train on, which other kinds do not use.
+    """Read a file as a dataset. `train` is a second file of labelled texts to train on, which only classification uses.
 
-    Raises InvalidInput where its fields tell no kind, or not the one asked for.
+    Raises InvalidInput where the fields fit no kind, or not the requested one.
     """
     if not table.columns:
         report.close(table.name, sum(1 for _ in report.rows(table, lambda record: record)), "rows")
@@ -59,13 +59,13 @@ def read_table(table: Source, report: ReaderReport, train: Source | None = None)
         raise InvalidInput(f"{found}, which can be {could}, but not {report.kind}.")
     known = "\n".join(f"  {', '.join(shape.roles)}: {' or '.join(shape.kinds)}" for shape in SHAPES)
     raise InvalidInput(
-        f"{found}, and none of the shapes that are known:\n{known}\n"
+        f"{found}, which fit none of the known shapes:\n{known}\n"
         "Say which field is which, for instance fields={'text': 'headline'} (--field text=headline)."
     )
 
 
 def _judged(table: Source, report: ReaderReport) -> Dataset:
-    """{query, positives, negatives?}: the corpus is all documents of all rows, each once."""
+    """{query, positives, negatives?}. The corpus is the set of all documents of all rows."""
     columns = columns_of(table, report.fields)
     if report.kind is TaskKind.RERANKING:
         return _candidates(table, report)
@@ -126,7 +126,7 @@ def _judged(table: Source, report: ReaderReport) -> Dataset:
 
 
 def _candidates(table: Source, report: ReaderReport) -> RerankingData:
-    """{query, documents, relevance}, or {query, positives, negatives} read as candidates."""
+    """{query, documents, relevance}, or {query, positives, negatives} as candidates."""
     columns = columns_of(table, report.fields)
     units = Units(table, report)
 
@@ -142,9 +142,9 @@ def _candidates(table: Source, report: ReaderReport) -> RerankingData:
         if len(documents) != len(relevance):
             raise BadRow(f"{len(documents)} documents and {len(relevance)} grades of relevance")
         if not any(r > 0 for r in relevance):
-            raise BadRow("no document is relevant, so every order is as good")
+            raise BadRow("no document is relevant, so all orders are equally good")
         if all(r == relevance[0] for r in relevance):
-            raise BadRow("all documents are equally relevant, so every order is as good")
+            raise BadRow("all documents are equally relevant, so all orders are equally good")
         units.add(record)
         return query, tuple(documents), tuple(relevance)
 
@@ -166,7 +166,7 @@ def _candidates(table: Source, report: ReaderReport) -> RerankingData:
 
 
 def _scored(table: Source, report: ReaderReport) -> PairsData:
-    """{text1, text2, score}: pair classification if the scores are 0 and 1, else similarity."""
+    """{text1, text2, score}: pair classification if all scores are 0 or 1, else similarity."""
     columns = columns_of(table, report.fields)
     units = Units(table, report)
 
@@ -203,7 +203,7 @@ def _scored(table: Source, report: ReaderReport) -> PairsData:
 
 
 def _parallel(table: Source, report: ReaderReport) -> ParallelData:
-    """{text_a, text_b}: each the other's translation."""
+    """{text_a, text_b}: translations of each other."""
     columns = columns_of(table, report.fields)
     units = Units(table, report)
 
@@ -232,7 +232,7 @@ def _parallel(table: Source, report: ReaderReport) -> ParallelData:
 
 
 def _labelled(table: Source, report: ReaderReport, train: Source | None = None) -> LabelledData:
-    """{text, label}; what to train on is another file, or told by the field `split`, or not there."""
+    """{text, label}. Texts to train on come from the file `train`, or from rows whose field `split` is `train`."""
     columns = columns_of(table, report.fields)
     units = Units(table, report)
     of_split = columns.get("split") if train is None else None

@@ -1,4 +1,4 @@
-"""Texts kept on disk: a corpus of any size costs memory for its offsets alone."""
+"""Texts on disk: a corpus of any size needs memory only for its offsets, 8 bytes a text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 BLOCK = 1024
-"""Texts read at a time when going through all of them."""
+"""Texts that an iteration reads at a time. Chosen: a few MB at most for ordinary documents."""
 
 
 class TextStore(Sequence[str]):
-    """A sequence of texts in an unnamed temporary file, which goes when the object does.
+    """A sequence of texts in an unnamed temporary file, which is deleted with the object.
 
-    Give texts with `append`, then only read. Indexing reads one text, iterating reads blocks of them.
+    Append all texts first, then read. Indexing reads one text from the file; iterating reads blocks of texts.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:

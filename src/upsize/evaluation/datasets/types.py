@@ -1,4 +1,4 @@
-"""What files become: one dataclass for each shape of data, with what was noticed and what was left out."""
+"""The types of datasets: one dataclass for each shape of data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class TaskKind(StrEnum):
-    """Kinds of task. What cannot be told from a file's shape is told from its texts, and may be overridden."""
+    """Kinds of task. The reader detects the kind by the fields and the texts of a file; the user can override it."""
 
     RETRIEVAL = "retrieval"
     CODE_SEARCH = "code search"
@@ -28,7 +28,7 @@ class RowError:
 
     file: str
     unit: str
-    """`line`, or in a Parquet file `row`; from 1."""
+    """`line`, or `row` in a Parquet file. Both count from 1."""
     number: int
     reason: str
 
@@ -38,28 +38,27 @@ class RowError:
 
 @dataclass(frozen=True)
 class UnitMetadata:
-    """What is told of each unit besides its texts."""
+    """What the data says of each unit besides its texts."""
 
     ids: tuple[str, ...]
     columns: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
-    """Language and the columns to slice by: name → value of each unit."""
+    """Language, and the columns to slice by: name → value of each unit."""
     clusters: tuple[str, ...] | None = None
-    """Document or user of each unit."""
+    """The document or user that each unit belongs to. Units of one cluster are resampled together."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What every dataset has."""
+    """The fields that every dataset has. The units are queries, pairs or texts."""
 
     name: str
-    """The file's or folder's own."""
+    """Name of the file or folder."""
     kind: TaskKind
     unit_metadata: UnitMetadata
-    """Of the units: queries, pairs or texts."""
     notes: tuple[str, ...]
-    """What was detected and assumed, for the user to read."""
+    """What the reader detected and assumed, for the user to read."""
     row_errors: tuple[RowError, ...]
-    """Rows left out, because the caller allowed it."""
+    """Rows that were skipped, because the caller allowed it."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,11 @@ class RetrievalData(Dataset):
     queries: tuple[str, ...]
     document_ids: tuple[str, ...]
     documents: Sequence[str]
-    """Title and text of each document, on disk."""
+    """Title and text of each document. They may be on disk: read them in blocks."""
     judgements: Mapping[str, Mapping[str, int]]
-    """Query's id → document's id → grade, for every query; empty where nothing is judged."""
+    """Query id → document id → grade, for every query. Empty for a query without judgements."""
     named: bool = True
-    """Whether queries and documents have ids of the data's own; where these were made up, a document is its text."""
+    """Whether the ids come from the data. Where the reader made them up, a document is identified by its text."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class RerankingData(Dataset):
 
 @dataclass(frozen=True)
 class PairsData(Dataset):
-    """Pairs of texts with a score each: of similarity, or 1 for a pair that belongs together and 0 for one apart."""
+    """Pairs of texts with a score each: similarity, or 1 for a pair that belongs together and 0 for any other."""
 
     left: tuple[str, ...]
     right: tuple[str, ...]
@@ -96,7 +95,7 @@ class PairsData(Dataset):
 
 @dataclass(frozen=True)
 class LabelledData(Dataset):
-    """Texts with one label each; perhaps others to train on."""
+    """Texts with one label each, and optionally texts to train on."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]

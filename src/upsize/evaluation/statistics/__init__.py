@@ -1,8 +1,9 @@
-"""Paired statistics of several candidates on the same units. Pure functions of arrays; every draw comes from a seed.
+"""Paired statistics of several candidates on the same units. Pure functions of arrays; all randomness comes from a
+seed.
 
-`influence` turns any metric into one value a unit. `bounds` bounds contrasts of their means, all at once (bootstrap-t;
-where little was seen, bounds that hold for every distribution), `quality_bounds` each mean alone. `randomisation` tests
-contrasts, `units_needed` plans a sample.
+`sample_of` turns any metric into one value for each unit. `bounds` gives simultaneous bounds of contrasts of the means:
+the bootstrap-t, or distribution-free bounds where the sample shows little. `quality_bounds` bounds each mean alone.
+`randomisation` tests contrasts. `units_needed` plans the size of a sample.
 """
 
 from upsize.evaluation.statistics.bootstrap import RESAMPLES, Bounds, bounds, bounds_of_parts, contrasts

@@ -1,4 +1,4 @@
-"""Tasks: what is asked of an embedding model, one file each, with MTEB's protocols so that figures are comparable."""
+"""Tasks: one file for each evaluation protocol. The protocols are MTEB's, so that figures are comparable."""
 
 from upsize.evaluation.tasks.base import Group, GroupVectors, Ranking, RankingTask, Slices, Task, reorder
 from upsize.evaluation.tasks.bitext import BitextTask

@@ -1,9 +1,8 @@
-"""What a task is to those who embed its texts and to those who judge its results.
+"""The protocol of a task, for the code that embeds its texts and for the code that compares results.
 
-A task says which texts are to be embedded and how (`groups`), and makes of their vectors one value or a few of each
-unit (`observe`). A unit is what would be drawn again if the data were collected again: a query, a pair, a text. The
-metric is a function of the units' columns and of which units were drawn, so that whoever resamples needs to know
-nothing of tasks.
+A task says which texts to embed and how (`groups`), and computes one or more values of each unit from their vectors
+(`observe`). A unit is what a new sample of the same data would draw: a query, a pair, a text. The metric is a function
+of the units' columns and of the units drawn, so the code that resamples need not know the task.
 """
 
 from __future__ import annotations
@@ -22,74 +21,74 @@ GroupVectors = Mapping[str, NDArray[np.float32]]
 """Group → unit vectors (texts, dimension), in the group's order."""
 
 Slices = Mapping[str, NDArray[np.bool_]]
-"""Name, such as `language=zh` or `length=long` → which units (units,) belong to it."""
+"""Name of a slice, such as `language=zh` or `length=long` → mask (units,) of its units."""
 
 Ranking = NDArray[np.int64]
-"""(queries, depth): places of documents in their group, best first; −1 where a query has no more of them."""
+"""(queries, depth): indices of documents in their group, best first. −1 fills the row of a query that has fewer."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Texts to be embedded alike."""
+    """Texts that are embedded in the same way."""
 
     texts: Sequence[str]
-    """Perhaps kept on disk: read it in blocks, and do not make a list of it."""
+    """May be on disk: read it in blocks instead of making a list of it."""
     input_type: Literal["query", "document"] | None
     instruction: str | None
-    """The task in English, as `Embedder.stream` takes it; None leaves `input_type` to decide."""
+    """The instruction for `Embedder.stream`. None: `input_type` decides."""
 
 
 class Task(Protocol):
-    """What is measured of an embedding model."""
+    """A quality of an embedding model that can be measured on labelled texts."""
 
     @property
     def name(self) -> str:
-        """`retrieval`, `sts`, `clustering` … , as the catalog names kinds of task."""
+        """The kind of task: `retrieval`, `sts`, `clustering` …"""
 
     @property
     def metric(self) -> Metric:
-        """The one that decides."""
+        """The metric that decides."""
 
     @property
     def also(self) -> tuple[Metric, ...]:
-        """Others that the same columns give."""
+        """Further metrics of the same columns."""
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Ids of what is resampled: queries, pairs or texts."""
+        """Ids of the units: queries, pairs or texts."""
 
     @property
     def slices(self) -> Slices:
-        """Parts of the units to be judged on their own; perhaps none."""
+        """Parts of the units that are reported separately. May be empty."""
 
     @property
     def clusters(self) -> tuple[str, ...] | None:
-        """Document or user of each unit as the data tells it; None where it does not."""
+        """The document or user of each unit, or None where the data does not say."""
 
     @property
     def grouping(self) -> Grouping:
-        """Which units are independent: repeats, and clusters that the data tells or that share documents or texts."""
+        """Which units depend on each other: repeats, and clusters given by the data or by shared documents or texts."""
 
     @property
     def lint(self) -> tuple[str, ...]:
-        """What makes the figures say less than they seem to, a sentence each."""
+        """Findings about the data that make the figures less meaningful, a sentence each."""
 
     @property
     def decidable(self) -> bool:
-        """Whether the judgements allow any two models to differ; False where every answer is as good as another."""
+        """Whether the judgements allow two models to differ. False where all answers are equally good."""
 
     def chance(self, columns: Columns) -> float:
-        """The metric of a model that knows nothing; `columns` are one candidate's."""
+        """The metric of a model that knows nothing. `columns` are those of one candidate."""
 
     @property
     def seeded(self) -> bool:
-        """Whether `observe` depends on its seed (k-means, drawn training sets), a second source of variance."""
+        """Whether `observe` depends on its seed (k-means, random training sets), which adds variance."""
 
     def groups(self) -> Mapping[str, Group]:
-        """The texts, by group."""
+        """The texts to embed, by group."""
 
     def observe(self, vectors: GroupVectors, seed: int) -> Columns:
-        """Columns (units,) of the metrics, given unit vectors of every group."""
+        """Columns (units,) for the metrics, from the unit vectors of every group."""
 
 
 @runtime_checkable
@@ -97,19 +96,21 @@ class RankingTask(Task, Protocol):
     """A task whose documents can be ranked in two stages: by vectors, then by a reranker."""
 
     def rank(self, vectors: GroupVectors, depth: int) -> Ranking:
-        """The first `depth` documents of each query, by cosine; ties by id, the later first, as trec_eval has it."""
+        """The first `depth` documents of each query by cosine. Ties are broken by id, the greater first, as in
+        trec_eval."""
 
     def pairs(self, ranking: Ranking, unit: int) -> tuple[str, list[str]]:
-        """A query's text and those of its ranked documents, in their order: what a reranker scores."""
+        """The text of a query and the texts of its ranked documents, in order: the input of a reranker."""
 
     def observe_ranking(self, ranking: Ranking) -> Columns:
-        """What `observe` gives, of a ranking made otherwise."""
+        """The columns of `observe` for a given ranking."""
 
 
 def reorder(ranking: Ranking, scores: NDArray[np.floating]) -> Ranking:
-    """The ranking with its first documents sorted by a reranker's `scores` (queries, rescored), the rest as they were.
+    """The ranking with its first documents sorted by a reranker's `scores` (queries, rescored). The rest stays.
 
-    Equal scores keep the first stage's order. NaN marks what was not scored (a place of −1), and stays where it is.
+    Equal scores keep the order of the first stage. NaN marks an entry without a score (a document of −1); such entries
+    stay last.
     """
     depth = scores.shape[1]
     order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), axis=1, kind="stable")

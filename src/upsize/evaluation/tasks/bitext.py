@@ -1,6 +1,7 @@
-"""Bitext: finding each sentence's translation among all of them.
+"""Bitext mining: the translation of each sentence among all sentences of the other language.
 
-As MTEB's: the instruction on both sides, the nearest sentence of the other side by cosine, F1 weighted by support.
+As in MTEB: both sides get the instruction, the nearest sentence of the other side by cosine is the prediction, and F1
+is weighted by support.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class BitextTask(UnitTask[ParallelData]):
             "right": Group(self.data.right, None, self.instruction),
         }
 
-    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
-        """`gold` and `predicted` places among the right side's sentences, and `found`: 1 where they are the same."""
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (deterministic)
+        """`gold` and `predicted`: indices of sentences of the right side. `found`: 1 where both are the same."""
         gold = np.arange(len(self.units))
         predicted = top_k(vectors["left"], vectors["right"], 1, gold)[:, 0]
         return {"gold": gold, "predicted": predicted, "found": (gold == predicted).astype(float)}

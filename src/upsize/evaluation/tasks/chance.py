@@ -1,4 +1,4 @@
-"""What a model that knows nothing would reach: labels that say nothing, or ids that were mixed up, give no more."""
+"""The metric of a model that knows nothing. Meaningless labels and mixed-up ids give no more than that."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 from upsize.evaluation.metrics import Columns, Metric
 
 PERMUTATIONS, OF_MANY = 200, 40
-"""Of the judged column against the other, and of more than MANY units; their 97.5th percentile is compared with."""
+"""Permutations up to MANY units, and beyond. Chosen: the 97.5th percentile is good enough for a warning."""
 MANY, MOST = 2_000, 50_000
-"""Units; beyond the second number, so many of them stand for all."""
+"""Units from which fewer permutations are made, and units that are sampled where there are more. Chosen: seconds at
+most."""
 FIRST = 10
-"""Places that nDCG@10 and MRR@10 look at."""
+"""Ranks that nDCG@10 and MRR@10 look at."""
 
 
 def random_order(grades: Sequence[int], documents: int, reciprocal: bool) -> float:
-    """Expected nDCG@10, or reciprocal rank within 10, of a random order of so many documents, judged by `grades`."""
+    """Expected nDCG@10 of a random order of `documents` documents with these `grades`; with `reciprocal`, MRR@10."""
     gains = np.sort([grade for grade in grades if grade > 0])[::-1].astype(np.float64)
     places = np.arange(1, min(FIRST, documents) + 1)
     if not len(gains):
@@ -35,7 +36,7 @@ def random_order(grades: Sequence[int], documents: int, reciprocal: bool) -> flo
 
 
 def permuted(metric: Metric, columns: Columns, seed: int = 0) -> float:
-    """The 97.5th percentile of the metric where what was judged is dealt out at random: the first of two columns."""
+    """The 97.5th percentile of a metric of two columns, where the first column is permuted at random."""
     rng = np.random.default_rng(seed)
     judged, other = metric.columns
     units = np.arange(len(columns[judged]))

@@ -1,8 +1,8 @@
-"""Classification: how often a classifier on a few labelled vectors is right.
+"""Classification: the accuracy of a classifier that is trained on a few labelled vectors.
 
-As MTEB's: ten training sets of at most eight texts a label, drawn from the training texts; logistic regression of at
-most 100 iterations; accuracy over the judged texts, mean of the ten. Without training texts, MTEB's cross-validation:
-five folds, each judged by a classifier trained on eight texts a label of the others. MTEB's seed is 42.
+As in MTEB: ten random training sets of at most eight texts a label, logistic regression of at most 100 iterations, and
+the mean accuracy of the ten on the test texts. Without training texts, MTEB's cross-validation: a classifier trained on
+eight texts a label of four folds predicts the fifth. MTEB's seed is 42.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Vector = NDArray[np.float32]
 
 
 class ClassificationTask(UnitTask[LabelledData]):
-    """Texts with a label each; perhaps others to train on."""
+    """Texts with a label each, and optionally texts to train on."""
 
     metric: ClassVar[Metric] = Mean("accuracy")
     also: ClassVar[tuple[Metric, ...]] = ()
@@ -48,19 +48,19 @@ class ClassificationTask(UnitTask[LabelledData]):
     def _lint(self) -> Iterator[str]:
         return lint_labelled(self.data)
 
-    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a guess needs none)
-        """Of guessing one of the labels."""
+    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a guess needs no columns)
+        """Accuracy of guessing one of the labels at random."""
         return 1 / len(set(self.data.labels))
 
     def groups(self) -> Mapping[str, Group]:
-        """Judged texts, and those to train on if there are any, with the instruction."""
+        """The test texts, and texts to train on where there are any, with the instruction."""
         texts = {"texts": Group(self.data.texts, None, self.instruction)}
         if self.data.train_texts:
             texts["train"] = Group(self.data.train_texts, None, self.instruction)
         return texts
 
     def observe(self, vectors: GroupVectors, seed: int) -> Columns:
-        """`value`: the share of the experiments in which a text's label was found."""
+        """`value`: the share of the experiments that predict the label of each text."""
         labels = np.array(self.data.labels)
         texts = vectors["texts"]
         right = np.zeros(len(labels))
@@ -79,7 +79,7 @@ class ClassificationTask(UnitTask[LabelledData]):
 
 
 def draw(labels: Labels, seed: int, order: list[int] | None) -> tuple[list[int], list[int]]:
-    """(the order, places of at most eight texts a label); each draw shuffles the last one's order, as in MTEB."""
+    """(order, indices of at most eight texts a label). Each draw shuffles the order of the draw before, as in MTEB."""
     order = list(range(len(labels))) if order is None else order
     np.random.RandomState(seed).shuffle(order)
     seen: Counter[str] = Counter()
@@ -93,10 +93,10 @@ def draw(labels: Labels, seed: int, order: list[int] | None) -> tuple[list[int],
 
 
 def predict(train: Vector, labels: Labels, texts: Vector, seed: int) -> Labels:
-    """Labels that logistic regression gives; of training texts of one label only, that one."""
+    """Labels predicted by logistic regression. Where all training texts have one label, that label."""
     if len(np.unique(labels)) == 1:
         return np.repeat(labels[:1], len(texts))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are the protocol, converged or not
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol is 100 iterations, converged or not
         model = LogisticRegression(max_iter=ITERATIONS, random_state=seed).fit(train, labels)
     return np.asarray(model.predict(texts))

@@ -1,8 +1,8 @@
-"""Clustering: whether k-means finds the labels, given how many there are.
+"""Clustering: how well k-means finds the labels, given their number.
 
-As MTEB's protocol of which the published Chinese figures are (`AbsTaskClusteringLegacy`): mini-batch k-means over all
-texts with as many clusters as labels, batches of 500, one k-means++ start, V-measure. Its newer protocol clusters
-bootstrap samples instead; here the resampling is the caller's. The start is drawn, so several seeds belong together.
+This is MTEB's protocol of the published Chinese figures (`AbsTaskClusteringLegacy`): mini-batch k-means over all texts
+with as many clusters as labels, batches of 500, one k-means++ start, V-measure. MTEB's newer protocol clusters
+bootstrap samples; here the caller resamples. The start is random, so several seeds are averaged.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from upsize.evaluation.tasks.lint import lint_labelled
 from upsize.evaluation.tasks.unit_task import UnitTask
 
 BATCH = 500
+"""Texts of a mini-batch of k-means, as in MTEB."""
 
 
 class ClusteringTask(UnitTask[LabelledData]):

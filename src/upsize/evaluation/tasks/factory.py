@@ -1,4 +1,4 @@
-"""From a dataset to the task that it is for."""
+"""The task of a dataset."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ TASKS: Mapping[TaskKind, Callable[[Any, str | None], Task | UnjudgedTask]] = {
 def task_of(dataset: Dataset, instruction: str | None = None) -> Task | UnjudgedTask:
     """The task of a dataset's kind.
 
-    `instruction` is the task in English; None takes the kind's own (see `instructions.py`), an empty one none at all.
-    Raises InvalidInput for data from which no difference can be told: a single unit, or too few texts for five folds.
+    `instruction` describes the task in English. None takes that of the kind (see `instructions.py`); an empty one means
+    no instruction. Raises InvalidInput for a single unit, and for too few texts for the folds of classification.
     """
     count = len(dataset.unit_metadata.ids)
     noun = {TaskKind.STS: "pair", TaskKind.PAIR_CLASSIFICATION: "pair", TaskKind.BITEXT: "pair"}.get(
@@ -45,8 +45,8 @@ def task_of(dataset: Dataset, instruction: str | None = None) -> Task | Unjudged
         noun = "text"
     if count == 1:
         raise InvalidInput(
-            f"{dataset.name} has one {noun}. One value has no spread, so no difference between models can be told from "
-            "chance: give at least 20, better some hundreds."
+            f"{dataset.name} has one {noun}. One value has no spread, so a difference between models cannot be told "
+            "from chance. Give at least 20, better some hundreds."
         )
     if dataset.kind is TaskKind.CLASSIFICATION and count < FOLDS:
         raise InvalidInput(f"{dataset.name} has {count} texts; classification needs {FOLDS} or more.")

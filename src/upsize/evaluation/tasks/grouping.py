@@ -1,9 +1,10 @@
-"""Which units are independent: repeats count once, and units that share a document or a text are resampled together.
+"""Which units are independent. Repeats count once; units that share a document or a text are resampled together.
 
-Queries of one document are hard or easy together. Resampled one by one, 20 queries of each of 20 documents look like
-400 observations and are nearer to 20. So queries that share a relevant document form a cluster, with all that share one
-with these. Where that joins most of the units (a document that answers everything, or long lists of relevant
-documents), only those are joined whose documents are the same for a third, for a half, or in all.
+Queries with the same relevant document are hard or easy together. Resampled one by one, 20 queries of each of 20
+documents look like 400 observations, but tell hardly more than 20. So queries that share a relevant document form a
+cluster: the connected components of that relation. Where this joins most of the units (a document that answers
+everything, or long lists of relevant documents), two queries are joined only if a third, a half, or all of their
+documents are the same.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from scipy.sparse.csgraph import connected_components
 
 Places = NDArray[np.int64]
 Links = Sequence[Collection[Hashable]]
-"""Of each unit, what it may share with others: its relevant documents, its texts."""
+"""For each unit, what it may share with others: its relevant documents or its texts."""
 
 OVERLAPS = (0.0, 1 / 3, 1 / 2, 1.0)
-"""Share of common documents (Jaccard) above or at which two units are joined; 0: any."""
+"""Jaccard similarity of two units' documents from which they are joined, tried in turn. 0: any common document."""
 LARGEST = 1 / 4
-"""Share of the units that one cluster may hold before the next overlap is tried."""
+"""Share of the units that one cluster may hold before the next overlap is tried. Chosen."""
 HUB = 1 / 4
-"""Share of the units beyond which a document that they share joins only those that have no other."""
+"""A document of more than this share of the units joins only units that have no other document. Chosen."""
 MOST_COMPARED = 5_000_000
-"""Documents of pairs of units that are compared for their overlap; beyond it, only equal sets are joined."""
+"""Documents of pairs of units that are compared at most. Beyond it only equal sets are joined. Chosen: some seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,16 @@ class Grouping:
     """How units depend on each other."""
 
     repeats: Places | None = None
-    """(units,) place of the first unit with the same texts; None: no text is repeated."""
+    """(units,) index of the first unit with the same texts. None: no text is repeated."""
     kept: Places | None = None
-    """Places of the units that are left where each text and judgement counts once; None: all."""
+    """Indices of the distinct units by text and judgement. None: all are distinct."""
     clusters: tuple[str, ...] | None = None
-    """(units,) what each is resampled with; None: nothing."""
+    """(units,) the cluster of each unit. None: each unit is its own cluster."""
     notes: tuple[str, ...] = ()
 
 
 def normalised(text: str) -> str:
-    """Without differences of case, width and white space."""
+    """The text without differences of case, width and white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -55,12 +56,12 @@ def grouping_of(
     texts: Sequence[tuple[str, ...]],
     judgements: Sequence[Hashable],
     links: Links | None,
-    told: tuple[str, ...] | None,
+    given: tuple[str, ...] | None,
     noun: str,
 ) -> Grouping:
-    """From each unit's texts, what was judged of it, what it shares, and the clusters that the data tells.
+    """The grouping by each unit's texts, its judgement, its links, and the clusters given by the data.
 
-    `noun` is what units are called, in the plural.
+    `noun` is the plural name of the units.
     """
     notes = []
     first: dict[tuple[str, ...], int] = {}
@@ -71,11 +72,11 @@ def grouping_of(
     kept = np.array(list(once.values()), np.int64)
     repeated = len(texts) - len(first)
     if repeated:
-        notes.append(f"{repeated:,} of the {len(texts):,} {noun} repeat another's text; repeats are weighted once.")
+        notes.append(f"{repeated:,} of the {len(texts):,} {noun} repeat another's text; repeats count once.")
         if unlike := len(kept) - len(first):
             notes.append(f"{unlike:,} of the repeats are judged otherwise than the text they repeat: check the labels.")
-    clusters = told
-    if told is None and links is not None:
+    clusters = given
+    if given is None and links is not None:
         groups, note = shared_groups([links[i] for i in first.values()], noun)
         notes += note
         if groups is not None:
@@ -87,7 +88,7 @@ def grouping_of(
 
 
 def shared_groups(links: Links, noun: str) -> tuple[Places | None, list[str]]:
-    """(units,) the cluster of each unit, None where nothing is shared, and what is said of it."""
+    """(units,) the cluster of each unit, or None where nothing is shared; and notes for the user."""
     units = len(links)
     documents = Counter(key for keys in links for key in set(keys))
     if not units or max(documents.values(), default=0) < 2:
@@ -99,24 +100,24 @@ def shared_groups(links: Links, noun: str) -> tuple[Places | None, list[str]]:
         if _largest(groups) <= max(LARGEST * units, 2):
             break
         groups = _joined(every, overlap)
-    return _told(groups, noun, partly=bool(groups.max() > _joined(every, OVERLAPS[0]).max()))
+    return _with_notes(groups, noun, partly=bool(groups.max() > _joined(every, OVERLAPS[0]).max()))
 
 
-def _told(groups: Places, noun: str, partly: bool) -> tuple[Places | None, list[str]]:
-    """The clusters, and the note of them; `partly`: units share more than they are joined by."""
+def _with_notes(groups: Places, noun: str, partly: bool) -> tuple[Places | None, list[str]]:
+    """The clusters and a note. `partly`: some units share documents without being in one cluster."""
     count = int(groups.max()) + 1
     what = "texts" if noun == "pairs" else "documents"
-    rest = f" More {noun} share {what} than are joined so; where they are hard together, intervals are too narrow."
+    rest = f" More {noun} share {what} than these groups join; if they are hard together, intervals are too narrow."
     if count == len(groups):
-        return None, [f"The {noun} share {what}, each a few of its own; they are resampled one by one.{rest}"]
+        return None, [f"The {noun} share {what}, but each has others too; they are resampled one by one.{rest}"]
     if count == 1:
         return groups, [
             f"The {len(groups):,} {noun} all share {what} and are one group, which is too few to judge by "
-            "(--field cluster=NAME tells other groups)."
+            "(--field cluster=NAME names other groups)."
         ]
     note = (
         f"The {len(groups):,} {noun} share {what} and are resampled in {count:,} groups, the largest of "
-        f"{_largest(groups):,} (--field cluster=NAME tells others)."
+        f"{_largest(groups):,} (--field cluster=NAME names others)."
     )
     return groups, [note + rest * partly]
 
@@ -126,7 +127,7 @@ def _largest(groups: Places) -> int:
 
 
 def _joined(links: Sequence[set[Hashable]], overlap: float) -> Places:
-    """(units,) connected components of units whose documents overlap so much."""
+    """(units,) connected components of the units whose documents overlap by at least `overlap`."""
     if overlap >= 1 or (overlap > 0 and _compared(links) > MOST_COMPARED):
         numbers: dict[frozenset[Hashable], int] = {}
         sets = (frozenset(keys or {("", place)}) for place, keys in enumerate(links))

@@ -1,6 +1,7 @@
-"""The instruction of each kind of task: MTEB's own prompt of it, so that figures are comparable.
+"""The instruction of each kind of task: MTEB's prompt for the kind, so that figures are comparable.
 
-MTEB gives many of its data sets a more fitting one, and so may the user: it is worth 1 to 5 % (docs/sources.md §3).
+MTEB gives many of its data sets a more specific instruction, and so may the user: it gains 1 to 5 % (docs/sources.md
+§3).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ INSTRUCTIONS: Mapping[TaskKind, str | None] = {
     TaskKind.CLUSTERING: "Identify categories in user passages.",
     TaskKind.CLASSIFICATION: "Classify user passages.",
 }
-"""None: what the model itself takes for queries (a web search). All but retrieval's stand before both sides' texts."""
+"""None: the model's default for queries (web search). All but the instructions of retrieval apply to both sides."""
 
 NEWS_TITLES = "Identify the topic or theme of the given news articles based on the titles"
-"""MTEB's prompt of ThuNewsClusteringS2S, on which published figures of Chinese news clustering rest."""
+"""MTEB's prompt of ThuNewsClusteringS2S, with which the published figures of Chinese news clustering were made."""

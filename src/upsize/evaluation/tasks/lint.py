@@ -1,4 +1,4 @@
-"""Input lint of labelled data: what makes a figure say less than it seems to. Nothing is refused for it."""
+"""Lint of labelled data: findings that make a figure less meaningful. They are reported; nothing is rejected."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from upsize.evaluation.datasets import LabelledData, RerankingData, RetrievalDat
 from upsize.evaluation.tasks.grouping import normalised
 
 GREATEST_GRADE = 10
-"""Above it, grades look like counts (clicks, votes, ranks): scales of relevance have 2 to 11 steps from 0."""
+"""Above it, grades look like counts (clicks, votes, ranks). Scales of relevance have 2 to 11 steps from 0."""
 MUCH = 1 / 2
-"""Share of the documents that are relevant to one query, from which on a random order does well."""
+"""Share of the documents that are relevant to a query from which a random order does well. Chosen."""
 
 LABELS, SPELLINGS = 3, 5
-"""Labels that are written in several ways, and ways of each, that a note names."""
+"""Labels with several spellings, and spellings of each, that a note lists."""
 
 
 def lint_grades(grades: Iterable[int]) -> Iterator[str]:
-    """Grades that weigh one document like a hundred others, or speak against a document."""
+    """Grades that are too large for nDCG, and negative grades."""
     counted = Counter(grades)
     greatest = max(counted, default=0)
     if greatest > GREATEST_GRADE:
         yield (
-            f"Grades go up to {greatest:,}, like counts and not like grades: nDCG weighs a document by its grade, so "
-            "few documents decide. Map them to 0 to 3."
+            f"Grades go up to {greatest:,}, like counts. nDCG weighs a document by its grade, so few documents "
+            "decide. Map the grades to 0 to 3."
         )
     if below := sum(count for grade, count in counted.items() if grade < 0):
         yield f"{below:,} grades are below 0; they count as not relevant."
 
 
 def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[str]:
-    """Copies among the documents (`copies_of` these), grades, and queries that nearly everything answers."""
+    """Copies among the documents (`copies` as `copies_of` gives them), grades, and queries that most documents
+    answer."""
     judged = data.judgements
     if copies:
         ids = data.document_ids
@@ -40,7 +41,7 @@ def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[s
         for copy, first in copies.items():
             alike.setdefault(first, {ids[first]}).add(ids[copy])
         first_of = {id: first for first, group in alike.items() for id in group}
-        hurt = sum(
+        affected = sum(
             any(
                 judged[unit].get(other, 0) <= 0
                 for document in grades
@@ -50,10 +51,10 @@ def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[s
             for unit, grades in judged.items()
         )
         note = f"{len(copies):,} of the {len(ids):,} documents repeat another's text"
-        if hurt:
+        if affected:
             note += (
-                f"; for {hurt:,} queries a copy of a relevant document is not judged relevant, and a model that finds "
-                "the copy is marked down"
+                f"; for {affected:,} queries a copy of a relevant document is not judged relevant, so a model that "
+                "finds the copy loses for it"
             )
         elif not relevant & set(first_of):
             note += "; none of them is judged relevant"
@@ -62,7 +63,7 @@ def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[s
     most = sum(_relevant(grades.values()) >= MUCH * len(data.document_ids) for grades in judged.values())
     every = sum(any_order_is_right(grades.values(), len(data.document_ids)) for grades in judged.values())
     if every:
-        yield f"{every:,} queries have every document judged relevant: any order is right, and no model can differ."
+        yield f"{every:,} queries have all documents judged relevant: every order is right, and models cannot differ."
     elif most:
         yield f"For {most:,} queries at least half of the documents are relevant: a random order does well."
     places = {id: place for place, id in enumerate(data.document_ids)}
@@ -74,36 +75,38 @@ def lint_retrieval(data: RetrievalData, copies: Mapping[int, int]) -> Iterator[s
 
 
 def any_order_is_right(grades: Iterable[int], documents: int) -> bool:
-    """Whether all `documents` are equally relevant to a query that has these grades: every ranking is then perfect."""
+    """Whether all `documents` documents are equally relevant to a query with these grades. Every ranking is then
+    perfect."""
     relevant = [grade for grade in grades if grade > 0]
     return len(relevant) == documents and len(set(relevant)) == 1
 
 
 def lint_trivial(queries: Sequence[str], relevant: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Queries that are the text of a document that is relevant to them: `relevant` are the texts of each query's."""
+    """Queries whose text is that of a relevant document. `relevant` are the texts of each query's relevant
+    documents."""
     same = sum(normalised(query) in map(normalised, texts) for query, texts in zip(queries, relevant, strict=True))
     if same:
         yield (
-            f"{same:,} of the {len(queries):,} queries are the very text of a document that is relevant to them: every "
-            "model finds it, so they tell models apart little or not at all."
+            f"{same:,} of the {len(queries):,} queries have the same text as a document relevant to them. Every "
+            "model finds it, so these queries hardly distinguish models."
         )
 
 
 def lint_reranking(data: RerankingData) -> Iterator[str]:
-    """Grades, and texts that are judged in two ways for one query."""
+    """Grades, and texts with two judgements for one query."""
     yield from lint_grades(grade for grades in data.relevance for grade in grades)
     rows = zip(data.documents, data.relevance, strict=True)
     yield from lint_trivial(data.queries, ([d for d, grade in zip(*row, strict=True) if grade > 0] for row in rows))
-    unlike = sum(_two_ways(*row) for row in zip(data.documents, data.relevance, strict=True))
+    unlike = sum(_has_both_judgements(*row) for row in zip(data.documents, data.relevance, strict=True))
     if unlike:
-        yield f"{unlike:,} queries have one text among their documents both as relevant and as not: check the labels."
+        yield f"{unlike:,} queries have the same text among their relevant and their other documents: check the labels."
     most = sum(_relevant(grades) > MUCH * len(grades) for grades in data.relevance)
     if most > MUCH * len(data.relevance):
         yield f"For {most:,} queries more than half of the documents are relevant: a random order does well."
 
 
 def lint_labelled(data: LabelledData) -> Iterator[str]:
-    """Texts that are judged and trained on, and labels that are written in several ways."""
+    """Texts that are used for both training and test, and labels with several spellings."""
     spellings: dict[str, dict[str, None]] = {}
     for label in (*data.labels, *data.train_labels):
         spellings.setdefault(normalised(label), {}).setdefault(label)
@@ -111,15 +114,15 @@ def lint_labelled(data: LabelledData) -> Iterator[str]:
         shown = "; ".join(", ".join(f"{label!r:.40}" for label in written[:SPELLINGS]) for written in several[:LABELS])
         yield (
             f"{sum(map(len, several)):,} labels differ from another by case, width or white space alone and count as "
-            f"different ones: {shown}{'; …' * (len(several) > LABELS)}. Write each label in one way."
+            f"different ones: {shown}{'; …' * (len(several) > LABELS)}. Spell each label in one way."
         )
     trained = set(map(normalised, data.train_texts))
     if both := sum(normalised(text) in trained for text in data.texts):
-        yield f"{both:,} of the {len(data.texts):,} judged texts are trained on too, which raises the accuracy."
+        yield f"{both:,} of the {len(data.texts):,} test texts are training texts too, which raises the accuracy."
 
 
 def copies_of(texts: Sequence[str]) -> Mapping[int, int]:
-    """Place of each text that was there before → place of the first such text. White space around them aside."""
+    """Index of each repeated text → index of its first occurrence. White space at the ends is ignored."""
     first: dict[int, int] = {}
     return {
         place: first[key]
@@ -132,6 +135,6 @@ def _relevant(grades: Iterable[int]) -> int:
     return sum(grade > 0 for grade in grades)
 
 
-def _two_ways(documents: Sequence[str], grades: Sequence[int]) -> bool:
+def _has_both_judgements(documents: Sequence[str], grades: Sequence[int]) -> bool:
     relevant = {normalised(d) for d, grade in zip(documents, grades, strict=True) if grade > 0}
     return any(grade <= 0 and normalised(d) in relevant for d, grade in zip(documents, grades, strict=True))

@@ -1,7 +1,7 @@
-"""Pairs of texts: how alike they are (STS), and whether they belong together (pair classification).
+"""Pairs of texts: how similar they are (STS), and whether they belong together (pair classification).
 
-As MTEB's: the instruction on both sides, cosine as scikit-learn computes it, Spearman's correlation with the gold
-scores or average precision of the pairs that belong together.
+As in MTEB: both sides get the instruction, scikit-learn computes the cosine, and the metric is Spearman's correlation
+with the gold scores, or the average precision of the pairs that belong together.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PairsTask(UnitTask[PairsData]):
             "right": Group(self.data.right, None, self.instruction),
         }
 
-    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (deterministic)
         """`cosine` and `gold` of each pair."""
         cosine = 1 - paired_cosine_distances(vectors["left"], vectors["right"])
         return {"cosine": cosine, "gold": np.array(self.data.scores)}

@@ -1,4 +1,4 @@
-"""Ranking a corpus by cosine, block by block, and judging the ranking with trec_eval through ir-measures."""
+"""Ranks a corpus by cosine in blocks, and evaluates rankings with trec_eval through ir-measures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from upsize.evaluation.metrics import Columns
 from upsize.evaluation.tasks.base import Ranking
 
 QUERIES, DOCUMENTS = 512, 16384
-"""Queries and documents of a block: 32 MB of scores, whatever the size of the corpus."""
+"""Queries and documents of a block: 32 MB of scores, whatever the size of the corpus. Chosen."""
 DEPTH = 100
-"""Documents of each query that are judged: as far as recall@100 looks."""
+"""Documents of each query that are ranked: recall@100 needs so many."""
 
 
 def top_k(
@@ -26,11 +26,11 @@ def top_k(
 ) -> Ranking:
     """The `depth` documents nearest to each query by inner product, best first: (queries, min(depth, documents)).
 
-    `without` names pairs that are left out: places of queries in order, and of documents, both (pairs,). Where a query
-    has too few documents left, −1 ends its row.
+    `without` lists pairs to leave out: indices of queries, ascending, and of documents, both (pairs,). −1 fills the row
+    of a query that has too few documents left.
 
-    Documents of equal score are ordered by `priority` (documents,), the smaller first, also where the depth cuts
-    between them. So the result does not depend on the blocks. The matrix of all scores never exists: 32 MB at a time.
+    Documents of equal score are ordered by `priority` (documents,), the smaller first, also where `depth` cuts between
+    them, so the result does not depend on the blocks. At most 32 MB of scores exist at a time.
     """
     depth = min(depth, len(documents))
     ranking = np.empty((len(queries), depth), np.int64)
@@ -62,7 +62,7 @@ def top_k(
 def _leave_out(
     scores: NDArray[np.float32], first: int, start: int, without: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> None:
-    """Put −∞ for the pairs within the block of scores that begins at query `first` and document `start`."""
+    """Write −∞ for the pairs within the block of scores that starts at query `first` and document `start`."""
     rows, places = without
     part = slice(*np.searchsorted(rows, (first, first + len(scores))))
     row, place = rows[part] - first, places[part] - start
@@ -71,7 +71,7 @@ def _leave_out(
 
 
 def priorities(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Place of each document among all, by id from the last to the first: how trec_eval and MTEB order equal scores."""
+    """(documents,) rank of each document by descending id: the order of trec_eval and MTEB for equal scores."""
     order = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
     result = np.empty(len(ids), np.int64)
     result[order] = np.arange(len(ids))
@@ -85,9 +85,9 @@ def evaluate_ranking(
     judgements: Mapping[str, Mapping[str, int]],
     measures: Mapping[str, str],
 ) -> Columns:
-    """Column → a value of each query, by `measures`: column → a measure as ir-measures writes it, e.g. `nDCG@10`.
+    """Measure each query's ranking. `measures` maps a column to a measure in ir-measures' notation, e.g. `nDCG@10`.
 
-    A query without any judgement counts 0, as do those of which no document is relevant.
+    A query without judgements scores 0, as does a query without a relevant document.
     """
     depth = ranking.shape[1]
     run = {

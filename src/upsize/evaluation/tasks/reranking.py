@@ -1,6 +1,6 @@
-"""Reranking: the order of the documents that come with each query. As MTEB's: cosine, trec_eval's measures.
+"""Reranking: the order of the candidate documents of each query, by cosine and trec_eval's measures, as in MTEB.
 
-Main: nDCG@10; MAP, which MTEB quotes for its older data sets, beside it.
+The main metric is nDCG@10. MAP, which MTEB quotes for its older data sets, is reported too.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ class RerankingTask(UnitTask[RerankingData]):
         own = self.data.documents[unit]
         return self.data.queries[unit], [own[place] for place in ranking[unit] if place >= 0]
 
-    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (nothing is drawn)
+    def observe(self, vectors: GroupVectors, seed: int) -> Columns:  # noqa: ARG002 (deterministic)
         """The measures of each query."""
         return self.observe_ranking(self.rank(vectors, max(len(own) for own in self.data.documents)))
 
     def observe_ranking(self, ranking: Ranking) -> Columns:
-        """The measures of a given order."""
+        """The measures of each query for a given ranking."""
         ids = [str(place) for place in range(max(len(own) for own in self.data.documents))]
         judgements = {
             unit: dict(zip(ids, grades, strict=False))

@@ -1,4 +1,4 @@
-"""Slices: parts of the units that deserve a line of their own, because "stay, except Arabic" is a real answer."""
+"""Slices: parts of the units that are reported separately, because "stay, except for Arabic" is a possible answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from upsize.evaluation.datasets import UnitMetadata
 from upsize.evaluation.tasks.base import Slices
 
 SMALLEST, SHARE = 20, 0.02
-"""Units, and share of all units, below which a slice says nothing but widens the intervals of all others."""
+"""Units, and share of all units, that a slice needs. A smaller one shows nothing and widens the others' intervals.
+Chosen."""
 
 
-def slices_of(unit_metadata: UnitMetadata, texts: Sequence[str]) -> Slices:
-    """By each column told, by length of the units' texts, and by script where no language is told.
+def slices_of(metadata: UnitMetadata, texts: Sequence[str]) -> Slices:
+    """Slices by each column of the metadata, by the length of the units' texts, and by script where the language is
+    unknown.
 
-    `length=long` are texts of more characters than the median. A slice has at least 20 units and 2 % of all, but not
+    `length=long` are texts with more characters than the median. A slice has at least 20 units and 2 % of all, and not
     all of them.
     """
-    columns = dict(unit_metadata.columns)
+    columns = dict(metadata.columns)
     if not {"language", "lang"} & set(columns):
         columns["script"] = tuple(script(text) for text in texts)
     lengths = np.array([len(text) for text in texts])
@@ -36,6 +38,6 @@ def slices_of(unit_metadata: UnitMetadata, texts: Sequence[str]) -> Slices:
 
 
 def script(text: str) -> str | None:
-    """The script of most of its letters, as Unicode names it: `latin`, `cjk`, `arabic` … ; None without letters."""
+    """The Unicode script of most letters: `latin`, `cjk`, `arabic` … None for a text without letters."""
     counts = Counter(unicodedata.name(c, "?").split()[0].lower() for c in text[:200] if c.isalpha())
     return counts.most_common(1)[0][0] if counts else None

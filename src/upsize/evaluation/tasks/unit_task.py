@@ -1,4 +1,4 @@
-"""What all tasks have of their data: its units, what they are resampled by, and its slices."""
+"""The parts that tasks share: units, grouping and slices; and ranking, for tasks whose units are queries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UnitTask(ABC, Generic[D]):
 
     data: D
     instruction: str | None
-    """In English; None leaves the model to its own for queries, and the texts of other groups raw."""
+    """In English. None: queries get the model's default instruction, and other texts get none."""
     seeded: ClassVar[bool] = False
 
     @property
@@ -45,22 +45,22 @@ class UnitTask(ABC, Generic[D]):
 
     @property
     def clusters(self) -> tuple[str, ...] | None:
-        """Document or user of each unit, where the data tells."""
+        """Document or user of each unit, or None where the data does not say."""
         return self.data.unit_metadata.clusters
 
     @cached_property
     def slices(self) -> Slices:
-        """Parts of the units, by what the data tells and by the texts that stand for them."""
+        """Parts of the units, by their metadata and by the texts that represent them."""
         return slices_of(self.data.unit_metadata, self._unit_texts)
 
     @cached_property
     def grouping(self) -> Grouping:
-        """Which units are independent."""
+        """Which units depend on each other."""
         return grouping_of(self._texts, self._judged, self._links, self.clusters, self._noun)
 
     @cached_property
     def lint(self) -> tuple[str, ...]:
-        """What makes the figures say less than they seem to, a sentence each."""
+        """Findings about the data that make the figures less meaningful, a sentence each."""
         return (*self.grouping.notes, *self._lint())
 
     @property
@@ -69,13 +69,13 @@ class UnitTask(ABC, Generic[D]):
         return True
 
     def chance(self, columns: Columns) -> float:
-        """The metric of a model that knows nothing; `columns` are one candidate's."""
+        """The metric of a model that knows nothing. `columns` are those of one candidate."""
         return permuted(self.metric, columns)
 
     @property
     @abstractmethod
     def metric(self) -> Metric:
-        """The one that decides."""
+        """The metric that decides."""
 
     @property
     def _noun(self) -> str:
@@ -88,12 +88,12 @@ class UnitTask(ABC, Generic[D]):
 
     @property
     def _judged(self) -> Sequence[Hashable]:
-        """What was judged of each unit, where it is one value."""
+        """The judgement of each unit, where it is a single value."""
         return [None] * len(self.units)
 
     @property
     def _links(self) -> Links | None:
-        """What each unit may share with others."""
+        """What each unit may share with others, such as documents."""
         return None
 
     def _lint(self) -> Iterator[str]:
@@ -102,7 +102,7 @@ class UnitTask(ABC, Generic[D]):
     @property
     @abstractmethod
     def _unit_texts(self) -> Sequence[str]:
-        """What stands for each unit: the query, the pair's first text, the text."""
+        """The text that represents each unit: the query, the first text of the pair, the text."""
 
 
 class QueryTask(UnitTask[RetrievalData]):
@@ -118,7 +118,7 @@ class QueryTask(UnitTask[RetrievalData]):
 
     @property
     def _links(self) -> Links:
-        """Relevant documents; copies of one text are one document."""
+        """The relevant documents of each query. Copies of one text count as one document."""
         ids = self.data.document_ids
         first = {ids[copy]: ids[place] for copy, place in self._copies.items()}
         return [
@@ -131,7 +131,7 @@ class QueryTask(UnitTask[RetrievalData]):
 
     @property
     def decidable(self) -> bool:
-        """Whether the order of documents counts for any query: some, not all, are relevant to it, or some more so."""
+        """Whether the order of the documents matters for any query: not all of them are equally relevant to it."""
         documents = len(self.data.document_ids)
         return any(
             any(grade > 0 for grade in grades.values()) and not any_order_is_right(grades.values(), documents)
@@ -142,8 +142,8 @@ class QueryTask(UnitTask[RetrievalData]):
     def _copies(self) -> Mapping[int, int]:
         return copies_of(self.data.documents)
 
-    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a random order needs none)
-        """Of a random order of the corpus."""
+    def chance(self, columns: Columns) -> float:  # noqa: ARG002 (a random order needs no columns)
+        """The metric of a random order of the corpus."""
         documents, reciprocal = len(self.data.document_ids), self.metric.name.startswith("MRR")
         grades = (list(self.data.judgements[unit].values()) for unit in self.units)
         return float(np.mean([random_order(row, documents, reciprocal) for row in grades]))
@@ -153,7 +153,7 @@ class QueryTask(UnitTask[RetrievalData]):
         return priorities(self.data.document_ids)
 
     def groups(self) -> Mapping[str, Group]:
-        """Queries with the instruction, the corpus without."""
+        """The queries with the instruction, and the corpus without."""
         return {
             "queries": Group(self.data.queries, "query", self.instruction),
             "corpus": Group(self.data.documents, "document", None),
