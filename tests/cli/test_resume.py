@@ -118,7 +118,7 @@ def test_killed_between_the_output_and_its_sidecar(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("upsize.jobs.partial_output.write_whole", killed_at_sidecar(killed))
+        patch.setattr("upsize.jobs.partial_output.write_atomic", killed_at_sidecar(killed))
         upsize(*command)
     assert output.exists()
     assert not (tmp_path / "out.npy.json").exists()
@@ -129,13 +129,13 @@ def test_killed_between_the_output_and_its_sidecar(
     assert not (tmp_path / "out.npy.partial").exists()
 
 
-def killed_at_sidecar(kill: Callable[..., None]) -> Callable[[Path, bytes], Path]:
-    from upsize.jobs.partial_output import write_whole
+def killed_at_sidecar(kill: Callable[..., None]) -> Callable[[Path, bytes], None]:
+    from upsize.io.atomic import write_atomic
 
-    def write(path: Path, content: bytes) -> Path:
+    def write(path: Path, content: bytes) -> None:
         if path.name == "sidecar":
             kill()
-        return write_whole(path, content)
+        write_atomic(path, content)
 
     return write
 

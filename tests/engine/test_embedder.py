@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkpoints import SENTENCES, Layout, copy_of
 from upsize import Embedder
-from upsize.engine.local import AHEAD, CALL
+from upsize.engine.local import CALL
+from upsize.engine.submit_ahead import AHEAD
 from upsize.errors import (
     CheckpointError,
     InvalidDimension,

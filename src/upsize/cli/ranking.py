@@ -19,10 +19,11 @@ from rich.table import Table
 
 from upsize.cli.console import results
 from upsize.errors import InvalidInput, TextTooLong
+from upsize.io.atomic import write_atomic
 from upsize.jobs.input_rows import Pair, TextRows
 from upsize.jobs.output_formats import Jsonl
 from upsize.jobs.pairing import Pairing
-from upsize.jobs.partial_output import guarded, write_whole
+from upsize.jobs.partial_output import guarded
 from upsize.jobs.survey import listing, survey, too_long
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
     lines = Jsonl(ranking.fingerprint).block(ranking.documents)
     if output is not None:
         with guarded(output):
-            write_whole(output, lines)
+            write_atomic(output, lines)
         typer.echo(f"{output}: {len(ranking.documents):,} documents, best first, fingerprint {ranking.fingerprint}")
     if json:
         sys.stdout.write(lines.decode())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,8 @@ from upsize.catalog import Kind
 from upsize.compute import load_model
 from upsize.engine.engine import Engine
 from upsize.engine.request_encoding import encode_in_steps
-from upsize.engine.types import UNLIMITED, EmbedRequest, Request, Result
+from upsize.engine.submit_ahead import submit_ahead
+from upsize.engine.types import UNLIMITED, Request, Result
 from upsize.errors import InvalidInput, NonFiniteVector, TextTooLong
 from upsize.fingerprint import Fingerprint
 from upsize.model import HubOptions, Truncation
@@ -27,8 +29,6 @@ from upsize.model.incremental_encoding import finish
 
 CALL = 64
 """Texts of one request to the engine."""
-AHEAD = 256
-"""Texts in the engine at once: enough that it never waits for the caller, few enough that memory stays small."""
 
 
 class LocalModel:
@@ -88,29 +88,12 @@ class LocalModel:
 
     def _run(self, requests: Iterable[Request]) -> Iterator[Result]:
         """Results in order. `requests` is read only a little ahead, so that any number of texts needs little memory."""
-        under_way: deque[tuple[Future[Result], int]] = deque()
-        ahead = done = 0
-
-        def next_result() -> Result:
-            nonlocal ahead, done
-            future, size = under_way[0]
-            result = _answer(future, done)
-            under_way.popleft()
-            ahead, done = ahead - size, done + size
-            return result
-
-        try:
-            for request in requests:
-                size = len(request.inputs if isinstance(request, EmbedRequest) else request.documents)
-                under_way.append((self._engine.submit("model", request), size))
-                ahead += size
-                while ahead > AHEAD:
-                    yield next_result()
-            while under_way:
-                yield next_result()
-        finally:
-            for future, _ in under_way:
-                future.cancel()
+        done = 0
+        with closing(submit_ahead(partial(self._engine.submit, "model"), requests)) as futures:
+            for future in futures:
+                result = _answer(future, done)
+                done += len(result.values)
+                yield result
 
     def _values(self, requests: Iterable[Request], total: int, progress: bool) -> NDArray[np.float32]:
         """The values of all requests, one below the other."""

@@ -33,6 +33,7 @@ from filelock import FileLock, Timeout
 
 from upsize.errors import DiskFull, JournalDamaged, JournalFailed, JournalLocked
 from upsize.index.disk import on_disk
+from upsize.io.atomic import fsync_path
 
 log = logging.getLogger("upsize.index")
 
@@ -231,7 +232,7 @@ class Journal:
                 raise
             segment.truncate(good)
             os.fsync(segment.fileno())
-            _sync_folder(self.folder)
+            fsync_path(self.folder)
         log.warning(
             "%s: its last %d bytes are not a whole entry. A crash in the middle of a write leaves that, before anyone "
             "is told that it is done. If there was no crash, the file is damaged; the bytes are kept in %s.",
@@ -247,7 +248,7 @@ class Journal:
         try:
             _write_all(file, MAGIC)
             os.fsync(file)
-            _sync_folder(self.folder)
+            fsync_path(self.folder)
         except OSError as error:
             os.close(file)
             path.unlink()
@@ -323,11 +324,3 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 from upsize.errors import Refused, UpsizeError
 from upsize.fingerprint import Fingerprint
 from upsize.index.disk import on_disk
+from upsize.io.atomic import write_atomic
 from upsize.store import Table
 
 FILE = "index.json"
@@ -216,23 +216,9 @@ def write_state(folder: Path, state: State) -> None:
     is a mistake of ours: AssertionError.
     """
     assert state.used <= {g.id for g in state.generations}, f"{state.used} of {state.generations}"
-    path, coming = folder / FILE, folder / f"{FILE}.coming"
-    with on_disk(path):
-        try:
-            with coming.open("wb") as file:
-                coming.chmod(0o600)  # a store's address may hold a password
-                file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            coming.replace(path)
-        except OSError:
-            coming.unlink(missing_ok=True)
-            raise
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    path = folder / FILE
+    with on_disk(path):  # a store's address may hold a password
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n", mode=0o600)
 
 
 def describe(generation: Generation) -> Mapping[str, Any]:

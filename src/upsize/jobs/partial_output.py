@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.io import copy_stdin
+from upsize.io.atomic import fsync_path, write_atomic
 
 FULL = {
     errno.ENOSPC: "no space left on the device",
@@ -110,7 +111,7 @@ class Partial:
             self.lost.clear()
             self.failed.clear()
             self._data.write_bytes(header)
-            write_whole(self._job, json.dumps(job).encode())
+            write_atomic(self._job, json.dumps(job).encode())
 
     def append(
         self,
@@ -138,7 +139,7 @@ class Partial:
         lost, failed = self.lost[self._lost_committed :], self.failed[self.committed.failed :]
         entry = {"rows": new.rows, "bytes": new.bytes, "tokens": new.tokens, "lost": lost, "failed": failed}
         with guarded(self._journal, still=self._still):
-            _sync(self._data)
+            fsync_path(self._data)
             with self._journal.open("ab") as file:
                 file.truncate(self._journal_bytes)  # a line that a full disk or a kill cut short
                 file.write(json.dumps(entry).encode() + b"\n")
@@ -160,14 +161,14 @@ class Partial:
         if not self._moved:
             with guarded(self.folder / "output", self._data.stat().st_size):
                 built = build(self._data)
-                _sync(built)
+                fsync_path(built)
             self.sidecar.unlink(missing_ok=True)
             built.replace(self.output)
             self._data.unlink(missing_ok=True)
         with guarded(self.sidecar):
-            written = write_whole(self.folder / "sidecar", _json(facts) + b"\n")
-        written.replace(self.sidecar)
-        _sync(self.output.parent)
+            write_atomic(sidecar := self.folder / "sidecar", _json(facts) + b"\n")
+        sidecar.replace(self.sidecar)
+        fsync_path(self.output.parent)
         shutil.rmtree(self.folder)
         return self.output.stat().st_size
 
@@ -237,22 +238,3 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             digest = _DIGEST.fullmatch(str(was)) is not None
             told.append(f"the {name} changed" if digest else f"{name} was {was!r} and is now {value!r}")
     return ", ".join(told)
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a whole file and put it on disk, in one step for whoever looks; `path`."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    """Put a file, or a folder's list of names, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

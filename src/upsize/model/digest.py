@@ -21,6 +21,7 @@ import numpy as np
 
 from upsize.errors import CheckpointError
 from upsize.folders import cache_folder
+from upsize.io.atomic import replacing
 from upsize.model.config import parsed
 from upsize.model.stored_tensor import StoredTensor
 from upsize.model.weight_file import SourceFile
@@ -63,13 +64,13 @@ def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
     names = [str(source.path.resolve()) for source in sources]
     record = cache_folder() / "digests" / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:32]}.json"
     stamps = [list(_stamp(source)) for source in sources]
-    if (kept := _kept(record, names, stamps)) is not None:
+    if (kept := _load(record, names, stamps)) is not None:
         return kept
     now = time.time()
     digests = compute_digests(tensors)
     newest = max(stamp[-1] for stamp in stamps)  # a change cannot be told from the times if it came with the last one
     if now - newest / 1e9 > SETTLED and [list(_stamp(source)) for source in sources] == stamps:
-        _keep(record, _told(names, stamps, digests))
+        _save(record, _payload(names, stamps, digests))
     return digests
 
 
@@ -146,37 +147,32 @@ def _stamp(source: SourceFile) -> tuple[int, ...]:
         raise CheckpointError(source.path, "a safetensors file", f"an error ({error.strerror or error})") from error
 
 
-def _told(names: list[str], stamps: list[list[int]], digests: Digests) -> dict[str, object]:
-    """What a record holds, but for its check."""
+def _payload(names: list[str], stamps: list[list[int]], digests: Digests) -> dict[str, object]:
+    """A record's fields except its checksum."""
     zeros = {name: [list(run) for run in runs] for name, runs in digests.zeros.items()}
     return {"files": names, "stamps": stamps, **digests._asdict(), "zeros": zeros}
 
 
-def _kept(record: Path, names: list[str], stamps: list[list[int]]) -> Digests | None:
-    """The digests that were kept of these files as they are."""
+def _load(record: Path, names: list[str], stamps: list[list[int]]) -> Digests | None:
+    """The digests in the cache, if the record is whole and the files have not changed since."""
     try:
         found = parsed(record.read_bytes())
         zeros = {name: [(int(a), int(b)) for a, b in runs] for name, runs in found["zeros"].items()}
         digests = Digests(found["whole"], found["sampled"], zeros)
-        told = _told(names, stamps, digests)
-        return digests if found == told | {"check": _check(told)} else None
+        payload = _payload(names, stamps, digests)
+        return digests if found == payload | {"check": _checksum(payload)} else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _keep(record: Path, told: dict[str, object]) -> None:
-    partial = record.with_suffix(f".{os.getpid()}.partial")
+def _save(record: Path, payload: dict[str, object]) -> None:
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(json.dumps(told | {"check": _check(told)}) + "\n", encoding="utf-8")
-            partial.replace(record)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(record) as file:
+            file.write(json.dumps(payload | {"check": _checksum(payload)}).encode() + b"\n")
     except OSError as error:
         log.warning("%s cannot be written, so the weights are hashed again at the next start: %s", record, error)
 
 
-def _check(told: dict[str, object]) -> str:
-    """Tells a record that was damaged."""
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+def _checksum(payload: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]

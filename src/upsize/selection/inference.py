@@ -6,10 +6,10 @@ of scores.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from upsize.compute import LoadedModel, load_model
 from upsize.engine import UNLIMITED, EmbedRequest, Engine, Priority, Request, RerankRequest, Result
+from upsize.engine.submit_ahead import submit_ahead
 from upsize.evaluation.tasks import Ranking, RankingTask
 from upsize.model import HubOptions, Truncation, unit_vectors
 from upsize.selection.candidates import CandidateModel
 from upsize.selection.row_store import RowStore
 from upsize.selection.tokenization import TokenizedTexts
 
-TEXTS_PER_REQUEST, REQUESTS_IN_FLIGHT = 64, 4
+TEXTS_PER_REQUEST = 64
 """Chosen: the engine always has a full batch, and a kill loses little."""
 TRUNCATED_AT_ONCE = 65_536
 """Vectors truncated at a time, so that their double-precision copy stays small."""
@@ -72,18 +73,10 @@ def unlimited_engine(models: Mapping[str, LoadedModel]) -> Engine:
 
 
 def ordered_results(engine: Engine, name: str, requests: Iterable[Request]) -> Iterator[Result]:
-    """Results of requests in their order; a few requests are in flight at once."""
-    in_flight: deque[Future[Result]] = deque()
-    try:
-        for request in requests:
-            in_flight.append(engine.submit(name, request))
-            if len(in_flight) > REQUESTS_IN_FLIGHT:
-                yield in_flight.popleft().result()
-        while in_flight:
-            yield in_flight.popleft().result()
-    finally:
-        for future in in_flight:
-            future.cancel()
+    """Results of requests, in order; several requests are in flight at once."""
+    with closing(submit_ahead(partial(engine.submit, name), requests)) as futures:
+        for future in futures:
+            yield future.result()
 
 
 def embed_texts(

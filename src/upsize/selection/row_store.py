@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upsize.compute.contention import Contention
+from upsize.io.atomic import write_atomic
 from upsize.progress import ProgressBar
-from upsize.selection.run import write_whole
 
 FLUSH_SECONDS = 2.0
 """Seconds of work that a kill may lose; chosen: an fsync takes milliseconds."""
@@ -71,7 +71,7 @@ class RowStore:
                     self.cost = ComputeCost(
                         count, tokens, start.seconds + now - began, max(start.busy, contention.share())
                     )
-                    write_whole(self._json, json.dumps(asdict(self.cost)).encode())
+                    write_atomic(self._json, json.dumps(asdict(self.cost)).encode())
                     last = now
 
     def read(self) -> Rows:

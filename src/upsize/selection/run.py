@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upsize.io.atomic import write_atomic
 
 RUN, UNITS = "run.json", "units.npz"
 
@@ -59,9 +60,9 @@ def write_run(run: Run, runs: Path) -> Path:
     arrays = {f"{name}.{seed}": column for seed, columns in enumerate(run.columns) for name, column in columns.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, units=np.array(run.units), **arrays)  # type: ignore[arg-type]
-    write_whole(folder / UNITS, buffer.getvalue())
+    write_atomic(folder / UNITS, buffer.getvalue())
     told = {"candidate": run.candidate, "config": dict(run.config), "statistic": list(run.statistic)}
-    write_whole(folder / RUN, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomic(folder / RUN, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
     return folder
 
 
@@ -82,13 +83,3 @@ def find_run(candidate: str, config: Mapping[str, Any], runs: Path) -> Run | Non
     """The run of this very configuration, where it is complete."""
     folder = runs / Run(candidate, config, (), (), ()).folder
     return read_run(folder) if (folder / RUN).exists() else None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a whole file and put it on disk, in one step for whoever looks."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

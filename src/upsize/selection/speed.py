@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from upsize.engine import EmbedRequest, Engine, RerankRequest
+from upsize.io.atomic import write_atomic
 from upsize.model import Truncation
 from upsize.progress import ProgressBar
 from upsize.selection.candidates import Candidate, CandidateModel
 from upsize.selection.load_generator import Answer, chain_futures, disturbed, measure_latency
 from upsize.selection.memory import peak_bytes
-from upsize.selection.run import config_digest, write_whole
+from upsize.selection.run import config_digest
 from upsize.selection.tokenization import TokenizedTexts
 from upsize.selection.verdict import Latency, from_plain
 
@@ -138,7 +139,7 @@ class SpeedStore:
 
     def _write(self, path: Path, value: dict[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(value, indent=2).encode() + b"\n")
+        write_atomic(path, json.dumps(value, indent=2).encode() + b"\n")
 
 
 def _badness(latency: Latency) -> tuple[bool, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import shutil
 import threading
@@ -22,6 +21,7 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfFlat, IvfRq
 
 from upsize.errors import StoreDamaged, StoreFull, UpsizeError
+from upsize.io.atomic import fsync_path
 from upsize.store.base import EXACT_BELOW, FEW_MATCHES, Hit, Table, VectorRows, Vectors, column_of, cut
 from upsize.store.filters import Filter
 from upsize.store.lance_filters import one_of, where_sql
@@ -317,7 +317,7 @@ class LanceStore:
         for path in sorted((self.folder / f"{table.name}.lance").rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # an old version, removed meanwhile
                 if path.stat().st_mtime >= since - 1:
-                    _fsync(path)
+                    fsync_path(path)
 
     def close(self) -> None:  # noqa: D102
         self._tables.clear()
@@ -348,14 +348,6 @@ _SOURCE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
 
 _FULL = re.compile(r"[\w -]* \(os error (27|28|30|122)\)|No space left on device")
 """A file that may not grow, a full disk, one that is read-only, a quota."""
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _partitions(rows: int) -> int:

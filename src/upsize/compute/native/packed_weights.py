@@ -29,6 +29,7 @@ from upsize.compute.native.packing import FORM, packed_arrays
 from upsize.compute.native.qwen3 import NativeQwen3
 from upsize.errors import WeightsDamaged
 from upsize.folders import cache_folder
+from upsize.io.atomic import replacing
 from upsize.model import Checkpoint
 from upsize.model.config import parsed
 from upsize.model.stored_tensor import bytes_of
@@ -89,22 +90,15 @@ def stored_arrays(path: Path, make: Callable[[], Made], threads: int = 1) -> Arr
 def _write(path: Path, arrays: Made) -> None:
     """To a file beside it, then by a rename: nobody ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     index = {}
-    try:
-        with partial.open("wb") as file:
-            for name, array in arrays:
-                file.write(b"\0" * (-file.tell() % ALIGNMENT))
-                values = bytes_of(np.ascontiguousarray(array))
-                index[name] = (array.dtype.name, array.shape, file.tell(), [zlib.crc32(b) for b in _blocks(values)])
-                file.write(values)
-            text = json.dumps(index).encode()
-            file.write(text + TAIL.pack(zlib.crc32(text), len(text)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for name, array in arrays:
+            file.write(b"\0" * (-file.tell() % ALIGNMENT))
+            values = bytes_of(np.ascontiguousarray(array))
+            index[name] = (array.dtype.name, array.shape, file.tell(), [zlib.crc32(b) for b in _blocks(values)])
+            file.write(values)
+        text = json.dumps(index).encode()
+        file.write(text + TAIL.pack(zlib.crc32(text), len(text)))
 
 
 class MappedArrays(dict[str, NDArray[np.generic]]):

@@ -23,10 +23,10 @@ from upsize.catalog import FamilyMember
 from upsize.compute.plan import INT8, PRECISIONS
 from upsize.diagnostics import Rates
 from upsize.errors import UpsizeError
+from upsize.io.atomic import write_atomic
 from upsize.model.config import ModelConfig
 from upsize.number_format import plain
 from upsize.selection.matrix.model_shapes import layer_parameters, write_random
-from upsize.selection.run import write_whole
 
 Name = Literal["sentence", "passages", "long"]
 SENTENCE = 27
@@ -115,7 +115,7 @@ def measure_cell(cell: Cell, config: ModelConfig, folder: Path) -> dict[str, Any
                 environment["UPSIZE_CACHE"] = str(Path(temporary) / "packed")  # thrown away with the weights
             measured = asdict(cell) | _in_child(cell, model, environment)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(measured, indent=2) + "\n").encode())
+        write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return told
 

@@ -21,6 +21,7 @@ from upsize.diagnostics import read_environment
 from upsize.diagnostics.random_models import config_of
 from upsize.diagnostics.size_estimates import fits, member_bytes
 from upsize.errors import InvalidInput
+from upsize.io.atomic import write_atomic
 from upsize.selection.matrix.cells import (
     BATCH,
     PASSAGE,
@@ -35,7 +36,6 @@ from upsize.selection.matrix.cells import (
     scaled,
     sum_shown,
 )
-from upsize.selection.run import write_whole
 
 SIZE_TABLE_FILE = "matrix.json"
 INTERACTIVE_MS = 200.0
@@ -264,7 +264,7 @@ def build_size_table(
         "sizes": table_rows(chosen, names, told, machine, settings),
         "article": [asdict(c) for c in CLAIMS],
     }
-    write_whole(folder / SIZE_TABLE_FILE, (json.dumps(matrix, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(folder / SIZE_TABLE_FILE, (json.dumps(matrix, indent=2, ensure_ascii=False) + "\n").encode())
     return matrix
 
 

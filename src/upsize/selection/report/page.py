@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from upsize.io.atomic import write_atomic
 from upsize.selection.report import sections
 from upsize.selection.report.matrix_page import matrix_section
-from upsize.selection.run import write_whole
 from upsize.selection.verdict import Verdict
 
 _STYLE = Path(__file__).with_name("style.css")
@@ -25,7 +25,7 @@ def write_report(folder: Path, matrix: Path | None = None) -> Path:
     verdict = Verdict.read(folder / "verdict.json")
     told = json.loads(matrix.read_text(encoding="utf-8")) if matrix is not None else None
     path = folder / "index.html"
-    write_whole(path, page(verdict, told).encode())
+    write_atomic(path, page(verdict, told).encode())
     return path
 
 
@@ -33,7 +33,7 @@ def report_verdict(verdict: Verdict, folder: Path) -> Path:
     """Write `verdict.json` and `index.html` to `folder`; the page's path. A table of sizes that `upsize matrix` left in
     `folder`/matrix is shown too."""
     text = json.dumps(verdict.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / "verdict.json", text.encode("utf-8") + b"\n")
+    write_atomic(folder / "verdict.json", text.encode("utf-8") + b"\n")
     matrix = folder / "matrix" / "matrix.json"
     return write_report(folder, matrix if matrix.exists() else None)
 
@@ -42,7 +42,7 @@ def write_matrix(path: Path) -> Path:
     """Write `index.html` beside a `matrix.json`; where it is."""
     matrix = json.loads(path.read_text(encoding="utf-8"))
     page = path.with_name("index.html")
-    write_whole(page, document("The sizes on this machine", matrix_section(matrix)).encode())
+    write_atomic(page, document("The sizes on this machine", matrix_section(matrix)).encode())
     return page
 
 
