@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkpoints import SENTENCES, Layout, copy_of
 from upsize import Embedder
-from upsize.engine.local import CALL
+from upsize.engine.local import REQUEST_TEXTS
 from upsize.engine.submit_ahead import AHEAD
 from upsize.errors import (
     CheckpointError,
@@ -48,7 +48,7 @@ def test_shapes_and_types(embedder: Embedder) -> None:
 
 def test_more_texts_than_one_call_takes_come_in_order(embedder: Embedder) -> None:
     vectors = embedder.encode(MANY)
-    for place in (0, CALL - 1, CALL, len(MANY) - 1):
+    for place in (0, REQUEST_TEXTS - 1, REQUEST_TEXTS, len(MANY) - 1):
         np.testing.assert_allclose(vectors[place], embedder.encode(MANY[place]), atol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_a_dimension_is_a_cut_that_is_normalised(embedder: Embedder) -> None:
         embedder.encode(SENTENCES, dim=65)
 
 
-@pytest.mark.parametrize("place", [0, 3, CALL, CALL + 6, 149])
+@pytest.mark.parametrize("place", [0, 3, REQUEST_TEXTS, REQUEST_TEXTS + 6, 149])
 def test_a_text_too_long_is_named_by_its_place_among_all(embedder: Embedder, place: int) -> None:
     texts = [*MANY[:place], "a b " * 3000, *MANY[place + 1 :]]
     with pytest.raises(TextTooLong, match=rf"input\[{place}\] has") as caught:
@@ -112,7 +112,7 @@ def test_weights_that_give_zeros_are_refused_at_once(embedder_folder: Path, tmp_
 
 def test_nan_is_named_by_its_place_among_all(embedder: Embedder) -> None:
     def poisoned(values: np.ndarray, dimension: int, precision: str) -> np.ndarray:
-        if len(values) == len(MANY) % CALL:
+        if len(values) == len(MANY) % REQUEST_TEXTS:
             raise NonFiniteVector(4, precision)
         return np.zeros((len(values), dimension), np.float32)
 
@@ -151,7 +151,7 @@ def test_a_stream_reads_only_a_little_ahead(embedder: Embedder) -> None:
 
     given = 0
     for result in embedder.stream(texts(), "document"):
-        assert read - given <= AHEAD + CALL
+        assert read - given <= AHEAD + REQUEST_TEXTS
         given += len(result.values)
     assert given == read == len(MANY) * 6
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints import SENTENCES
 from upsize import Ranked, Reranker
-from upsize.engine.local import CALL
+from upsize.engine.local import REQUEST_TEXTS
 from upsize.errors import InvalidInput, TextTooLong, UnsupportedModel
 
 QUERY = "What is the capital of China?"
@@ -34,7 +34,7 @@ def test_scores_are_the_sigmoid_of_log_odds(reranker: Reranker) -> None:
 
 def test_more_documents_than_one_call_takes_come_in_order(reranker: Reranker) -> None:
     log_odds = reranker.log_odds(QUERY, MANY)
-    for place in (0, CALL - 1, CALL, 149):
+    for place in (0, REQUEST_TEXTS - 1, REQUEST_TEXTS, 149):
         np.testing.assert_allclose(log_odds[place], reranker.log_odds(QUERY, [MANY[place]])[0], atol=1e-4)
 
 
@@ -64,7 +64,7 @@ def test_an_instruction_changes_the_scores(reranker: Reranker) -> None:
     assert np.abs(reranker.log_odds(QUERY, SENTENCES, "Sort") - default).max() > 1e-3
 
 
-@pytest.mark.parametrize("place", [0, 3, CALL, 149])
+@pytest.mark.parametrize("place", [0, 3, REQUEST_TEXTS, 149])
 def test_a_document_too_long_is_named_by_its_place_among_all(reranker: Reranker, place: int) -> None:
     documents = [*MANY[:place], "a b " * 3000, *MANY[place + 1 :]]
     with pytest.raises(TextTooLong, match=rf"documents\[{place}\] has") as caught:

@@ -1,4 +1,4 @@
-"""Embedder: vectors of texts in a Python program of its own, no server between."""
+"""Embedder: embeds texts from Python, without a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upsize.engine.local import CALL, LocalModel
+from upsize.engine.local import REQUEST_TEXTS, LocalModel
 from upsize.engine.python_inputs import each_text, instruction_of, texts_of
 from upsize.engine.types import EmbedRequest, Priority, Result
 from upsize.model import EmbeddingPrompts
@@ -18,7 +18,7 @@ InputType = Literal["query", "document"] | None
 
 
 class Embedder(LocalModel):
-    """Vectors of texts.
+    """Embeds texts.
 
     >>> from upsize import Embedder
     >>> with Embedder("demo-m") as embedder:
@@ -32,13 +32,13 @@ class Embedder(LocalModel):
 
     @property
     def dimension(self) -> int:
-        """Of full-size vectors."""
+        """Values of a full-size vector."""
         return self._loaded.checkpoint.config.hidden_size
 
     def prefix(self, input_type: InputType, instruction: str | None = None) -> str:
-        """What is put before each text: the default or given instruction in the family's form, or nothing."""
+        """The text that is put before each text: an instruction in the family's form, or an empty string."""
         prompts = self._loaded.checkpoint.prompts
-        assert isinstance(prompts, EmbeddingPrompts)  # the kind was asked for
+        assert isinstance(prompts, EmbeddingPrompts)  # `kind` is checked at load
         return prompts.prefix(input_type, instruction)
 
     def encode_query(
@@ -49,7 +49,7 @@ class Embedder(LocalModel):
         dim: int | None = None,
         progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Vectors of queries, with the model's own default instruction unless another is given.
+        """Embed queries, with the model's default instruction unless another one is given.
 
         `instruction` is the task in English, e.g. "Given a claim, find documents that refute it". Returns float32
         (n, dim), or (dim,) for one string: unit vectors, cut to `dim` (32 up to the model's dimension) if given.
@@ -60,7 +60,7 @@ class Embedder(LocalModel):
     def encode_document(
         self, texts: str | Sequence[str], *, dim: int | None = None, progress: bool = False
     ) -> NDArray[np.float32]:
-        """Vectors of documents: raw text, no instruction. Shapes and errors as `encode_query`."""
+        """Embed documents as they are, without an instruction. Shapes and errors as for `encode_query`."""
         return self._encode(texts, "document", None, dim, progress)
 
     def encode(
@@ -71,22 +71,22 @@ class Embedder(LocalModel):
         dim: int | None = None,
         progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Vectors for symmetric work (similarity, clustering, classification): the same `instruction` on every side.
+        """Embed texts for symmetric tasks (similarity, clustering, classification) with one `instruction` for all.
 
-        Without one the raw text is embedded. Shapes and errors as `encode_query`.
+        Without an instruction, the texts are embedded as they are. Shapes and errors as for `encode_query`.
         """
         return self._encode(texts, None, instruction, dim, progress)
 
     def stream(
         self, texts: Iterable[str], input_type: InputType, *, instruction: str | None = None, dim: int | None = None
     ) -> Iterator[Result]:
-        """Results of any number of texts, in order, each of the next 64 of them: vectors, tokens and tokens cut off.
+        """Embed any number of texts; yields a Result for each 64 of them, in order, with vectors and token counts.
 
-        `texts` is read a few hundred ahead of what is given out. Arguments and errors as `encode_query`; an error's
-        `index` counts all texts.
+        `texts` is read a few hundred texts ahead. Arguments and errors as for `encode_query`; the `index` of an error
+        counts all texts.
         """
         rest, instruction = each_text(texts, "texts", may_be_empty=True), instruction_of(instruction)
-        chunks = iter(lambda: list(islice(rest, CALL)), [])
+        chunks = iter(lambda: list(islice(rest, REQUEST_TEXTS)), [])
         return self._run(
             EmbedRequest(chunk, input_type, instruction, dim, self._truncation, Priority.BULK) for chunk in chunks
         )
@@ -94,7 +94,7 @@ class Embedder(LocalModel):
     def count_tokens(
         self, texts: Sequence[str], input_type: InputType = None, *, instruction: str | None = None
     ) -> list[int]:
-        """Tokens of each text as the network would see it uncut, instruction and end token included."""
+        """Tokens of each text without truncation, instruction and end token included."""
         return self._count(EmbedRequest(texts_of(texts, "texts"), input_type, instruction_of(instruction)))
 
     def _encode(
@@ -109,7 +109,7 @@ class Embedder(LocalModel):
             return self._encode([texts], input_type, instruction, dim, progress)[0]  # type: ignore[no-any-return]
         texts, instruction = texts_of(texts, "texts"), instruction_of(instruction)
         requests = (
-            EmbedRequest(texts[i : i + CALL], input_type, instruction, dim, self._truncation, Priority.BULK)
-            for i in range(0, max(len(texts), 1), CALL)
+            EmbedRequest(texts[i : i + REQUEST_TEXTS], input_type, instruction, dim, self._truncation, Priority.BULK)
+            for i in range(0, max(len(texts), 1), REQUEST_TEXTS)
         )
         return self._values(requests, len(texts), progress)

@@ -1,4 +1,4 @@
-"""LocalModel: an engine with one model in it, what Embedder and Reranker share."""
+"""LocalModel: an engine with one model, the base class of Embedder and Reranker."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from upsize.fingerprint import Fingerprint
 from upsize.model import HubOptions, Truncation
 from upsize.model.incremental_encoding import finish
 
-CALL = 64
+REQUEST_TEXTS = 64
 """Texts of one request to the engine."""
 
 
 class LocalModel:
-    """An engine with one model in it."""
+    """An engine with one model."""
 
     kind: Kind
 
@@ -49,10 +49,12 @@ class LocalModel:
         """Load `model`: a folder, a hub id, or a demo name.
 
         `dtype` is "auto" (the checkpoint's own), "int8" (on a CPU), "fp8" (on a GPU), "float32", "bfloat16" or
-        "float16"; `device` "auto", "cpu" or "cuda". Longer texts than `max_length` tokens (default: what the model
-        takes) raise TextTooLong, or are cut if `truncate`. Raises CheckpointError, HubError, InvalidInput, and
-        UnsupportedModel for the other kind of model. In a process forked from this one every call raises
-        ForkedProcess: load it there, or start processes with `multiprocessing.get_context("spawn")`.
+        "float16"; `device` "auto", "cpu" or "cuda". Texts of more than `max_length` tokens (default: the
+        model's maximum) raise TextTooLong, or are cut if `truncate`.
+
+        Raises CheckpointError, HubError, InvalidInput, and UnsupportedModel for the other kind of model. In a process
+        forked from this one every call raises ForkedProcess: load the model there, or start processes with
+        `multiprocessing.get_context("spawn")`.
         """
         loaded = load_model(model, kind=self.kind, device=device, dtype=dtype, max_length=max_length, hub=hub)
         self._loaded, self._truncation = loaded, Truncation(truncate)
@@ -61,21 +63,21 @@ class LocalModel:
 
     @property
     def dtype(self) -> str:
-        """The precision in use."""
+        """The precision of the weights in use."""
         return self._loaded.plan.precision
 
     @property
     def max_length(self) -> int:
-        """Longest text in tokens, instruction and end token included."""
+        """Tokens of the longest text, instruction and end token included."""
         return self._loaded.plan.max_length
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The space of an embedder's full-size vectors (`.at(dim)` of cut ones), or what shaped a reranker's scores."""
+        """Identifies an embedder's full-size vectors (`.at(dim)` those that are cut), or a reranker's scores."""
         return self._loaded.fingerprint
 
     def close(self) -> None:
-        """Stop the engine's threads. Also done at the end of `with`, and when the object is collected."""
+        """Stop the engine's threads. The end of `with` and the garbage collector do this too."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -87,7 +89,7 @@ class LocalModel:
         self.close()
 
     def _run(self, requests: Iterable[Request]) -> Iterator[Result]:
-        """Results in order. `requests` is read only a little ahead, so that any number of texts needs little memory."""
+        """Results in order. A bounded number of texts is in flight, so memory does not grow with `requests`."""
         done = 0
         with closing(submit_ahead(partial(self._engine.submit, "model"), requests)) as futures:
             for future in futures:
@@ -96,7 +98,7 @@ class LocalModel:
                 yield result
 
     def _values(self, requests: Iterable[Request], total: int, progress: bool) -> NDArray[np.float32]:
-        """The values of all requests, one below the other."""
+        """The values of all requests, concatenated."""
         parts = []
         with tqdm(total=total, unit="text", disable=not progress) as bar:
             for result in self._run(requests):
@@ -105,28 +107,24 @@ class LocalModel:
         return np.concatenate(parts)
 
     def _count(self, request: Request) -> list[int]:
-        """Tokens of each sequence of `request` if nothing of it were cut."""
+        """Tokens of each sequence of `request` without truncation."""
         steps = encode_in_steps(self._loaded, replace(request, truncation=Truncation(True)), whole=True)
         return [len(e.ids) + e.lost for e in finish(steps)]
 
 
 def _answer(future: Future[Result], done: int) -> Result:
-    """Wait for one request's result; an error names the text's place among all texts, of which `done` came before."""
+    """Wait for the result of one request. The `index` of an error is shifted by the `done` texts before it."""
     try:
         return future.result()
     except TextTooLong as error:
-        place = _shift(error.index, done)
-        raise TextTooLong(error.tokens, error.limit, param=error.param, index=place, at_least=error.at_least) from None
+        index = None if error.index is None else error.index + done
+        raise TextTooLong(error.tokens, error.limit, param=error.param, index=index, at_least=error.at_least) from None
     except NonFiniteVector as error:
-        places = [i + done for i in error.indices]
-        raise NonFiniteVector(error.index + done, error.precision, places, error.found) from None
+        indices = [i + done for i in error.indices]
+        raise NonFiniteVector(error.index + done, error.precision, indices, error.found) from None
     except InvalidInput as error:
         if error.index is None:
             raise
-        place = error.index + done
-        message = str(error).replace(f"[{error.index}]", f"[{place}]", 1)
-        raise InvalidInput(message, param=error.param, index=place) from None
-
-
-def _shift(index: int | None, done: int) -> int | None:
-    return None if index is None else index + done
+        index = error.index + done
+        message = str(error).replace(f"[{error.index}]", f"[{index}]", 1)
+        raise InvalidInput(message, param=error.param, index=index) from None

@@ -1,4 +1,4 @@
-"""What a Python program gives as texts, checked: a wrong kind is an error that names the place, never other texts."""
+"""Checks the texts that a Python program passes. A value of a wrong type is an error that names its index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from upsize.model.incremental_encoding import require_unicode
 
 
 def texts_of(given: Any, param: str, *, may_be_empty: bool = False) -> list[str]:
-    """The texts of a list, a tuple, a generator, a column of numpy or pandas; InvalidInput for anything else.
+    """The texts of a list, a tuple, a generator, or a column of numpy or pandas. Raises InvalidInput for anything else.
 
     `may_be_empty`: whether a text may be an empty string.
     """
@@ -18,18 +18,18 @@ def texts_of(given: Any, param: str, *, may_be_empty: bool = False) -> list[str]
 
 
 def each_text(given: Any, param: str, *, may_be_empty: bool = False) -> Iterator[str]:
-    """As `texts_of`, one after another. What is wrong with `given` itself is told at once."""
-    return _each(_several(given, param), param, may_be_empty=may_be_empty)
+    """As `texts_of`, lazily. A wrong type of `given` itself raises at once."""
+    return _each(_iterable(given, param), param, may_be_empty=may_be_empty)
 
 
-def _several(given: Any, param: str) -> Iterable[Any]:
+def _iterable(given: Any, param: str) -> Iterable[Any]:
     if isinstance(given, str):
         raise InvalidInput(f"{param} is one string; give a list of strings.", param=param)
     if isinstance(given, Mapping):
         raise InvalidInput(
             f"{param} is a {type(given).__name__}; give the texts, as list(texts.values()).", param=param
         )
-    if isinstance(given, Set) and not hasattr(given, "mapping"):  # a dictionary's views have an order
+    if isinstance(given, Set) and not hasattr(given, "mapping"):  # views of a dictionary have an order
         raise InvalidInput(f"{param} is a {type(given).__name__}, which has no order; give a list.", param=param)
     if getattr(given, "ndim", 1) != 1:
         raise InvalidInput(f"{param} has {given.ndim} dimensions; give one column of texts.", param=param)
@@ -41,16 +41,16 @@ def _several(given: Any, param: str) -> Iterable[Any]:
 def _each(given: Iterable[Any], param: str, *, may_be_empty: bool) -> Iterator[str]:
     for index, text in enumerate(given):
         if not isinstance(text, str):
-            raise InvalidInput(f"{param}[{index}] is {_named(text)}, not a string.", param=param, index=index)
+            raise InvalidInput(f"{param}[{index}] is {_type_name(text)}, not a string.", param=param, index=index)
         if not text and not may_be_empty:
             raise InvalidInput(f"{param}[{index}] is an empty string.", param=param, index=index)
         yield text
 
 
 def text_of(given: Any, param: str) -> str:
-    """One text that is not empty, or InvalidInput."""
+    """`given` if it is one non-empty text. Raises InvalidInput."""
     if not isinstance(given, str):
-        raise InvalidInput(f"{param} is {_named(given)}; give one string.", param=param)
+        raise InvalidInput(f"{param} is {_type_name(given)}; give one string.", param=param)
     if not given:
         raise InvalidInput(f"{param} is an empty string.", param=param)
     require_unicode(given, param)
@@ -58,13 +58,13 @@ def text_of(given: Any, param: str) -> str:
 
 
 def instruction_of(given: Any) -> str | None:
-    """A text, or None; InvalidInput for anything else."""
+    """An instruction, or None for None and an empty string. Raises InvalidInput for anything else."""
     if given is None or given == "":
         return None
     return text_of(given, "instruction")
 
 
-def _named(value: Any) -> str:
+def _type_name(value: Any) -> str:
     if value is None:
         return "None (a missing value)"
     if isinstance(value, float) and value != value:

@@ -17,20 +17,20 @@ def submit_ahead(
 ) -> Generator[Future[Result], None, None]:
     """Yield the future of each request, in order. The caller waits for it before it asks for the next.
 
-    `requests` is read until AHEAD sequences are under way. Close the generator (`contextlib.closing`): it cancels what
-    is still under way.
+    `requests` is read until AHEAD sequences are in flight. Close the generator (`contextlib.closing`): it cancels what
+    is still in flight.
     """
-    under_way: deque[tuple[Future[Result], int]] = deque()
+    in_flight: deque[tuple[Future[Result], int]] = deque()
     try:
         for request in requests:
             size = len(request.inputs if isinstance(request, EmbedRequest) else request.documents)
-            under_way.append((submit(request), size))
-            while sum(size for _, size in under_way) > AHEAD:
-                yield under_way[0][0]
-                under_way.popleft()
-        while under_way:
-            yield under_way[0][0]
-            under_way.popleft()
+            in_flight.append((submit(request), size))
+            while sum(size for _, size in in_flight) > AHEAD:
+                yield in_flight[0][0]
+                in_flight.popleft()
+        while in_flight:
+            yield in_flight[0][0]
+            in_flight.popleft()
     finally:
-        for future, _ in under_way:
+        for future, _ in in_flight:
             future.cancel()

@@ -1,6 +1,6 @@
-"""Wrong input that gives a vector all the same, only a bad one: found, said once, and counted.
+"""Input lint: finds inputs that are probably mistakes, but give a vector all the same.
 
-None of this refuses a request: each sign has an innocent explanation now and then.
+A finding never refuses a request, because each one can be intended.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ ADVICE = {
     "is better text in OpenAI's cl100k_base); send text, or turn off client-side tokenisation (langchain-openai: "
     "check_embedding_ctx_length=False)",
 }
-"""Kind → what is wrong and what to do. The kinds are the labels of `upsize_suspicious_inputs_total`."""
+"""Kind of finding → problem and advice. The kinds are labels of `upsize_suspicious_inputs_total`."""
 
 _INSTRUCT = QUERY_FORM.split("{")[0]
 _TEMPLATE = RERANK_PREFIX[:80]
 _PART = re.compile(r"(?:\A\s*|\n|<\|im_start\|>user\s*)<(?:Instruct|Query|Document)>:")
-"""A line of the template's body, with or without the space that belongs after it."""
+"""A line of the template's body, with or without the space after it."""
 _END = re.compile(r"<\|im_end\|>\s*(?:<\|im_start\|>(?:assistant\s*(?:<think>\s*(?:</think>\s*)?)?)?)?\Z")
-"""The template's end, or as much of it as a prompt without thinking or another chat template has."""
+"""The template's end, or the part of it that other chat templates and prompts without thinking have."""
 _SAMPLE = 256
+"""Token ids of an input that are checked."""
 _SEAM = 4
+"""Ids that may change where a client encoded a text in pieces."""
 _KNOWN = {791: b"The", 3923: b"What", 6864: b" capital"}
-"""Some ids of cl100k_base."""
+"""Some ids of cl100k_base, which tell whether a tokenizer has Qwen's vocabulary."""
 
 
 def lint_text(text: str, *, instructed: bool) -> Iterator[str]:
-    """Kinds of suspicion that `text` raises; `instructed` says whether an instruction is put before it."""
+    """Kinds of findings in a text. `instructed`: whether the server puts an instruction before it."""
     head = text[:4096]
     if head.startswith(_INSTRUCT) and "\nQuery:" in head:
         if instructed:
@@ -51,25 +53,27 @@ def lint_text(text: str, *, instructed: bool) -> Iterator[str]:
 
 
 def lint_token_ids(tokenizer: TextTokenizer, ids: Sequence[int]) -> Iterator[str]:
-    """Kinds of suspicion that token ids raise: real ones come back, each in its place, when their text is encoded
-    again. Where a text was encoded in pieces, up to four at the seam do not, and none at the ends is asked about.
+    """Kinds of findings in token ids.
 
-    Of English, ids of cl100k_base (OpenAI's, LangChain's default) are often words again, each by itself, and come back
-    too. They are told by their text in that tokenizer: it comes back as well, and has more words.
+    Ids of this tokenizer come back unchanged when their text is encoded again. The exceptions are ids at the ends,
+    which are not compared, and up to four at a seam where the client encoded a text in pieces.
+
+    English ids of cl100k_base (OpenAI's tokenizer, LangChain's default) often come back too, because each one is a word
+    of this tokenizer as well. They are recognised by their text in cl100k_base: it comes back, and has more words.
     """
     sample = [int(i) for i in ids[:_SAMPLE]]
     if not sample:
         return
-    lost = _lost(tokenizer, sample)
-    if lost is None or lost > max(_SEAM, 0.08 * len(sample)) or _is_cl100k(tokenizer, sample):
+    changed = _changed_ids(tokenizer, sample)
+    if changed is None or changed > max(_SEAM, 0.08 * len(sample)) or _is_cl100k(tokenizer, sample):
         yield "foreign_token_ids"
 
 
-def _lost(tokenizer: TextTokenizer, ids: Sequence[int]) -> int | None:
-    """How many ids do not come back, those at the ends left out; None where they are no text at all."""
+def _changed_ids(tokenizer: TextTokenizer, ids: Sequence[int]) -> int | None:
+    """Ids, without those at the ends, that change when their text is encoded again; None if they are no text."""
     parts = [tokenizer.token_bytes(i) for i in ids]
     data = b"".join(parts)
-    # A text may begin and end within a character.
+    # A text may begin and end within a multi-byte character.
     first = next((place for place, byte in enumerate(data[:3]) if not 0x80 <= byte < 0xC0), min(len(data), 3))
     try:
         text = data[first:].decode()
@@ -88,23 +92,23 @@ def _lost(tokenizer: TextTokenizer, ids: Sequence[int]) -> int | None:
 
 
 def _starts(first: int, parts: Sequence[bytes]) -> list[int]:
-    """Where each part begins."""
+    """The offset of each part."""
     return list(accumulate(map(len, parts), initial=first))[:-1]
 
 
 def _is_cl100k(tokenizer: TextTokenizer, ids: Sequence[int]) -> bool:
-    """Whether ids are a better text in cl100k_base; of tokenizers with Qwen's vocabulary alone."""
+    """Whether ids are a better text in cl100k_base. Only for tokenizers with Qwen's vocabulary."""
     if max(ids) >= cl100k.SIZE or [tokenizer.token_bytes(i) for i in cl100k.qwen_ids(_KNOWN)] != list(_KNOWN.values()):
         return False
-    theirs = cl100k.qwen_ids(ids)
-    lost = _lost(tokenizer, theirs) if theirs else None
-    if lost is None or lost > 0.02 * len(ids):
+    as_cl100k = cl100k.qwen_ids(ids)
+    changed = _changed_ids(tokenizer, as_cl100k) if as_cl100k else None
+    if changed is None or changed > 0.02 * len(ids):
         return False
-    words, here = _words(tokenizer, theirs), _words(tokenizer, ids)
+    words, here = _words(tokenizer, as_cl100k), _words(tokenizer, ids)
     return words >= 0.6 * len(ids) and words - here >= max(2, 0.2 * len(ids))
 
 
 def _words(tokenizer: TextTokenizer, ids: Sequence[int]) -> int:
-    """Tokens that begin a word: a space and a letter. Text has most of them in its own tokenizer."""
+    """Tokens that begin a word: a space and a letter. A text has most of them in its own tokenizer."""
     parts = (tokenizer.token_bytes(i) for i in ids)
     return sum(part[:1] == b" " and (part[1:2].isalpha() or part[1:2] >= b"\x80") for part in parts)
