@@ -109,7 +109,6 @@ def module_imports(path: Path, known: set[str]) -> set[str]:
     return found & known
 
 
-@pytest.mark.xfail(strict=True, reason="index, reconciler, search and shadow_reads still import each other")
 def test_no_two_modules_import_each_other() -> None:
     known = modules()
     graph = {name: module_imports(path, set(known)) - {name} for name, path in known.items()}

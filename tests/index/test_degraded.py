@@ -71,7 +71,7 @@ def test_one_document_that_the_target_lacks_keeps_neither_canary_nor_shadow(make
     move.start(index, plan_move(index, VectorSpec("demo-s", **long), seconds=0.05), canary=0.5, shadow=1.0)
     until(lambda: not index.documents.missing_count("g2"))
     if lacking == "missing":
-        index.reconciler.stop()
+        index.stop_background()
         with sqlite3.connect(index.folder / "documents.sqlite") as connection:
             connection.execute("INSERT INTO missing VALUES ('g2', 'long', 0)")
         connection.close()

@@ -146,7 +146,7 @@ def test_vectors_that_are_gone_are_made_again_by_themselves(make: Make) -> None:
     index.documents.mark(closed_well=False)
     folder = index.folder
     index._closed = True
-    index.reconciler.stop()
+    index.stop_background()
     for part in (index.documents, index.shadows, index.store, index.journal):
         part.close()  # as a crash leaves it: not marked as closed well
     shutil.rmtree(folder / "vectors")
@@ -267,7 +267,7 @@ def test_popular_documents_are_known(make: Make) -> None:
     for _ in range(3):
         index.search(SearchRequest("recipe for onion soup", k=1))
     index.search(SearchRequest("the moon", k=1, counted=False))
-    index.reconciler._flush()
+    index.follow_ups.flush()
     index.documents.add_generation("g9")
     assert [d.id for d in index.documents.missing("g9", 1)] == ["soup"]
 

@@ -176,7 +176,7 @@ def test_popular_documents_are_filled_first(make: Make) -> None:
     for _ in range(2):
         index.search(SearchRequest("the moon", k=1))
     index.search(SearchRequest("recipe for onion soup", k=1))
-    index.reconciler._flush()
+    index.follow_ups.flush()
     begin(index)
     assert [d.id for d in index.documents.missing("g2", 6)][:2] == ["moon", "soup"]
 

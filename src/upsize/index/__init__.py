@@ -10,8 +10,8 @@ from upsize.index.index import Index
 from upsize.index.indexes import Indexes, home
 from upsize.index.journal import Delete, Entry, Journal, Upsert
 from upsize.index.models import ModelPool
-from upsize.index.search import SearchHit, SearchRequest, SearchResult
 from upsize.index.state import Rerank, Rescore
+from upsize.index.types import SearchHit, SearchRequest, SearchResult
 from upsize.index.writes import DocumentWrite, WriteResult
 
 __all__ = [

@@ -40,13 +40,15 @@ from upsize.index.bisection import CANNOT
 from upsize.index.creation import VECTORS, VectorSpec, new_generation
 from upsize.index.disk import has_room, on_disk, require_room, shortage
 from upsize.index.documents import Document, open_documents
+from upsize.index.follow_ups import FollowUps
 from upsize.index.generations import Generations
 from upsize.index.journal import Delete, Entry, Journal, Upsert
 from upsize.index.models import ModelPool
 from upsize.index.reconciler import Reconciler
-from upsize.index.search import Searcher, SearchRequest, SearchResult
+from upsize.index.search import Searcher
 from upsize.index.shadow_reads import Shadows
 from upsize.index.state import FILE, Generation, Move, State, describe, read_state, write_state
+from upsize.index.types import SearchRequest, SearchResult
 from upsize.index.writes import DocumentWrite, WriteResult, check, same
 from upsize.store import ANY_STORE, Credentials, open_store
 
@@ -59,6 +61,8 @@ ROW = 1024
 """Bytes of a document beside its text, for the look whether there is room."""
 ENTRY = 384
 """Bytes for each document that a new generation takes in the documents' database and its log, before any vector."""
+STOP_SECONDS = 10.0
+"""Seconds that the end waits for the threads before it closes the store under them."""
 LOOK_AGAIN = 5.0
 """Seconds after which an index that is open for reading only is looked at again."""
 
@@ -87,7 +91,8 @@ class Index:
             log.error("%s is opened for reading only: %s", self.name, error)
             self._open(credentials)
         if background and not self.read_only:
-            self.reconciler.start()
+            self.reconciler.thread.start()
+            self.follow_ups.thread.start()
 
     def _open(self, credentials: Credentials) -> None:
         read_only = self.read_only is not None
@@ -102,14 +107,22 @@ class Index:
             self.shadows = Shadows(None if read_only else self.folder)
             opened.callback(self.shadows.close)
             self.generations = Generations(lambda: self._state, self.documents, self.store, self.models)
-            self.searcher = Searcher(self)
+            self.searcher = Searcher(lambda: self._state, self.documents, self.store, self.models, self.lacks)
             self.models.on_renewal(self._state.name, self._renew)
             opened.callback(self.models.on_renewal, self._state.name, None)
             if read_only:
                 self._tell_behind()
             else:
                 self._recover()
-            self.reconciler = Reconciler(self)
+            self.reconciler = Reconciler(lambda: self._state, self.store, self.generations)
+            self.follow_ups = FollowUps(
+                lambda: self._state,
+                self.documents,
+                self.store,
+                self.generations,
+                self.shadows,
+                self.searcher.search,
+            )
             self._opened = opened.pop_all()
 
     def _tell_behind(self) -> None:
@@ -192,9 +205,23 @@ class Index:
             self.name,
         )
 
-    def paused_writes(self) -> threading.RLock:
-        """Held, nobody writes."""
-        return self._writing
+    @contextlib.contextmanager
+    def paused_writes(self) -> Iterator[None]:
+        """While the context is open, no other thread writes to the journal."""
+        with self._writing:
+            yield
+
+    def stop_background(self) -> None:
+        """Stop the threads after the work that they are at; a store that keeps one for STOP_SECONDS is closed."""
+        self.reconciler.request_stop()
+        self.follow_ups.request_stop()
+        for thread in (self.reconciler.thread, self.follow_ups.thread):
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
+                if thread.is_alive():
+                    self.store.close()
+                    thread.join()
+        self.follow_ups.flush()
 
     def close(self) -> None:
         """Stop what runs beside, and let go of the folder. A second time does nothing."""
@@ -202,7 +229,7 @@ class Index:
             return
         self._closed = True
         with self._opened:
-            self.reconciler.stop()
+            self.stop_background()
             self.models.release(self.name)
             if self.read_only:
                 return
@@ -370,7 +397,10 @@ class Index:
 
     def search(self, question: SearchRequest) -> SearchResult:
         """The documents nearest to a query. See Question."""
-        return self.searcher.ask(question)
+        result = self.searcher.search(question)
+        if not self.read_only:
+            self.follow_ups.record(question, result)
+        return result
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """Documents as they stand."""
@@ -448,7 +478,7 @@ class Index:
         self.release_models()
 
         def drop() -> None:
-            self.reconciler.point()
+            self.reconciler.publish_alias()
             self.store.drop(table)
             self.documents.drop_generation(generation.id)
 

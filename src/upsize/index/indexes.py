@@ -152,7 +152,7 @@ class Indexes:
             except UpsizeError as reason:  # not even its state can be read
                 log.warning("%s: its tables, if there are any, were left where they are: %s", name, reason)
             return
-        index.reconciler.stop()
+        index.stop_background()
         try:
             _remove(index.store, index.state)
         finally:  # one that is not dropped is opened again when it is wanted

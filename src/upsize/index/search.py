@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,78 +22,18 @@ from upsize.engine import Priority
 from upsize.errors import FingerprintMismatch, InvalidInput, StoreDamaged, UpsizeError
 from upsize.index.bisection import CANNOT, each
 from upsize.index.coverage import ready
-from upsize.index.documents import Document
-from upsize.index.state import Generation, Rerank, Rescore
+from upsize.index.documents import Document, Documents
+from upsize.index.models import ModelPool
+from upsize.index.state import Generation, Rerank, Rescore, State
+from upsize.index.types import NewVectors, SearchHit, SearchRequest, SearchResult
 from upsize.model import probability
-from upsize.store import Filter, Hit, meets
+from upsize.store import Hit, Store, meets
 from upsize.store.base import cut
-
-if TYPE_CHECKING:
-    from upsize.index.index import Index
 
 MOST = 1000
 """Results of one search."""
 SLACK = 16
 """Hits that are fetched beyond those wanted, in place of documents that were deleted a moment ago."""
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """One search. What is None is the index's own setting."""
-
-    query: str | None = None
-    vector: Sequence[float] | None = None
-    """In place of a query's text: its vector, of the space named by `fingerprint`."""
-    fingerprint: str | None = None
-    k: int = 10
-    where: Filter = ()
-    instruction: str | None = None
-    dimension: int | None = None
-    rerank: Rerank | bool | None = None
-    """False leaves the reranker out."""
-    rescore: Rescore | bool | None = None
-    """False leaves the larger model out."""
-    funnel: int | None = None
-    """Candidates by coarse vectors; 0 for none."""
-    exact: bool = False
-    generation: str | None = None
-    """For comparisons: another than that which answers."""
-    without: frozenset[str] = frozenset()
-    """Ids of documents that are no answer, SLACK at most."""
-    priority: Priority = Priority.INTERACTIVE
-    counted: bool = True
-    """Whether it is a live search: it counts for popularity, and may be compared in the shadow."""
-
-
-@dataclass(frozen=True)
-class SearchHit:
-    """One document of an answer."""
-
-    document: Document
-    score: float
-    """Of the last rung: cosine, or a reranker's probability of yes."""
-    scores: Mapping[str, float]
-    """Of each rung that saw it."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What was found, best first, and how."""
-
-    found: list[SearchHit]
-    generation: Generation
-    rungs: tuple[str, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Of each part."""
-    missing: int = 0
-    """Documents that have no vector in the generation yet, and that no search finds."""
-    refused: int = 0
-    """Documents that its model cannot embed, and that no search finds."""
-
-    @property
-    def ids(self) -> list[str]:
-        """Of the documents, best first."""
-        return [f.document.id for f in self.found]
 
 
 class _Clock:
@@ -109,27 +48,39 @@ class _Clock:
 
 
 class Searcher:
-    """Answers questions of one index."""
+    """Answers the searches of one index. A search changes nothing."""
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(
+        self,
+        state: Callable[[], State],
+        documents: Documents,
+        store: Store,
+        models: ModelPool,
+        lacks: Callable[[Generation], tuple[int, int]],
+    ) -> None:
+        """`lacks` gives the documents that a generation lacks: still to be embedded, and refused by its model."""
+        self._state, self._documents, self._store, self._models, self._lacks = state, documents, store, models, lacks
 
-    def ask(self, question: SearchRequest) -> SearchResult:
-        """Climb the rungs that are set or asked for. Where the generation that answers was switched from and dropped
-        meanwhile, once more."""
-        active = self._index.state.active
-        # A scan and the steps around it want the machine to themselves; of a backfill's work there is always more.
-        engine = self._index.models.engine
-        with engine.throttle_bulk() if question.priority is Priority.INTERACTIVE else nullcontext():
+    def search(self, request: SearchRequest) -> SearchResult:
+        """Run the stages that are set or asked for.
+
+        A search whose generation was dropped by a switch meanwhile runs once more.
+        """
+        active = self._state().active
+        # A scan and the stages around it want the machine to themselves; a backfill always has more work.
+        engine = self._models.engine
+        with engine.throttle_bulk() if request.priority is Priority.INTERACTIVE else nullcontext():
             try:
-                return self._ask(question)
+                return self._search(request)
             except StoreDamaged:
-                if question.generation or self._index.state.active == active:
+                if request.generation or self._state().active == active:
                     raise
-                return self._ask(question)
+                return self._search(request)
 
-    def _ask(self, question: SearchRequest) -> SearchResult:
-        index, state, clock = self._index, self._index.state, _Clock()
+    def _search(self, question: SearchRequest) -> SearchResult:
+        state, clock = self._state(), _Clock()
+        canary_failed: str | None = None
+        new_vectors: NewVectors | None = None
         if not 1 <= question.k <= MOST:
             raise InvalidInput(f"k is {question.k}; give 1 to {MOST}.", param="k")
         generation = state.generation(question.generation) if question.generation else self._answering(question)
@@ -143,12 +94,11 @@ class Searcher:
         except CANNOT:
             if question.generation or generation.id == state.active:
                 raise
-            index.reconciler.canary_failed[generation.id] += 1  # the query is too much for the new model alone
-            generation = state.serving
+            canary_failed, generation = generation.id, state.serving  # the query is too much for the new model alone
             vector = self._vector(question, generation)
         clock("embed")
         funnel = state.funnel if question.funnel is None else min(question.funnel, MOST)
-        hits = index.store.search(
+        hits = self._store.search(
             state.table(generation),
             vector,
             depth + SLACK,
@@ -157,32 +107,32 @@ class Searcher:
             coarse=max(funnel, depth) if funnel and generation.coarse else None,
         )
         clock("search")
-        documents = index.documents.get([hit.id for hit in hits])
+        documents = self._documents.get([hit.id for hit in hits])
         standing = _standing(hits, documents, question)
         found = [SearchHit(documents[h.id], h.score, {"cosine": h.score}) for h in standing][:depth]
         clock("texts")
         rungs = ["L0"]
         if found and rescore and rescore.generation != generation.id:
-            found = self._rescored(question, found, rescore)
+            found, new_vectors = self._rescored(question, found, rescore)
             rungs.append("L2")
             clock("rescore")
         if found and rerank:
             found = self._reranked(question, found, rerank)
             rungs.append("L1")
             clock("rerank")
-        answer = SearchResult(found[: question.k], generation, tuple(rungs), clock.seconds, *index.lacks(generation))
-        if question.counted and not question.generation:
-            index.reconciler.saw(question, answer)
-        return answer
+        missing, refused = self._lacks(generation)
+        return SearchResult(
+            found[: question.k], generation, tuple(rungs), clock.seconds, missing, refused, new_vectors, canary_failed
+        )
 
     def _answering(self, question: SearchRequest) -> Generation:
         """That which answers; of a move with a canary, by chance the new one, once it holds nearly all. A question of
         one space, by its vector or dimension, is for the generation that answers."""
-        index, state = self._index, self._index.state
+        state = self._state()
         move = state.move
         free = question.query is not None and question.dimension is None
         chosen = move and free and move.phase == "backfill" and random.random() < move.canary
-        if move and chosen and ready(index.documents, move.target):
+        if move and chosen and ready(self._documents, move.target):
             return state.generation(move.target)
         return state.serving
 
@@ -198,9 +148,8 @@ class Searcher:
         assert question.query is not None
         if not question.query.strip():
             raise InvalidInput("The query is empty.", param="query")
-        index = self._index
-        return index.models.embed_query(
-            index.models.of(generation, index.name),
+        return self._models.embed_query(
+            self._models.of(generation, self._state().name),
             question.query,
             dimension,
             self._instruction(question),
@@ -213,7 +162,7 @@ class Searcher:
         if not question.fingerprint or question.fingerprint not in (wanted.id, generation.former_fingerprint):
             what = f"is of the space {question.fingerprint}" if question.fingerprint else "comes without a fingerprint"
             raise FingerprintMismatch(
-                f"The query's vector {what}; generation {generation.id} of {self._index.name!r} holds vectors of "
+                f"The query's vector {what}; generation {generation.id} of {self._state().name!r} holds vectors of "
                 f"{wanted.id} ({generation.model}, {generation.dimension} dimensions, {wanted.dtype}). Vectors of two "
                 "spaces cannot be compared: send the text, or a vector of that model with its fingerprint."
             )
@@ -228,34 +177,35 @@ class Searcher:
         return scaled
 
     def _instruction(self, question: SearchRequest) -> str | None:
-        return question.instruction if question.instruction is not None else self._index.state.instruction
+        return question.instruction if question.instruction is not None else self._state().instruction
 
     def _text(self, question: SearchRequest, rung: str) -> str:
         if question.query is None:
             raise InvalidInput(f"{rung} needs the query's text, not its vector.", param="query")
         return question.query
 
-    def _rescored(self, question: SearchRequest, found: list[SearchHit], rescore: Rescore) -> list[SearchHit]:
-        """By the larger model's cosine. Vectors that it has of the texts as they stand are used; the others are made,
-        and kept while there is room."""
-        index = self._index
-        larger = index.state.generation(rescore.generation)
-        name, priority, size = index.models.of(larger, index.name), question.priority, larger.dimension
+    def _rescored(
+        self, question: SearchRequest, found: list[SearchHit], rescore: Rescore
+    ) -> tuple[list[SearchHit], NewVectors | None]:
+        """Score by the larger model's cosine. Vectors that its generation holds of the current texts are used; the
+        others are made, and returned."""
+        state, models = self._state(), self._models
+        larger = state.generation(rescore.generation)
+        name, priority, size = models.of(larger, state.name), question.priority, larger.dimension
         text = self._text(question, "Rescoring")
-        query = index.models.start(
-            name, [text], size, query=True, instruction=self._instruction(question), priority=priority
-        )
+        query = models.start(name, [text], size, query=True, instruction=self._instruction(question), priority=priority)
         first = found[: max(rescore.depth, question.k)]
-        kept = index.store.vectors(index.state.table(larger), [f.document.id for f in first])
+        kept = self._store.vectors(state.table(larger), [f.document.id for f in first])
         new = [f.document for f in first if kept.get(f.document.id, (-1,))[0] != f.document.number]
         vectors = {id: v for id, (_, v) in kept.items()}
         for document in new:  # its vector is of an older text
             vectors.pop(document.id, None)
+        new_vectors: NewVectors | None = None
         if new:
 
             def embed(part: Sequence[Document]) -> list[tuple[NDArray[np.float32], int]]:
                 texts = [d.text for d in part]
-                result = index.models.start(name, texts, size, priority=priority, truncate=True).result()
+                result = models.start(name, texts, size, priority=priority, truncate=True).result()
                 return list(zip(result.values, result.truncated_tokens, strict=True))
 
             made = [
@@ -265,22 +215,21 @@ class Searcher:
             ]
             vectors |= {d.id: vector for d, vector, _ in made}
             # Of a text that was cut the backfill has to say that it is too long, unless the index cuts texts anyway.
-            whole = [(d, vector) for d, vector, lost in made if index.state.truncate or not lost]
+            whole = [(d, vector) for d, vector, truncated in made if state.truncate or not truncated]
             if whole:
                 kept_vectors = np.stack([vector for _, vector in whole])
-                index.reconciler.keep(larger, [d for d, _ in whole], kept_vectors, rescore.keep_bytes)
+                new_vectors = NewVectors(larger, [d for d, _ in whole], kept_vectors, rescore.keep_bytes)
         wanted = query.result().values[0]
         scores = [float(vectors[f.document.id] @ wanted) if f.document.id in vectors else None for f in first]
-        return _by(first, scores, "larger")
+        return _by(first, scores, "larger"), new_vectors
 
     def _reranked(self, question: SearchRequest, found: list[SearchHit], rerank: Rerank) -> list[SearchHit]:
-        index = self._index
         first = found[: max(rerank.depth, question.k)]
-        name = index.models.reranker(rerank.model, index.name)
+        name = self._models.reranker(rerank.model, self._state().name)
         texts, query = [f.document.text for f in first], self._text(question, "Reranking")
 
         def score(part: Sequence[str]) -> list[np.float32]:
-            return list(index.models.score(name, query, part, self._instruction(question), question.priority))
+            return list(self._models.score(name, query, part, self._instruction(question), question.priority))
 
         made = each(score, texts, together=True)
         failed = [odds for odds in made if isinstance(odds, UpsizeError)]

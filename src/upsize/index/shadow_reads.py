@@ -15,7 +15,7 @@ from typing import Any
 
 from upsize.evaluation.ranking_similarity import overlap, rank_biased_overlap
 from upsize.index.disk import on_disk
-from upsize.index.search import SearchResult
+from upsize.index.types import SearchResult
 
 FILE = "shadows.sqlite"
 KEPT = 10_000

@@ -62,7 +62,7 @@ def catch_up(
     progress = look(0)
     if not progress.missing and not index.documents.tombstones(generation.id, 1):
         return progress
-    with index.reconciler.gives_way(seconds) as alone:
+    with index.reconciler.backfill_paused(seconds) as alone:
         index.generations.remove(generation, in_time)
         while alone and in_time() and 0 < progress.missing <= most and not enough(progress):
             done = index.generations.fill(generation, Priority.INTERACTIVE, in_time, most=ROUND, shard=STEP)

@@ -28,8 +28,8 @@ from upsize.evaluation.tasks.ranking import evaluate_ranking
 from upsize.index.bisection import CANNOT
 from upsize.index.coverage import coverage, ready
 from upsize.index.index import Index
-from upsize.index.search import SearchRequest
 from upsize.index.state import Move, Rerank, Rescore
+from upsize.index.types import SearchRequest
 from upsize.io import FOUND_OUT, ReadOptions
 from upsize.migration.labels import LabelledQuery, Relevant
 from upsize.number_format import short

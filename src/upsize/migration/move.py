@@ -143,7 +143,7 @@ def _turn(index: Index, to: str, phase: Phase, force: bool) -> Move:
     complete = _in_step(index, index.state.generation(to), also_refused=phase == "switched")
     with index.paused_writes() if force else complete:
         turned = index.change_move(phase=phase, canary=0.0, active=to)
-    index.beside_the_answer(index.reconciler.point)
+    index.beside_the_answer(index.reconciler.publish_alias)
     return turned
 
 
@@ -227,7 +227,7 @@ def status(index: Index) -> dict[str, Any]:
     target = index.state.generation(move.target)
     covered = coverage(index.documents, target.id)
     missing, refused, total = covered.missing, covered.refused, covered.documents
-    rate = index.reconciler.per_second.get(target.id, 0.0)
+    rate = index.reconciler.documents_per_second.get(target.id, 0.0)
     _, examples = index.documents.refused(target.id)
     return {
         "index": index.name,
@@ -248,8 +248,8 @@ def status(index: Index) -> dict[str, Any]:
         "shadow": move.shadow,
         "canary": move.canary,
         "canary_active": move.canary > 0 and covered.ready and move.phase == "backfill",
-        "canary_answered": index.reconciler.canary_answers[target.id],
-        "canary_failed": index.reconciler.canary_failed[target.id],
+        "canary_answered": index.follow_ups.canary_answers[target.id],
+        "canary_failed": index.follow_ups.canary_failed[target.id],
         "shadow_active": move.shadow > 0 and covered.ready,
         "incomplete": covered.note(target.id) or coverage(index.documents, move.source).note(move.source),
         "agreement": index.shadows.summary(),
