@@ -19,7 +19,7 @@ from upsize.engine import Result
 from upsize.errors import InvalidInput, OutOfMemory, Refused
 from upsize.index import DocumentWrite, Index, SearchRequest, VectorSpec
 from upsize.index import cascade as ladder
-from upsize.migration import LabelledQuery, Relevant, move, plan_move
+from upsize.migration import LabelledQuery, Relevant, move, plan_move, switching
 from upsize.migration.compare import compare_move, place_labels, read_labelled
 from upsize.migration.plan import MovePlan
 
@@ -38,7 +38,7 @@ def test_a_move_from_beginning_to_end(make: Make, store_address: str) -> None:
     begin(index)
     assert index.state.active == "g1"
     with pytest.raises(Refused, match="6 of 6 documents are still missing in demo-s"):
-        move._require_complete(index, index.state.generation("g2"), index.documents.missing_count("g2"))
+        switching.require_complete(index, index.state.generation("g2"), index.documents.missing_count("g2"))
     # Writes reach both while it fills.
     write(index, {"soup": "How to bake bread: flour, water, salt and yeast.", "new": "Volcanoes and lava."})
     index.delete(["rain"])
@@ -81,7 +81,7 @@ def test_a_switch_too_early_is_refused_and_may_be_forced(make: Make, monkeypatch
     index = make()
     write(index, TEXTS)
     begin(index)
-    monkeypatch.setattr(move, "TAIL", 3)
+    monkeypatch.setattr(switching, "TAIL", 3)
     with pytest.raises(Refused, match=r"6 of 6 documents are still missing.*upsize evolve status"):
         move.switch(index)
     assert index.state.active == "g1"
@@ -555,7 +555,7 @@ def test_a_switch_under_writes_that_the_new_model_follows_is_done_at_once(make: 
         until(lambda: len(took) > 10)
         begun = time.monotonic()
         move.switch(index)
-        assert time.monotonic() - begun < move.WITHIN
+        assert time.monotonic() - begun < switching.CATCH_UP_SECONDS
         before = len(took)
         move.rollback(index)
         move.switch(index)
@@ -570,8 +570,8 @@ def test_a_switch_that_cannot_catch_up_is_refused_with_the_rates(make: Make, mon
     write(index, TEXTS)
     begin(index)
     until(lambda: move.status(index)["ready"])
-    monkeypatch.setattr(move, "WITHIN", 0.6)
-    monkeypatch.setattr(move, "HOLD", 0.2)
+    monkeypatch.setattr(switching, "CATCH_UP_SECONDS", 0.6)
+    monkeypatch.setattr(switching, "PAUSE_SECONDS", 0.2)
     slow = Slow(index, "demo-s", 0.2)
     monkeypatch.setattr(index.models, "start", slow)
     with writing(index, 0.01) as took:
@@ -593,14 +593,14 @@ def test_a_switch_that_cannot_catch_up_is_refused_with_the_rates(make: Make, mon
 def test_writes_wait_no_longer_than_the_bound_for_the_last_documents(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model hangs once the writes are held up: they go on after HOLD seconds, and the switch is refused."""
+    """The model hangs once the writes are held up: they go on after PAUSE_SECONDS, and the switch is refused."""
     index = make()
     write(index, TEXTS)
     begin(index)
     settle(index)
     write(index, {"one": "About volcanoes.", "two": "About lava."})
-    monkeypatch.setattr(move, "WITHIN", 0.2)
-    monkeypatch.setattr(move, "HOLD", 0.2)
+    monkeypatch.setattr(switching, "CATCH_UP_SECONDS", 0.2)
+    monkeypatch.setattr(switching, "PAUSE_SECONDS", 0.2)
     start, never = index.models.start, Future[Result]()
     monkeypatch.setattr(index.models, "start", lambda n, *a, **k: never if n == "demo-s" else start(n, *a, **k))
     with pytest.raises(Refused, match="2 documents are still missing in demo-s"):

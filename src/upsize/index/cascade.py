@@ -26,7 +26,7 @@ def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
 def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
     """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
     turns it off, and drops them unless a move is under way to that model."""
-    with index.moving:
+    with index.exclusive_step():
         _set_rescore(index, model, depth, keep_bytes)
 
 

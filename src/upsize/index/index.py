@@ -47,7 +47,7 @@ from upsize.index.models import ModelPool
 from upsize.index.reconciler import Reconciler
 from upsize.index.search import Searcher
 from upsize.index.shadow_reads import Shadows
-from upsize.index.state import FILE, Generation, Move, State, describe, read_state, write_state
+from upsize.index.state import FILE, Generation, State, describe, read_state, write_state
 from upsize.index.types import SearchRequest, SearchResult
 from upsize.index.writes import DocumentWrite, WriteResult, check, same
 from upsize.store import ANY_STORE, Credentials, open_store
@@ -78,7 +78,7 @@ class Index:
     ) -> None:
         self.folder, self.models = folder, models
         self._state = read_state(folder)
-        self._writing, self._changing, self.moving = threading.RLock(), threading.RLock(), threading.RLock()
+        self._stepping, self._writing, self._changing = threading.RLock(), threading.RLock(), threading.RLock()
         self._closed = False
         self._counting, self._placing = threading.Lock(), 0
         self.read_only: str | None = None
@@ -167,15 +167,11 @@ class Index:
             self._state = state
             return state
 
-    def change_move(self, active: str | None = None, **changes: Any) -> Move:
-        """Change the move that is under way, and with it which generation is active; Refused where there is none."""
-        with self._changing:
-            move = self._state.move
-            if move is None:
-                raise Refused(f"{self.name!r} is not on a move. Start one: upsize evolve start {self.name} --to MODEL.")
-            changed = msgspec.structs.replace(move, **changes)
-            self.change(move=changed, active=active or self._state.active)
-            return changed
+    @contextlib.contextmanager
+    def exclusive_step(self) -> Iterator[None]:
+        """While the context is open, no other thread takes a step of a move, or adds or drops a generation."""
+        with self._stepping:
+            yield
 
     def _renew(self, generation: Generation, fingerprint: Fingerprint) -> None:
         """Replace a fingerprint that a version before made of samples of the weights by the one of all bytes."""
@@ -451,7 +447,7 @@ class Index:
     def add_generation(self, wanted: VectorSpec) -> Generation:
         """A new generation with nothing in it, which the caller puts to use; Refused where one of the same vectors is
         there."""
-        with self.moving:
+        with self.exclusive_step():
             state = self._state
             generation = new_generation(self.models, self.store, f"g{state.next_generation}", wanted, self.name)
             if twin := next((g for g in state.generations if g.fingerprint == generation.fingerprint), None):

@@ -32,6 +32,7 @@ from upsize.index.state import Move, Rerank, Rescore
 from upsize.index.types import SearchRequest
 from upsize.io import FOUND_OUT, ReadOptions
 from upsize.migration.labels import LabelledQuery, Relevant
+from upsize.migration.move import record_verdict
 from upsize.number_format import short
 from upsize.selection.comparison import CONFIDENCE, Analysis, compare_candidates
 from upsize.selection.wording import metric_text, too_few_text
@@ -313,11 +314,7 @@ def compare_move(
         "queries_needed": None if more is None else compared.distinct + more,
         "notes": [*data.notes, *compared.notes, *_refused_notes(index, move)],
     }
-    with index.moving:
-        now = index.state.move
-        if now is None or (now.source, now.target, now.started) != (move.source, move.target, move.started):
-            raise Refused(f"The move of {index.name!r} was ended while it was compared; the verdict was: {reason}")
-        index.change_move(verdict=verdict)
+    record_verdict(index, move, verdict)
     return verdict
 
 
