@@ -1,4 +1,4 @@
-"""`upsize evolve …`: an index moves to another model while it is in use."""
+"""`upsize evolve …`: move an index to another model while it serves searches."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.table import Table
 from upsize.cli import options as shared
 from upsize.cli.console import print_table, results
 from upsize.cli.index_client import ApiKey, AsJson, BaseUrl, IndexClient, Name, calls, labelled_queries, print_json
-from upsize.cli.ladder import show_ways
+from upsize.cli.ladder import show_variants
 from upsize.io import ReadOptions
 from upsize.number_format import short
 from upsize.progress import ProgressBar, duration
 
 app = typer.Typer(
-    help="Move an index to another model while it is in use: plan, start, compare, switch, and a way back.",
+    help="Move an index to another model while it serves searches: plan, start, compare, switch, roll back.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 To = Annotated[str, typer.Option("--to", metavar="MODEL", help="Folder, hub id, or demo name.")]
 Dim = Annotated[int | None, typer.Option(help="Dimension of the new vectors. Default: the model's.")]
-Coarse = Annotated[int | None, typer.Option(help="Keep vectors cut to so many values too, for a funnel.")]
-Price = Annotated[float | None, typer.Option(min=0, help="Price of an hour of this machine.")]
-Force = Annotated[bool, typer.Option("--force", help="Do it although it would be refused.")]
+Coarse = Annotated[int | None, typer.Option(help="Also keep vectors cut to this dimension, for a funnel.")]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of one hour of this machine, for the estimated cost.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it even where it would be refused.")]
 
 
 @app.command()
@@ -43,9 +43,9 @@ def plan(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """What a move would take: hours (from the tokens per second measured just now), bytes, money; what will not fit.
+    """Estimate a move: hours (from the tokens per second measured now), bytes, cost, and problems that prevent it.
 
-    Exit code 1 if something will not fit.
+    Exit code 1 if the move does not fit this machine.
 
     ```
     upsize evolve plan docs --to demo-m
@@ -61,40 +61,40 @@ def plan(
         "price": price,
     }
     with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/move/plan", body)
+        reply = call("POST", f"/v1/indexes/{name}/move/plan", body)
     if json:
-        print_json(told)
+        print_json(reply)
     else:
-        _show_plan(told)
-    if told["problems"]:
+        _show_plan(reply)
+    if reply["problems"]:
         raise typer.Exit(1)
 
 
-def _show_plan(told: dict[str, Any]) -> None:
+def _show_plan(reply: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
-    table.add_row("to", f"{told['model']}, {told['dimension']} dimensions")
-    table.add_row("documents", f"{told['documents']:,}, about {told['tokens']:,} tokens")
-    if told["hours"] is not None:
+    table.add_row("to", f"{reply['model']}, {reply['dimension']} dimensions")
+    table.add_row("documents", f"{reply['documents']:,}, about {reply['tokens']:,} tokens")
+    if reply["hours"] is not None:
         table.add_row(
-            "time", f"{duration(3600 * told['hours'])} at {told['tokens_per_second']:,.0f} tokens/s, measured now"
+            "time", f"{duration(3600 * reply['hours'])} at {reply['tokens_per_second']:,.0f} tokens/s, measured now"
         )
-    if told["money"] is not None:
-        table.add_row("money", f"{told['money']:.2f}")
-    free = f", {told['disk_free'] / 1e9:.1f} GB free" if told["disk_free"] is not None else ""
-    table.add_row("vectors", f"{told['vector_bytes'] / 1e6:,.1f} MB{free}")
-    table.add_row("memory", f"{told['memory_bytes'] / 1e9:.2f} GB, {told['memory_free'] / 1e9:.1f} GB free")
+    if reply["money"] is not None:
+        table.add_row("cost", f"{reply['money']:.2f}")
+    free = f", {reply['disk_free'] / 1e9:.1f} GB free" if reply["disk_free"] is not None else ""
+    table.add_row("vectors", f"{reply['vector_bytes'] / 1e6:,.1f} MB{free}")
+    table.add_row("memory", f"{reply['memory_bytes'] / 1e9:.2f} GB, {reply['memory_free'] / 1e9:.1f} GB free")
     print_table(results(markup=False), table)
-    for note in told["notes"]:
+    for note in reply["notes"]:
         typer.echo(note, err=True)
-    for problem in told["problems"]:
-        typer.echo(f"Will not fit: {problem}", err=True)
+    for problem in reply["problems"]:
+        typer.echo(f"Does not fit: {problem}", err=True)
 
 
 @app.command()
 def start(
     name: Name,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="MODEL", help="Folder, hub id, or demo name. Not needed to go on.")
+        str | None, typer.Option("--to", metavar="MODEL", help="Folder, hub id, or demo name. Not needed to resume.")
     ] = None,
     dim: Dim = None,
     coarse: Coarse = None,
@@ -102,25 +102,33 @@ def start(
     max_length: shared.MaxLength = None,
     shadow: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share of searches that the other generation is asked too. Default: 0.05."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of searches that the other generation answers too, as shadow reads. Default: 0.05.",
+        ),
     ] = None,
     canary: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share of searches that the new one answers, once it is complete."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of searches that the new generation answers before the switch, once it is complete.",
+        ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until the backfill is done.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the backfill is done.")] = False,
     force: Force = False,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Fill a generation of the new model beside the one that answers. After a pause, or any stop, goes on.
+    """Start the backfill of a generation of the new model beside the one that answers. Resumes after a pause or stop.
 
-    Without a running service this process does it, and waits; Ctrl-C, and `start` later, is a pause.
+    Without a running service this process does the work and waits. Ctrl-C pauses it; `start` resumes it later.
 
     ```
     upsize evolve start docs --to demo-m
-    upsize evolve start docs                      # go on
+    upsize evolve start docs                      # resume
     upsize evolve start docs --to demo-m --shadow 0.2 --wait
     ```
     """
@@ -135,31 +143,31 @@ def start(
         "force": force,
     }
     with calls(base_url, api_key, fills=True) as call:
-        told = call("POST", f"/v1/indexes/{name}/move/start", body)
+        reply = call("POST", f"/v1/indexes/{name}/move/start", body)
         if wait or call.local:
-            told = _wait(call, name)
-    _tell(told, json)
+            reply = _wait(call, name)
+    _show_status(reply, json)
 
 
 def _wait(call: IndexClient, name: str) -> dict[str, Any]:
-    said = None
+    shown = None
     with ProgressBar("backfill", unit="texts") as bar:
         while True:
-            told: dict[str, Any] = call("GET", f"/v1/indexes/{name}/move")
-            if told["phase"] == "none":  # given up meanwhile
-                return told
-            bar.advance(told["embedded"], told["documents"] - told["refused"])
-            if told["trouble"] and told["trouble"] != said:
-                said = told["trouble"]
-                bar.say(said)
-            if told["phase"] != "backfill" or not told["missing"]:
-                return told
+            reply: dict[str, Any] = call("GET", f"/v1/indexes/{name}/move")
+            if reply["phase"] == "none":  # given up meanwhile
+                return reply
+            bar.advance(reply["embedded"], reply["documents"] - reply["refused"])
+            if reply["trouble"] and reply["trouble"] != shown:
+                shown = reply["trouble"]
+                bar.say(shown)
+            if reply["phase"] != "backfill" or not reply["missing"]:
+                return reply
             time.sleep(0.3)
 
 
 @app.command()
 def pause(name: Name, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None) -> None:
-    """Fill no further until `start` is given again.
+    """Pause the backfill until the next `start`.
 
     ```
     upsize evolve pause docs
@@ -170,53 +178,59 @@ def pause(name: Name, json: AsJson = False, base_url: BaseUrl = None, api_key: A
 
 @app.command()
 def status(name: Name, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None) -> None:
-    """How far the move is, and how alike the two generations answer.
+    """Show the progress of the move, and how similar the answers of the two generations are.
 
     ```
     upsize evolve status docs
     ```
     """
     with calls(base_url, api_key) as call:
-        told = call("GET", f"/v1/indexes/{name}/move")
-    _tell(told, json)
+        reply = call("GET", f"/v1/indexes/{name}/move")
+    _show_status(reply, json)
 
 
 @app.command()
 def tune(
     name: Name,
     shadow: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of searches that the other generation is asked too.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of searches that the other generation answers too, as shadow reads."),
     ] = None,
     canary: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of searches that the new one answers, once complete.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of searches that the new generation answers before the switch, once it is complete.",
+        ),
     ] = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Change the share of searches that are compared, or that the new generation answers before the switch.
+    """Change the share of shadow reads, or of searches that the new generation answers before the switch.
 
     ```
     upsize evolve tune docs --canary 0.1
     ```
     """
     with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/move/tune", {"shadow": shadow, "canary": canary})
-    _tell(told, json)
+        reply = call("POST", f"/v1/indexes/{name}/move/tune", {"shadow": shadow, "canary": canary})
+    _show_status(reply, json)
 
 
 @app.command()
 def compare(
     name: Name,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled queries: BEIR folder, JSONL, CSV, Parquet.")],
-    delta: Annotated[float, typer.Option(min=0, help="A difference of nDCG@10 below this does not matter.")] = 0.01,
+    delta: Annotated[float, typer.Option(min=0, help="Largest difference of nDCG@10 that does not matter.")] = 0.01,
     encoding: shared.EncodingOption = None,
     delimiter: shared.DelimiterOption = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Judge the new generation on labelled queries. Judged worse, a switch to it is refused.
+    """Compare both generations on labelled queries. A switch to a generation that is judged worse is refused.
 
     ```
     upsize evolve compare docs labelled/
@@ -225,21 +239,21 @@ def compare(
     """
     queries = labelled_queries(data, ReadOptions(encoding, delimiter))
     with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/move/compare", {"queries": queries, "delta": delta})
+        reply = call("POST", f"/v1/indexes/{name}/move/compare", {"queries": queries, "delta": delta})
     if json:
-        print_json(told)
+        print_json(reply)
         return
-    show_ways(told)
-    typer.echo(told["reason"])
-    if told["queries_needed"] and not told["too_few"]:
-        typer.echo(f"About {told['queries_needed']:,} labelled queries would tell.")
+    show_variants(reply)
+    typer.echo(reply["reason"])
+    if reply["queries_needed"] and not reply["too_few"]:
+        typer.echo(f"About {reply['queries_needed']:,} labelled queries are needed to decide.")
 
 
 @app.command()
 def switch(
     name: Name, force: Force = False, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None
 ) -> None:
-    """Let the new generation answer. Both are kept in step until `finish`, and `rollback` leads back at once.
+    """Let the new generation answer. Both stay up to date until `finish`, so that `rollback` takes effect at once.
 
     ```
     upsize evolve switch docs
@@ -265,7 +279,7 @@ def rollback(
 def finish(
     name: Name, force: Force = False, json: AsJson = False, base_url: BaseUrl = None, api_key: ApiKey = None
 ) -> None:
-    """Drop the generation that does not answer. With --force before a switch: give the move up.
+    """Drop the generation that does not answer. Before a switch, --force gives the move up.
 
     ```
     upsize evolve finish docs
@@ -276,49 +290,49 @@ def finish(
 
 def _step(name: str, step: str, json: bool, base_url: str | None, api_key: str | None, force: bool = False) -> None:
     with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/move/{step}", {"force": force})
-    _tell(told, json)
+        reply = call("POST", f"/v1/indexes/{name}/move/{step}", {"force": force})
+    _show_status(reply, json)
 
 
-def _tell(told: dict[str, Any], json: bool) -> None:
+def _show_status(reply: dict[str, Any], json: bool) -> None:
     if json:
-        print_json(told)
+        print_json(reply)
         return
-    if told["phase"] == "none":
+    if reply["phase"] == "none":
         dropped = (
-            f": {told['dropped']} was dropped; the move is over, and" if "dropped" in told else " is not on a move;"
+            f": {reply['dropped']} was dropped; the move is over, and" if "dropped" in reply else " is not on a move;"
         )
-        typer.echo(f"{told['index']}{dropped} {told['active']} answers.")
+        typer.echo(f"{reply['index']}{dropped} {reply['active']} answers.")
         return
     table = Table(show_header=False, box=None)
-    source, target = told["source"], told["target"]
+    source, target = reply["source"], reply["target"]
     table.add_row("move", f"{source['model']} ({source['generation']}) → {target['model']} ({target['generation']})")
     table.add_row(
-        "phase", told["phase"] + (", ready to switch" if told["ready"] and told["phase"] == "backfill" else "")
+        "phase", reply["phase"] + (", ready to switch" if reply["ready"] and reply["phase"] == "backfill" else "")
     )
-    table.add_row("answers", told["active"])
-    rate = f", {told['documents_per_second']:,.0f} a second" if told["missing"] else ""
-    left = f", {duration(told['seconds_left'])} left" if told["seconds_left"] else ""
-    table.add_row("embedded", f"{told['embedded']:,} of {told['documents']:,}{rate}{left}")
-    if told["phase"] != "switched":
-        off = "" if told["canary_active"] or not told["canary"] else " (off for now)"
-        table.add_row("shares", f"shadow {short(told['shadow'])}, canary {short(told['canary'])}{off}")
-        if told["incomplete"]:
-            table.add_row("", told["incomplete"])
-    if told["refused"]:
-        first = told["refused_examples"][0]
-        table.add_row("refused", f"{told['refused']:,}, for example {first['id']}: {first['reason']}")
-    alike = told["agreement"]
+    table.add_row("answers", reply["active"])
+    rate = f", {reply['documents_per_second']:,.0f} documents/s" if reply["missing"] else ""
+    left = f", {duration(reply['seconds_left'])} left" if reply["seconds_left"] else ""
+    table.add_row("embedded", f"{reply['embedded']:,} of {reply['documents']:,}{rate}{left}")
+    if reply["phase"] != "switched":
+        off = "" if reply["canary_active"] or not reply["canary"] else " (inactive)"
+        table.add_row("shares", f"shadow {short(reply['shadow'])}, canary {short(reply['canary'])}{off}")
+        if reply["incomplete"]:
+            table.add_row("", reply["incomplete"])
+    if reply["refused"]:
+        first = reply["refused_examples"][0]
+        table.add_row("refused", f"{reply['refused']:,}, for example {first['id']}: {first['reason']}")
+    alike = reply["agreement"]
     if alike["searches"]:
         table.add_row(
             "agreement",
             f"overlap {alike['overlap']:.2f}, rank-biased overlap {alike['rank_biased_overlap']:.2f} of "
-            f"{alike['searches']:,} searches (not quality: label those that differ most)",
+            f"{alike['searches']:,} searches (similarity, not quality: label the queries that differ most)",
         )
         for example in alike["differ_most"][:3]:
             table.add_row("", f"{example['query'][:80]!r}: {example['rank_biased_overlap']:.2f}")
-    if told["verdict"]:
-        table.add_row("judged", told["verdict"]["reason"])
-    if told["trouble"]:
-        table.add_row("trouble", told["trouble"])
+    if reply["verdict"]:
+        table.add_row("verdict", reply["verdict"]["reason"])
+    if reply["trouble"]:
+        table.add_row("trouble", reply["trouble"])
     print_table(results(markup=False), table)

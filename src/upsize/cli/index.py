@@ -1,4 +1,4 @@
-"""`upsize index …`: texts that can be searched."""
+"""`upsize index …`: make, fill, search and remove indexes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from upsize.jobs.vector_columns import WithoutVectors, unfit
 from upsize.progress import ProgressBar
 
 app = typer.Typer(
-    help="Texts that can be searched, and later moved to a larger model (`upsize evolve`).",
+    help="Indexes of texts: write, search, and later move to a larger model (`upsize evolve`).",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -35,7 +35,7 @@ app.command()(backup)
 app.command()(restore)
 
 CALL, CALL_CHARACTERS = 256, 1 << 20
-"""Documents, and characters, of one request."""
+"""Documents and characters of one request at most."""
 
 
 @app.command()
@@ -45,7 +45,7 @@ def create(
         str | None, typer.Option("--model", "-m", help="Folder, hub id, or demo name. Default: demo-m.")
     ] = None,
     dim: Annotated[int | None, typer.Option(help="Dimension of the vectors. Default: the model's.")] = None,
-    coarse: Annotated[int | None, typer.Option(help="Keep vectors cut to so many values too, for a funnel.")] = None,
+    coarse: Annotated[int | None, typer.Option(help="Also keep vectors cut to this dimension, for a funnel.")] = None,
     dtype: shared.Dtype = "auto",
     max_length: shared.MaxLength = None,
     store: Annotated[
@@ -53,10 +53,10 @@ def create(
         typer.Option(help="lancedb, postgresql://user@host/database, qdrant, or a Qdrant server's http:// address."),
     ] = "lancedb",
     truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut documents that are too long instead of refusing them.")
+        bool, typer.Option("--truncate", help="Truncate documents that are too long instead of refusing them.")
     ] = False,
     instruction: Annotated[
-        str | None, typer.Option(help="Task of the queries, in English. Default: the model's.")
+        str | None, typer.Option(help="Instruction of the queries (their task), in English. Default: the model's.")
     ] = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
@@ -104,14 +104,15 @@ def add(
     ],
     text_field: Annotated[
         str | None,
-        typer.Option(help="Field that holds the texts. Default: `text`, or the only one with text."),
+        typer.Option(help="Field that holds the texts. Default: `text`, or the only field with text."),
     ] = None,
     id_field: Annotated[
-        str | None, typer.Option(help="Field that names a document. Default: `id` or `_id`, or a digest of the text.")
+        str | None,
+        typer.Option(help="Field that holds the ids. Default: `id` or `_id`; without one, a digest of the text."),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD", help="Keep this field as metadata although it holds vectors. May be repeated."),
+        typer.Option(metavar="FIELD", help="Keep this field as metadata even if it holds vectors. May be repeated."),
     ] = None,
     format: shared.FormatOption = None,  # noqa: A002 (the option's name)
     encoding: shared.EncodingOption = None,
@@ -122,11 +123,11 @@ def add(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Write the documents of a file: new ones are added, others replaced, unchanged ones left alone.
+    """Write the documents of a file: add new ones, replace changed ones, skip unchanged ones.
 
-    Every row is checked first. Fields beside id and text become metadata, for filters; fields that hold vectors of
-    another model are left out, and named. After any stop give the same command again: what is there already is not
-    embedded twice.
+    Every row is checked first. Fields beside id and text become metadata, for filters. Fields that hold vectors of
+    another model are left out and named. To continue after a stop, run the same command again: it embeds no unchanged
+    document twice.
 
     ```
     upsize index add docs corpus.jsonl
@@ -148,12 +149,12 @@ def add(
         if found.skipped:
             typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)
         if id_field is None:
-            typer.echo("No id field: each document is called by a digest of its text.", err=True)
+            typer.echo("No id field: the id of each document is a digest of its text.", err=True)
         total = {"added": 0, "updated": 0, "unchanged": 0, "pending": 0}
         with calls(base_url, api_key) as call, ProgressBar("adding", total=found.rows, unit="texts") as bar:
             if rows.left_out:
-                told = call("GET", f"/v1/indexes/{name}")
-                active = next(g["model"] for g in told["generations"] if g["id"] == told["active"])
+                reply = call("GET", f"/v1/indexes/{name}")
+                active = next(g["model"] for g in reply["generations"] if g["id"] == reply["active"])
                 bar.say(str(rows.warning(active)))
             for batch in _batches(rows, set(found.skipped)):
                 reply = _write(call, name, batch, keep_vectors=bool(keep), skip_bad=skip_bad)
@@ -166,14 +167,15 @@ def add(
         typer.echo(", ".join(f"{number:,} {what}" for what, number in total.items() if what != "pending" or number))
         if total["pending"]:
             typer.echo(
-                f"{total['pending']:,} are safe, and will be found once the store works: upsize index status", err=True
+                f"{total['pending']:,} are safe on disk; searches find them once the store works: upsize index status",
+                err=True,
             )
 
 
 def _write(
     call: IndexClient, name: str, batch: list[FileDocument], *, keep_vectors: bool, skip_bad: bool
 ) -> dict[str, int]:
-    """One request's documents; those that the index's model cannot take are left out and named, if they may be."""
+    """Write one batch. With `skip_bad`, documents that the index's model cannot embed are left out and named."""
     left = list(batch)
     while left:
         body = {"documents": [d._asdict() for d in left], "keep_vectors": keep_vectors}
@@ -190,8 +192,8 @@ def _write(
 
 
 def _batches(rows: WithoutVectors, skipped: Set[int]) -> Iterator[list[FileDocument]]:
-    """Requests' worth, without the lines that are skipped. A document that comes twice goes into a request of its own,
-    after the first."""
+    """Batches of one request each, without the skipped lines. A document whose id is in the batch already starts the
+    next batch."""
     batch: dict[str, FileDocument] = {}
     characters = 0
     for row in rows:
@@ -228,7 +230,7 @@ def delete(
         return
     typer.echo(f"{len(reply['deleted'])} deleted")
     if reply["not_found"]:
-        typer.echo(f"Not there: {', '.join(reply['not_found'])}", err=True)
+        typer.echo(f"Not found: {', '.join(reply['not_found'])}", err=True)
 
 
 @app.command()
@@ -237,17 +239,21 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Results.")] = 10,
     filter: Annotated[  # noqa: A002 (the option's name)
-        str | None, typer.Option(metavar="JSON", help='On metadata, such as {"lang": "en", "year": {"gte": 2020}}.')
+        str | None,
+        typer.Option(metavar="JSON", help='Filter on metadata, such as {"lang": "en", "year": {"gte": 2020}}.'),
     ] = None,
-    instruction: Annotated[str | None, typer.Option(help="The task, in English.")] = None,
-    dim: Annotated[int | None, typer.Option(help="The index's dimension, or its coarse one.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="Instruction of the query (its task), in English.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Dimension to search at: the index's, or its coarse one.")] = None,
     rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Let this reranker (served, or a demo) reorder the first.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Let this reranker (served, or a demo) reorder the first results."),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, max=1000, help="Documents that the reranker sees.")] = 20,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
+    depth: Annotated[int, typer.Option(min=1, max=1000, help="Results that the reranker scores.")] = 20,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every vector instead of the approximate index.")
+    ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say which rungs answered, and how long each took.")
+        bool, typer.Option("--explain", help="Show which stages answered, and how long each took.")
     ] = False,
     json: AsJson = False,
     base_url: BaseUrl = None,
@@ -281,22 +287,20 @@ def search(
         typer.echo("Nothing found.")
         if any(_has_number(wanted) for wanted in body.get("filter", {}).values()):
             typer.echo(
-                "A number in a filter is compared with numbers alone, and all fields of a CSV file are strings: "
-                'for these write it in quotes, {"year": {"gte": "2020"}}.',
+                "A number in a filter matches numbers only, and all fields of a CSV file are strings. "
+                'Write it in quotes for those: {"year": {"gte": "2020"}}.',
                 err=True,
             )
     if "incomplete" in reply:
         typer.echo(reply["incomplete"]["note"], err=True)
     if explain:
-        told = reply["explain"]
-        parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in told["milliseconds"].items())
-        typer.echo(
-            f"{told['model']} ({told['generation']}, {told['fingerprint']}), {' → '.join(told['rungs'])}: {parts}"
-        )
+        explained = reply["explain"]
+        parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in explained["milliseconds"].items())
+        where = f"{explained['model']} ({explained['generation']}, {explained['fingerprint']})"
+        typer.echo(f"{where}, {' → '.join(explained['rungs'])}: {parts}")
 
 
 def _has_number(wanted: object) -> bool:
-    """Whether a condition of a filter compares with a number."""
     values = wanted.values() if isinstance(wanted, dict) else [wanted]
     listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
     return any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed)
@@ -304,12 +308,12 @@ def _has_number(wanted: object) -> bool:
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The index. None: all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The index. Default: all.")] = None,
     json: AsJson = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """What an index holds and does.
+    """Show what an index holds, and its last error.
 
     ```
     upsize index status
@@ -318,12 +322,12 @@ def status(
     """
     with calls(base_url, api_key) as call:
         names = [name] if name else call("GET", "/v1/indexes")["indexes"]
-        told = [call("GET", f"/v1/indexes/{n}") for n in names]
+        reply = [call("GET", f"/v1/indexes/{n}") for n in names]
     if json:
-        print_json(told[0] if name else {"indexes": told})
+        print_json(reply[0] if name else {"indexes": reply})
         return
     table = Table("index", "documents", "generation", "model", "dimension", "vectors", "missing", "MB", box=None)
-    for index in told:
+    for index in reply:
         for generation in index["generations"]:
             answers = generation["id"] == index["active"]
             table.add_row(
@@ -336,11 +340,11 @@ def status(
                 f"{generation['missing']:,}",
                 f"{generation.get('bytes', 0) / 1e6:.1f}",
             )
-    if told:
+    if reply:
         print_table(results(markup=False), table)
     else:
         typer.echo("No index yet. Make one: upsize index create NAME")
-    for index in told:
+    for index in reply:
         troubles = [index["trouble"], *(g.get("error") for g in index["generations"])]
         for trouble in filter(None, troubles):
             typer.echo(f"{index['name']}: {trouble}", err=True)
@@ -353,30 +357,30 @@ def rebuild(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Make the vectors again from the texts, for example after a table was damaged.
+    """Embed all texts of a generation again, for example after a table was damaged.
 
     ```
     upsize index rebuild docs
     ```
     """
     with calls(base_url, api_key, fills=True) as call:
-        told = call("POST", f"/v1/indexes/{name}/rebuild", {"generation": generation})
+        reply = call("POST", f"/v1/indexes/{name}/rebuild", {"generation": generation})
         if call.local:
             wait_for(call, name)
-    typer.echo(f"{told['rebuilding']} {'is made anew' if call.local else 'is being made anew: upsize index status'}.")
+    typer.echo(f"{reply['rebuilding']} {'is made anew' if call.local else 'is being made anew: upsize index status'}.")
 
 
 def wait_for(call: Any, name: str) -> None:
-    """A progress bar until nothing is missing any more in the generations that are filled."""
+    """Show a progress bar until the generations that are filled have no backlog."""
     with ProgressBar("making vectors", unit="texts") as bar:
         total = 0
         while True:
-            told = call("GET", f"/v1/indexes/{name}")
-            missing = sum(g["missing"] for g in told["generations"] if g["filled"])
+            reply = call("GET", f"/v1/indexes/{name}")
+            missing = sum(g["missing"] for g in reply["generations"] if g["filled"])
             total = max(total, missing)
             bar.advance(total - missing, total)
-            if told["trouble"]:
-                bar.say(told["trouble"])
+            if reply["trouble"]:
+                bar.say(reply["trouble"])
             if not missing:
                 return
             time.sleep(0.3)
@@ -385,9 +389,9 @@ def wait_for(call: Any, name: str) -> None:
 @app.command()
 def drop(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also if its store does not answer; its tables stay there.")
+        bool, typer.Option("--force", help="Drop it even if its store does not answer; its tables stay there.")
     ] = False,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,

@@ -1,6 +1,6 @@
-"""Calls: what commands ask of an index, over HTTP: of a running service that has the indexes, or else in process.
+"""Requests of the index commands: to a running service that has the indexes, or to the same HTTP app in this process.
 
-So a command and a request are the same thing, and do the same.
+A command therefore does exactly what the HTTP request does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BaseUrl = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="A running service. Default: the one that has the indexes of UPSIZE_INDEXES, or else this process.",
+        help="A running service. Default: the one that has the indexes of UPSIZE_INDEXES, otherwise this process.",
     ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
@@ -33,12 +33,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")
 ApiKey = Annotated[str | None, typer.Option(envvar="UPSIZE_API_KEY", help="Key of the running service.")]
 
 TIMEOUT = 24 * 3600.0
-"""Seconds: a plan loads a model, a comparison asks thousands of queries."""
+"""Seconds. Chosen long: a plan loads a model, and a comparison searches for thousands of queries."""
 
 
 class CallFailed(UpsizeError):
-    """The service refused, with its own words. `index`: the item of the request whose fault it is, where that is
-    told."""
+    """The service refused a request; the message is the service's. `index` is the position of the item at fault, where
+    the service names one."""
 
     def __init__(self, message: str, index: int | None = None) -> None:
         self.index = index
@@ -46,22 +46,22 @@ class CallFailed(UpsizeError):
 
 
 class IndexClient:
-    """Sends requests and gives the replies' values."""
+    """Sends requests and returns the decoded replies."""
 
     def __init__(self, client: httpx.AsyncClient, runner: asyncio.Runner, local: bool) -> None:
         self._client, self._runner = client, runner
         self.local = local
-        """Whether it is this process that does the work: when it ends, so does a backfill."""
+        """Whether this process does the work, so that a backfill stops when it ends."""
 
     def __call__(self, method: Literal["GET", "POST", "DELETE"], path: str, body: Any = None) -> Any:
-        """The reply's value; CallFailed with the service's message."""
+        """The decoded reply. Raises CallFailed with the service's message."""
         where = self._client.base_url
         try:
             content = None if body is None else json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
             target = quote(path)
         except UnicodeEncodeError as error:
-            told = error.object[max(error.start - 20, 0) : error.end + 20]
-            raise CallFailed(f"{told!r} is not UTF-8 as it was typed.") from None
+            excerpt = error.object[max(error.start - 20, 0) : error.end + 20]
+            raise CallFailed(f"{excerpt!r} is not valid UTF-8.") from None
         except (TypeError, ValueError) as error:
             raise CallFailed(
                 f"A row cannot be sent as JSON: {error}. Write dates as strings, and leave out NaN."
@@ -76,7 +76,9 @@ class IndexClient:
         try:
             value = reply.json() if reply.content else None
         except ValueError:
-            raise CallFailed(f"{where} answers, but not as upsize does (status {reply.status_code}).") from None
+            raise CallFailed(
+                f"{where} answers, but not with JSON as upsize does (status {reply.status_code})."
+            ) from None
         if reply.is_error:
             key = " (--api-key, or UPSIZE_API_KEY)" if reply.status_code == 401 else ""
             raise CallFailed((_message(value) or f"{path}: status {reply.status_code}") + key, _index(value))
@@ -85,7 +87,7 @@ class IndexClient:
 
 @contextlib.contextmanager
 def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> Iterator[IndexClient]:
-    """A way to the indexes, closed at the end. In this process backfills go on only if `fills`."""
+    """A client, closed at the end. In this process backfills run only if `fills`."""
     from upsize.server.discovery import running_service
 
     if base_url and not base_url.startswith(("http://", "https://")):
@@ -95,7 +97,7 @@ def calls(base_url: str | None, api_key: str | None, *, fills: bool = False) -> 
     with asyncio.Runner() as runner:
         if url:
             patience = httpx.Timeout(TIMEOUT, connect=10)
-            try:  # a service that is found by its note is on this machine
+            try:  # a service found by discovery is on this machine
                 options = async_client_options(url, direct=base_url is None)
                 client = httpx.AsyncClient(base_url=url, headers=headers, timeout=patience, **options)
             except httpx.InvalidURL as error:
@@ -125,19 +127,19 @@ def _message(value: Any) -> str | None:
 
 
 def _index(value: Any) -> int | None:
-    """Place of the item whose fault a refusal is; None where none is named."""
+    """Position of the item at fault; None where the reply names none."""
     error = value.get("error") if isinstance(value, dict) else None
     index = error.get("index") if isinstance(error, dict) else None
     return index if isinstance(index, int) else None
 
 
 def print_json(value: Any) -> None:
-    """To standard output."""
+    """Print a value as JSON to standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def labelled_queries(path: Path, reading: ReadOptions) -> list[dict[str, Any]]:
-    """The body of a comparison from a file or folder of judgements, and what was detected, said."""
+    """Labelled queries of a file or folder, as a request body. Prints what was detected to standard error."""
     import msgspec
 
     from upsize.migration.compare import read_labelled
@@ -145,6 +147,6 @@ def labelled_queries(path: Path, reading: ReadOptions) -> list[dict[str, Any]]:
     queries, notes = read_labelled(path, reading)
     for note in notes:
         typer.echo(note, err=True)
-    typer.echo(f"Asking {len(queries):,} queries in every way …", err=True)
+    typer.echo(f"Searching for {len(queries):,} queries in every variant …", err=True)
     value: list[dict[str, Any]] = msgspec.to_builtins(queries)
     return value

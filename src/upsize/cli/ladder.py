@@ -1,4 +1,4 @@
-"""`upsize index ladder`: the steps before a move."""
+"""`upsize index ladder`: set and measure the cascade (reranker, larger model, funnel) of an index."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ from upsize.number_format import fixed
 def ladder(
     name: Name,
     rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L1: a reranker reorders the first; `none` turns it off.")
+        str | None,
+        typer.Option(metavar="MODEL", help="L1: a reranker reorders the first results; `none` turns it off."),
     ] = None,
     rescore: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="L2: a larger embedder scores the first; `none` turns it off.")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="L2: a larger embedding model rescores the first results; `none` turns it off."
+        ),
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="How many it sees. Default: 20 for L1, 50 for L2.")
+        int | None, typer.Option(min=1, max=1000, help="Results that the stage scores. Default: 20 for L1, 50 for L2.")
     ] = None,
-    keep_bytes: Annotated[int, typer.Option(min=0, max=1 << 50, help="L2: bytes of vectors that are kept.")] = 1 << 30,
+    keep_bytes: Annotated[
+        int, typer.Option(min=0, max=1 << 50, help="L2: bytes of the larger model's vectors that are kept.")
+    ] = 1 << 30,
     funnel: Annotated[
         int | None, typer.Option(min=0, max=1000, help="Candidates by coarse vectors; 0 turns it off.")
     ] = None,
     measure: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Labelled queries: quality and latency of each rung.")
+        Path | None, typer.Option(metavar="DATA", help="Labelled queries: measure quality and latency of each stage.")
     ] = None,
     depths: Annotated[str, typer.Option(help="With --measure: depths to compare, with commas between.")] = "20,50",
     encoding: shared.EncodingOption = None,
@@ -42,7 +48,7 @@ def ladder(
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
 ) -> None:
-    """The steps before a move: a reranker, a larger model that rescores; set them, turn them off, or measure them.
+    """Set, turn off or measure the cascade: a reranker, and a larger model that rescores the first results.
 
     ```
     upsize index ladder docs --rerank demo-rerank --depth 20
@@ -52,11 +58,11 @@ def ladder(
     ```
     """
     body: dict[str, Any] = {}
-    for rung, model in (("rerank", rerank), ("rescore", rescore)):
+    for stage, model in (("rerank", rerank), ("rescore", rescore)):
         if model == "none":
-            body[rung] = None
+            body[stage] = None
         elif model:
-            body[rung] = {"model": shared.from_here(model, base_url)} | ({"depth": depth} if depth else {})
+            body[stage] = {"model": shared.from_here(model, base_url)} | ({"depth": depth} if depth else {})
     if body.get("rescore"):
         body["rescore"]["keep_bytes"] = keep_bytes
     if funnel is not None:
@@ -66,30 +72,32 @@ def ladder(
         raise InvalidInput(f"--depths {depths}: give numbers with commas between, such as 20,50.")
     queries = labelled_queries(measure, ReadOptions(encoding, delimiter)) if measure else None
     with calls(base_url, api_key) as call:
-        told = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
+        reply = call("POST", f"/v1/indexes/{name}/ladder", body) if body else call("GET", f"/v1/indexes/{name}")
         if queries is not None:
-            asked: dict[str, Any] = {"queries": queries, "rescore": steps if told["rescore"] else []}
-            asked["rerank"] = [{"model": told["rerank"]["model"], "depth": d} for d in steps] if told["rerank"] else []
-            told = call("POST", f"/v1/indexes/{name}/ladder/measure", asked)
+            measurement: dict[str, Any] = {"queries": queries, "rescore": steps if reply["rescore"] else []}
+            measurement["rerank"] = (
+                [{"model": reply["rerank"]["model"], "depth": d} for d in steps] if reply["rerank"] else []
+            )
+            reply = call("POST", f"/v1/indexes/{name}/ladder/measure", measurement)
     if json:
-        print_json(told)
+        print_json(reply)
     elif queries is not None:
-        show_ways(told)
+        show_variants(reply)
     else:
-        models = {g["id"]: g["model"] for g in told["generations"]}
-        larger = told["rescore"] and told["rescore"] | {"model": models[told["rescore"]["generation"]]}
-        typer.echo(f"L1 rerank: {_rung(told['rerank'])}\nL2 rescore: {_rung(larger)}")
-        typer.echo(f"funnel: {told['funnel'] or 'none'}")
+        models = {g["id"]: g["model"] for g in reply["generations"]}
+        larger = reply["rescore"] and reply["rescore"] | {"model": models[reply["rescore"]["generation"]]}
+        typer.echo(f"L1 rerank: {_stage_text(reply['rerank'])}\nL2 rescore: {_stage_text(larger)}")
+        typer.echo(f"funnel: {reply['funnel'] or 'none'}")
 
 
-def _rung(setting: dict[str, Any] | None) -> str:
+def _stage_text(setting: dict[str, Any] | None) -> str:
     return f"{setting['model']}, the first {setting['depth']}" if setting else "none"
 
 
-def show_ways(told: dict[str, Any]) -> None:
-    """A comparison as a table."""
-    table = Table("way", told["metric"], "95 % interval", "p50", "p95", box=None)
-    for way in told["ways"]:
+def show_variants(reply: dict[str, Any]) -> None:
+    """Print a comparison as a table."""
+    table = Table("variant", reply["metric"], "95 % interval", "p50", "p95", box=None)
+    for way in reply["ways"]:
         table.add_row(
             way["name"],
             fixed(way["estimate"], 3),
@@ -98,7 +106,9 @@ def show_ways(told: dict[str, Any]) -> None:
             f"{fixed(way['p95_ms'], 1)} ms",
         )
     print_table(results(markup=False), table)
-    if told.get("approximate_recall") is not None:
-        typer.echo(f"The store's approximate index finds {told['approximate_recall']:.1%} of the exact first ten.")
-    for note in told["notes"]:
+    if reply.get("approximate_recall") is not None:
+        typer.echo(
+            f"Recall@10 of the store's approximate index against exact search: {reply['approximate_recall']:.1%}."
+        )
+    for note in reply["notes"]:
         typer.echo(note, err=True)
