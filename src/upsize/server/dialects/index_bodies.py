@@ -1,4 +1,4 @@
-"""Bodies of `/v1/indexes`. What is not known is an error: a filter that is spelt wrong would find everything."""
+"""Request bodies of `/v1/indexes`. Unknown fields are errors: a misspelt `filter` would find everything."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=MOST_DEPTH)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Words = Annotated[str, msgspec.Meta(max_length=10_000)]
-"""An instruction: it goes before every query."""
+Instruction = Annotated[str, msgspec.Meta(max_length=10_000)]
+"""An instruction, which precedes every query."""
 Name = Annotated[str, msgspec.Meta(max_length=4096)]
-"""Of a model, a store or a dtype."""
+"""Name of a model, a store or a dtype."""
 Queries = Annotated[list[LabelledQuery], msgspec.Meta(max_length=20_000)]
-"""Each is asked in every way: the largest public test sets have 13,000."""
+"""Every variant searches for each of them. The largest public test sets have 13,000 queries."""
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
-    """Of any of them."""
+    """Base of all bodies."""
 
 
 class CreateBody(Body):
-    """A new index."""
+    """Settings of a new index."""
 
     name: str
     model: Name
     dtype: Name = "auto"
     dimension: Positive | None = None
-    """Of the vectors. Default: the model's."""
+    """Dimension of the vectors. Default: the model's."""
     coarse: Positive | None = None
-    """Keep vectors cut to so many values too, for a funnel."""
+    """Also keep vectors cut to this dimension, for a funnel."""
     max_length: Positive | None = None
     store: Name = "lancedb"
     truncate: bool = False
-    """Cut documents that are too long instead of refusing them."""
-    instruction: Words | None = None
-    """Of queries, in English. Default: the model's."""
+    """Truncate documents that are too long instead of refusing them."""
+    instruction: Instruction | None = None
+    """Instruction of the queries, in English. Default: the model's."""
 
 
 class AddBody(Body):
@@ -58,20 +58,20 @@ class DeleteBody(Body):
     ids: Annotated[list[str], msgspec.Meta(max_length=10_000)]
 
 
-class RerankAsked(Body):
-    """L1."""
+class RerankBody(Body):
+    """Stage L1 of the cascade: a reranker reorders the first `depth` results."""
 
     model: Name
     depth: Depth = 20
 
 
-class RescoreAsked(Body):
-    """L2."""
+class RescoreBody(Body):
+    """Stage L2 of the cascade: a larger model rescores the first `depth` results."""
 
     model: Name
     depth: Depth = 50
     keep_bytes: Annotated[int, msgspec.Meta(ge=0, le=KEEP_BYTES)] = 1 << 30
-    """Of vectors that are kept."""
+    """Bytes of the larger model's vectors that are kept."""
 
 
 class SearchBody(Body):
@@ -79,42 +79,42 @@ class SearchBody(Body):
 
     query: str | None = None
     vector: list[float] | None = None
-    """In place of the text; with `fingerprint`, the space that it is of."""
+    """The query's vector in place of its text; `fingerprint` says which model made it."""
     fingerprint: str | None = None
     k: Positive = 10
     filter: dict[str, Any] | None = None
     """{"lang": "en", "year": {"gte": 2020}}; operators: eq ne in gt gte lt lte."""
-    instruction: Words | None = None
+    instruction: Instruction | None = None
     dimension: Positive | None = None
-    rerank: RerankAsked | bool | None = None
-    """Default: the index's setting. false: without."""
+    rerank: RerankBody | bool | None = None
+    """Default: the index's setting. false turns the stage off."""
     rescore: bool | None = None
-    """Default: the index's setting. false: without."""
+    """Default: the index's setting. false turns the stage off."""
     funnel: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)] | None = None
     exact: bool = False
-    """Look at every vector, also where there is an approximate index."""
+    """Compare with every vector, even where there is an approximate index."""
     explain: bool = False
 
 
 class LadderBody(Body):
-    """The rungs; null takes one away, what is left out stays."""
+    """Stages of the cascade. null turns one off; a field that is left out keeps its setting."""
 
-    rerank: RerankAsked | msgspec.UnsetType | None = msgspec.UNSET
-    rescore: RescoreAsked | msgspec.UnsetType | None = msgspec.UNSET
+    rerank: RerankBody | msgspec.UnsetType | None = msgspec.UNSET
+    rescore: RescoreBody | msgspec.UnsetType | None = msgspec.UNSET
     funnel: Depth | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class MeasureBody(Body):
-    """Rungs to compare on labelled queries; without any, those that are set."""
+    """Stages to compare on labelled queries. Default: those that are set."""
 
     queries: Queries
-    rerank: Annotated[list[RerankAsked], msgspec.Meta(max_length=16)] = []
+    rerank: Annotated[list[RerankBody], msgspec.Meta(max_length=16)] = []
     rescore: Annotated[list[Depth], msgspec.Meta(max_length=16)] = []
-    """Depths, of the larger model that is set."""
+    """Depths of the larger model that is set."""
 
 
 class PlanBody(Body):
-    """A move to look at."""
+    """A move to estimate."""
 
     to: Name
     dtype: Name = "auto"
@@ -122,41 +122,41 @@ class PlanBody(Body):
     coarse: Positive | None = None
     max_length: Positive | None = None
     price: Price | None = None
-    """Of an hour of this machine."""
+    """Price of one hour of this machine."""
 
 
 class StartBody(PlanBody):
-    """A move to begin, or to go on with."""
+    """A move to start or resume."""
 
-    to: Name | None = None  # type: ignore[assignment]  # which is known of a move that is under way
+    to: Name | None = None  # type: ignore[assignment]  # not needed to resume
     shadow: Share | None = None
-    """Default: 0.05, or what it was."""
+    """Default: 0.05; on a resume, unchanged."""
     canary: Share | None = None
-    """Default: 0, or what it was."""
+    """Default: 0; on a resume, unchanged."""
     force: bool = False
 
 
 class TuneBody(Body):
-    """Shares of the searches."""
+    """Shares of the searches to change."""
 
     shadow: Share | None = None
     canary: Share | None = None
 
 
 class ForceBody(Body):
-    """Whether what would be refused is done all the same."""
+    """A step; `force` takes it even where it would be refused."""
 
     force: bool = False
 
 
 class CompareBody(Body):
-    """Labelled queries."""
+    """Labelled queries to compare both generations on."""
 
     queries: Queries
     delta: Share = 0.01
 
 
 class RebuildBody(Body):
-    """Which generation; the one that answers, if none is named."""
+    """The generation to rebuild. Default: the one that answers."""
 
     generation: Name | None = None

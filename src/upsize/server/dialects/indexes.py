@@ -1,4 +1,4 @@
-"""`/v1/indexes`: texts in, documents found, and the rungs before a move."""
+"""`/v1/indexes`: create, write, search and drop indexes, and set their cascade."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from upsize.errors import InvalidInput, UnknownDocument
-from upsize.index import Index, Rerank, Rescore, SearchRequest, SearchResult, Setup, VectorSpec
-from upsize.index import cascade as ladder
+from upsize.index import Index, Rerank, Rescore, SearchRequest, SearchResult, Setup, VectorSpec, cascade
 from upsize.index.index import COUNTED
 from upsize.index.vector_fields import is_vector_name
 from upsize.server.codec import dumps
@@ -36,94 +35,94 @@ T = TypeVar("T")
 ONE = "/v1/indexes/{name}"
 _UNKNOWN = re.compile(r"unknown field `(\w+)`")
 MOST_DOCUMENTS = 2048
-"""Of one call."""
+"""Documents of one write at most. Chosen, so that one request does not occupy the index for long."""
 
 
-async def do(service: Service, kind: IndexWork, work: Callable[[], T]) -> T:
-    """Work that blocks, off the event loop."""
+async def run_in_thread(service: Service, kind: IndexWork, work: Callable[[], T]) -> T:
+    """Run blocking work in a thread of its kind; a client that may not see folders gets a status without them."""
     done = await service.in_index_thread(kind, work)
     shown = not service.allowed.anything and isinstance(done, dict)
     return cast(T, public_status(done, service.folders)) if shown else done
 
 
 def index_of(service: Service, request: Request) -> Index:
-    """The index that the path names. Blocks where it has to be opened."""
+    """The index that the path names. Blocks while it is opened."""
     return service.indexes().get(request.path_params["name"])
 
 
-def answered(value: Any, headers: dict[str, str] | None = None) -> Response:
-    """A reply of JSON."""
+def json_reply(value: Any, headers: dict[str, str] | None = None) -> Response:
+    """A JSON reply."""
     return Response(dumps(value), headers=headers, media_type="application/json")
 
 
 async def names(service: Service, _: Request) -> Response:
-    """The indexes that are here."""
-    return answered({"indexes": await do(service, "search", service.indexes().names)})
+    """List the indexes."""
+    return json_reply({"indexes": await run_in_thread(service, "search", service.indexes().names)})
 
 
 async def create(service: Service, request: Request) -> Response:
-    """A new index, on a model that is loaded for it if need be."""
+    """Create an index. Loads its model if it is not loaded yet."""
     body = await read_body(request, CreateBody)
     model, store = service.loadable(body.model, "model"), service.allowed.store(body.store)
     vectors = VectorSpec(model, body.dtype, body.dimension, body.coarse, body.max_length)
     setup = Setup(body.name, vectors, store, body.truncate, body.instruction)
-    return answered(await do(service, "long", lambda: service.indexes().create(setup).status()))
+    return json_reply(await run_in_thread(service, "long", lambda: service.indexes().create(setup).status()))
 
 
 async def status(service: Service, request: Request) -> Response:
-    """What an index holds and does."""
-    return answered(await do(service, "search", lambda: index_of(service, request).status()))
+    """Status of an index."""
+    return json_reply(await run_in_thread(service, "search", lambda: index_of(service, request).status()))
 
 
 async def drop(service: Service, request: Request) -> Response:
-    """Remove an index, its texts included. `?force=true` also where its store does not answer, whose tables stay."""
+    """Drop an index with its texts. `?force=true` drops it even if its store does not answer; its tables stay there."""
     name = request.path_params["name"]
-    asked = request.query_params.get("force", "false")
-    if asked not in ("true", "false"):
-        raise InvalidInput(f"force is {asked[:60]!r}; write true or false.", param="force")
-    await do(service, "write", lambda: service.indexes().drop(name, force=asked == "true"))
-    return answered({"dropped": name})
+    wanted = request.query_params.get("force", "false")
+    if wanted not in ("true", "false"):
+        raise InvalidInput(f"force is {wanted[:60]!r}; write true or false.", param="force")
+    await run_in_thread(service, "write", lambda: service.indexes().drop(name, force=wanted == "true"))
+    return json_reply({"dropped": name})
 
 
 async def add(service: Service, request: Request) -> Response:
-    """Write documents: all of them or none. When this answers they are on disk, and searches find them."""
+    """Write documents, all or none. With the reply they are on disk, and searches find them."""
     try:
         body = await read_body(request, AddBody)
     except InvalidInput as error:
         field = _UNKNOWN.search(str(error))
         if field is None or not is_vector_name(field[1]):
             raise
-        told = "An index embeds each text with its own model and takes no vectors of another: leave the field out."
-        raise InvalidInput(f"{error} {told}", param=error.param) from None
+        hint = "An index embeds each text with its own model and takes no vectors of another: leave the field out."
+        raise InvalidInput(f"{error} {hint}", param=error.param) from None
     if len(body.documents) > MOST_DOCUMENTS:
         raise InvalidInput(f"{len(body.documents)} documents; send {MOST_DOCUMENTS} a call at most.", param="documents")
-    written = await do(
+    written = await run_in_thread(
         service, "write", lambda: index_of(service, request).add(body.documents, keep_vectors=body.keep_vectors)
     )
-    return answered(dataclasses.asdict(written))
+    return json_reply(dataclasses.asdict(written))
 
 
 async def delete(service: Service, request: Request) -> Response:
-    """Delete documents. When this answers it is on disk, and no search finds them."""
+    """Delete documents. With the reply the deletion is on disk, and no search finds them."""
     body = await read_body(request, DeleteBody)
-    deleted = await do(service, "write", lambda: index_of(service, request).delete(body.ids))
-    return answered({"deleted": deleted, "not_found": sorted(set(body.ids) - set(deleted))})
+    deleted = await run_in_thread(service, "write", lambda: index_of(service, request).delete(body.ids))
+    return json_reply({"deleted": deleted, "not_found": sorted(set(body.ids) - set(deleted))})
 
 
 async def document(service: Service, request: Request) -> Response:
-    """One document as it stands."""
+    """One document with its current text."""
     wanted = request.path_params["id"]
-    found = await do(service, "search", lambda: index_of(service, request).get([wanted]).get(wanted))
+    found = await run_in_thread(service, "search", lambda: index_of(service, request).get([wanted]).get(wanted))
     if found is None:
         raise UnknownDocument(wanted, request.path_params["name"])
-    return answered({"id": found.id, "text": found.text, "metadata": found.metadata})
+    return json_reply({"id": found.id, "text": found.text, "metadata": found.metadata})
 
 
 async def search(service: Service, request: Request) -> Response:
-    """The documents nearest to a query, best first."""
+    """Search: the nearest documents, best first."""
     body = await read_body(request, SearchBody)
     rerank = body.rerank if isinstance(body.rerank, bool | None) else Rerank(body.rerank.model, body.rerank.depth)
-    question = SearchRequest(
+    search_request = SearchRequest(
         query=body.query,
         vector=body.vector,
         fingerprint=body.fingerprint,
@@ -140,17 +139,19 @@ async def search(service: Service, request: Request) -> Response:
     def work() -> SearchResult:
         index = index_of(service, request)
         if isinstance(rerank, Rerank) and not _at_hand(index, rerank.model):
-            service.loadable(rerank.model, "rerank.model", index)  # NotAllowed comes before what to do about it
+            service.loadable(rerank.model, "rerank.model", index)  # NotAllowed takes precedence over the advice below
             raise InvalidInput(
                 f"rerank.model: {rerank.model!r} is not served here, and a search does not load one. Set it for the "
                 f"index: upsize index ladder {index.name} --rerank {rerank.model}",
                 param="rerank",
             )
-        return index.search(question)
+        return index.search(search_request)
 
-    with service.require_ready().throttle_bulk():  # also on the ways there and back
-        answer = await do(service, "search", work)
-        return answered(_answer(answer, body.explain), {"x-upsize-fingerprint": answer.generation.fingerprint.id})
+    with service.require_ready().throttle_bulk():  # includes the time in queues before and after the search
+        result = await run_in_thread(service, "search", work)
+        return json_reply(
+            _search_reply(result, body.explain), {"x-upsize-fingerprint": result.generation.fingerprint.id}
+        )
 
 
 def _at_hand(index: Index, model: str) -> bool:
@@ -158,59 +159,59 @@ def _at_hand(index: Index, model: str) -> bool:
     return index.models.at_hand(model) or (own is not None and index.models.path(model) == own.model)
 
 
-def _answer(answer: SearchResult, explain: bool) -> dict[str, Any]:
+def _search_reply(result: SearchResult, explain: bool) -> dict[str, Any]:
     results: list[dict[str, Any]] = [
         {"id": f.document.id, "score": f.score, "text": f.document.text, "metadata": f.document.metadata}
-        for f in answer.found
+        for f in result.found
     ]
     value: dict[str, Any] = {"results": results}
-    if answer.missing or answer.refused:
-        many = f"{COUNTED:,} or more" if answer.missing >= COUNTED else f"{answer.missing:,}"
+    if result.missing or result.refused:
+        many = f"{COUNTED:,} or more" if result.missing >= COUNTED else f"{result.missing:,}"
         value["incomplete"] = {
-            "missing": answer.missing,
-            "refused": answer.refused,
-            "note": f"Searches do not find {many} documents that are still to be embedded and {answer.refused:,} that "
+            "missing": result.missing,
+            "refused": result.refused,
+            "note": f"Searches do not find {many} documents that are still to be embedded and {result.refused:,} that "
             "the model refused: upsize index status.",
         }
     if explain:
-        for result, found in zip(results, answer.found, strict=True):
-            result["scores"] = found.scores
+        for reply, hit in zip(results, result.found, strict=True):
+            reply["scores"] = hit.scores
         value["explain"] = {
-            "generation": answer.generation.id,
-            "model": answer.generation.model,
-            "fingerprint": answer.generation.fingerprint.id,
-            "rungs": answer.rungs,
-            "milliseconds": {part: 1e3 * s for part, s in answer.seconds.items()},
+            "generation": result.generation.id,
+            "model": result.generation.model,
+            "fingerprint": result.generation.fingerprint.id,
+            "rungs": result.rungs,
+            "milliseconds": {part: 1e3 * s for part, s in result.seconds.items()},
         }
     return value
 
 
 async def set_ladder(service: Service, request: Request) -> Response:
-    """Set rungs, or take them away; the status that follows."""
+    """Set or clear stages of the cascade; replies with the index's status."""
     body = await read_body(request, LadderBody)
 
     def work() -> dict[str, Any]:
         index = index_of(service, request)
         if body.rerank is not msgspec.UNSET:
-            asked = body.rerank
-            model = service.loadable(asked.model, "rerank.model", index) if asked else None
-            ladder.set_rerank(index, model, asked.depth if asked else 20)
+            wanted = body.rerank
+            model = service.loadable(wanted.model, "rerank.model", index) if wanted else None
+            cascade.set_rerank(index, model, wanted.depth if wanted else 20)
         if body.rescore is not msgspec.UNSET:
             larger = body.rescore
             if larger:
                 model = service.loadable(larger.model, "rescore.model", index)
-                ladder.set_rescore(index, model, larger.depth, larger.keep_bytes)
+                cascade.set_rescore(index, model, larger.depth, larger.keep_bytes)
             else:
-                ladder.set_rescore(index, None)
+                cascade.set_rescore(index, None)
         if body.funnel is not msgspec.UNSET:
-            ladder.set_funnel(index, body.funnel)
+            cascade.set_funnel(index, body.funnel)
         return index.status()
 
-    return answered(await do(service, "write", work))
+    return json_reply(await run_in_thread(service, "write", work))
 
 
 async def measure(service: Service, request: Request) -> Response:
-    """Quality with intervals, and latency, of each rung on labelled queries."""
+    """Quality with intervals and latency of each stage of the cascade, on labelled queries."""
     body = await read_body(request, MeasureBody)
 
     def work() -> dict[str, Any]:
@@ -220,20 +221,19 @@ async def measure(service: Service, request: Request) -> Response:
         own, larger = index.state.rerank, index.state.rescore
         if body.rescore and not larger:
             raise InvalidInput("rescore: no larger model is set. Set one: upsize index ladder NAME --rescore MODEL.")
-        asked = [Rerank(service.loadable(r.model, "rerank.model", index), r.depth) for r in body.rerank]
-        reranks = asked or ([own] if own else [])
+        wanted = [Rerank(service.loadable(r.model, "rerank.model", index), r.depth) for r in body.rerank]
+        reranks = wanted or ([own] if own else [])
         rescores = [Rescore(larger.generation, d) for d in body.rescore or [larger.depth]] if larger else []
         return compare_ladder(index, body.queries, rerank=reranks, rescore=rescores)
 
-    return answered(await do(service, "long", work))
+    return json_reply(await run_in_thread(service, "long", work))
 
 
 async def rebuild(service: Service, request: Request) -> Response:
-    """Make a generation's vectors again from the texts."""
+    """Embed all texts of a generation again."""
     body = await read_body(request, RebuildBody)
-    return answered(
-        await do(service, "write", lambda: {"rebuilding": index_of(service, request).rebuild(body.generation).id})
-    )
+    generation = await run_in_thread(service, "write", lambda: index_of(service, request).rebuild(body.generation))
+    return json_reply({"rebuilding": generation.id})
 
 
 _DOCUMENTS = {"documents": [{"id": "a", "text": "Plants turn light into sugar.", "metadata": {"lang": "en"}}]}
@@ -243,7 +243,7 @@ OPERATIONS = (
     Operation("GET", ("/v1/indexes",), names, "Indexes"),
     Operation("POST", ("/v1/indexes",), create, "Create an index", CreateBody, {"name": "docs", "model": "demo-m"}),
     Operation("GET", (ONE,), status, "An index's status"),
-    Operation("DELETE", (ONE,), drop, "Remove an index"),
+    Operation("DELETE", (ONE,), drop, "Drop an index"),
     Operation("POST", (f"{ONE}/documents",), add, "Write documents", AddBody, _DOCUMENTS),
     Operation("POST", (f"{ONE}/delete",), delete, "Delete documents", DeleteBody, {"ids": ["a"]}),
     Operation("GET", (f"{ONE}/documents/{{id:path}}",), document, "One document"),
@@ -252,10 +252,10 @@ OPERATIONS = (
         "POST",
         (f"{ONE}/ladder",),
         set_ladder,
-        "Set rungs",
+        "Set the cascade",
         LadderBody,
         {"rerank": {"model": "demo-rerank", "depth": 20}},
     ),
-    Operation("POST", (f"{ONE}/ladder/measure",), measure, "Compare rungs", MeasureBody, LABELLED),
-    Operation("POST", (f"{ONE}/rebuild",), rebuild, "Make vectors again", RebuildBody, {}),
+    Operation("POST", (f"{ONE}/ladder/measure",), measure, "Compare stages of the cascade", MeasureBody, LABELLED),
+    Operation("POST", (f"{ONE}/rebuild",), rebuild, "Embed all texts again", RebuildBody, {}),
 )

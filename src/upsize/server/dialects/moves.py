@@ -1,4 +1,4 @@
-"""`/v1/indexes/{name}/move`: an index moves to another model."""
+"""`/v1/indexes/{name}/move`: move an index to another model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from upsize.errors import Refused
 from upsize.index import Index, VectorSpec
 from upsize.migration import move, plan_move
 from upsize.server.dialects.index_bodies import CompareBody, ForceBody, PlanBody, StartBody, TuneBody
-from upsize.server.dialects.indexes import LABELLED, ONE, answered, do, index_of
+from upsize.server.dialects.indexes import LABELLED, ONE, index_of, json_reply, run_in_thread
 from upsize.server.endpoint import Operation, read_body
 from upsize.server.service import Service
 
@@ -25,7 +25,7 @@ def _plan(service: Service, index: Index, body: PlanBody) -> Any:
 
 
 async def plan(service: Service, request: Request) -> Response:
-    """What a move would take: hours, bytes, money, and what will not fit."""
+    """Estimate a move: hours, bytes, cost, and problems that prevent it."""
     body = await read_body(request, PlanBody)
 
     def work() -> dict[str, Any]:
@@ -36,11 +36,11 @@ async def plan(service: Service, request: Request) -> Response:
             index.release_models()
         return value
 
-    return answered(await do(service, "long", work))
+    return json_reply(await run_in_thread(service, "long", work))
 
 
 async def start(service: Service, request: Request) -> Response:
-    """Begin a move, or go on after a pause."""
+    """Start a move, or resume its backfill."""
     body = await read_body(request, StartBody)
 
     def work() -> dict[str, Any]:
@@ -49,25 +49,25 @@ async def start(service: Service, request: Request) -> Response:
         if move.resume(index, to, body.dimension, body.shadow, body.canary):
             return move.status(index)
         if body.to is None:
-            raise Refused(f"{index.name!r} has no backfill to go on with. Say to which model it is to move (to, --to).")
+            raise Refused(f"{index.name!r} has no backfill to resume. Name the model to move to (to, --to).")
         shares = {"shadow": body.shadow, "canary": body.canary}
-        given = {name: share for name, share in shares.items() if share is not None}
+        shares_given = {name: share for name, share in shares.items() if share is not None}
         try:
-            move.start(index, _plan(service, index, body), **given, force=body.force)
+            move.start(index, _plan(service, index, body), **shares_given, force=body.force)
         finally:
-            index.release_models()  # where it was refused
+            index.release_models()  # the move may have been refused
         return move.status(index)
 
-    return answered(await do(service, "long", work))
+    return json_reply(await run_in_thread(service, "long", work))
 
 
 async def move_status(service: Service, request: Request) -> Response:
-    """How far the move is, and how alike the generations answer."""
-    return answered(await do(service, "search", lambda: move.status(index_of(service, request))))
+    """Status of the move."""
+    return json_reply(await run_in_thread(service, "search", lambda: move.status(index_of(service, request))))
 
 
 async def tune(service: Service, request: Request) -> Response:
-    """Change the shares of searches for comparison and canary."""
+    """Change the shares of shadow reads and of canary searches."""
     body = await read_body(request, TuneBody)
 
     def work() -> dict[str, Any]:
@@ -75,30 +75,30 @@ async def tune(service: Service, request: Request) -> Response:
         move.tune(index, shadow=body.shadow, canary=body.canary)
         return move.status(index)
 
-    return answered(await do(service, "move", work))
+    return json_reply(await run_in_thread(service, "move", work))
 
 
 async def pause(service: Service, request: Request) -> Response:
-    """Fill no further until it is started again."""
-    return await _moved(service, request, lambda index, _: move.pause(index))
+    """Pause the backfill until the next start."""
+    return await _take_step(service, request, lambda index, _: move.pause(index))
 
 
 async def switch(service: Service, request: Request) -> Response:
     """Let the new generation answer."""
-    return await _moved(service, request, lambda index, force: move.switch(index, force=force))
+    return await _take_step(service, request, lambda index, force: move.switch(index, force=force))
 
 
 async def rollback(service: Service, request: Request) -> Response:
     """Let the old generation answer again."""
-    return await _moved(service, request, lambda index, force: move.rollback(index, force=force))
+    return await _take_step(service, request, lambda index, force: move.rollback(index, force=force))
 
 
 async def finish(service: Service, request: Request) -> Response:
     """Drop the generation that does not answer."""
-    return await _moved(service, request, lambda index, force: move.finish(index, force=force))
+    return await _take_step(service, request, lambda index, force: move.finish(index, force=force))
 
 
-async def _moved(service: Service, request: Request, step: Callable[[Index, bool], Any]) -> Response:
+async def _take_step(service: Service, request: Request, step: Callable[[Index, bool], Any]) -> Response:
     body = await read_body(request, ForceBody, default=ForceBody())
 
     def work() -> dict[str, Any]:
@@ -106,11 +106,11 @@ async def _moved(service: Service, request: Request, step: Callable[[Index, bool
         done = step(index, body.force)
         return move.status(index) | ({"dropped": done} if isinstance(done, str) else {})
 
-    return answered(await do(service, "move", work))
+    return json_reply(await run_in_thread(service, "move", work))
 
 
 async def compare(service: Service, request: Request) -> Response:
-    """The verdict on a move: both generations on labelled queries."""
+    """Compare both generations on labelled queries; the verdict is kept with the move."""
     body = await read_body(request, CompareBody)
 
     def work() -> dict[str, Any]:
@@ -121,7 +121,7 @@ async def compare(service: Service, request: Request) -> Response:
 
         return compare_move(index_of(service, request), body.queries, delta=body.delta)
 
-    return answered(await do(service, "long", work))
+    return json_reply(await run_in_thread(service, "long", work))
 
 
 MOVE = f"{ONE}/move"
