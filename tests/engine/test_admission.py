@@ -1,4 +1,4 @@
-"""What waits is bounded in seconds, and whoever comes back when told so is let in."""
+"""The queue is bounded in seconds, and a client that retries at its promised time is admitted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from upsize.engine.admission import GRACE, LONGEST, LOW, PROMISED_LIMIT, Admissi
 
 def simulated(load: float, honouring: float, seconds: float, *, error: float = 1.0) -> dict[str, float]:
     """An open loop of requests of 0.2 s each, on a machine that does one second of work a second. A share of the
-    clients comes back when told, once; the others not at all. `error`: predicted over true seconds."""
+    clients retries once at its promised time; the others not at all. `error`: predicted over true seconds."""
     draw, admission = random.Random(7), Admission(30.0)
     arrivals = [(t, i, 0.0) for i, t in enumerate(iter_times(draw, load / 0.2, seconds))]
     heapq.heapify(arrivals)
@@ -73,9 +73,9 @@ def test_who_comes_in_time_has_a_place_and_who_comes_late_has_none() -> None:
 
 def test_several_of_equal_content_have_a_place_each() -> None:
     admission = Admission(10.0)
-    told = [admission.wait("same", 1.0, 14.0, 0.0) for _ in range(4)]
-    assert told == sorted(told, key=float)  # type: ignore[arg-type]
-    for after in told:
+    waits = [admission.wait("same", 1.0, 14.0, 0.0) for _ in range(4)]
+    assert waits == sorted(waits, key=float)  # type: ignore[arg-type]
+    for after in waits:
         assert after is not None
         assert admission.wait("same", 1.0, 14.0, after) is None
     assert admission.wait("same", 1.0, 14.0, 9.0) is not None

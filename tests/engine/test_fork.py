@@ -1,4 +1,4 @@
-"""A forked process is told that a model's threads are not in it, at once, and can load one of its own."""
+"""In a forked process every call raises ForkedProcess at once, and a new model can be loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from upsize.errors import ForkedProcess, TextTooLong
 embedder = Embedder(sys.argv[1], max_length=32)
 vector = embedder.encode("a lamp")
 
-def told(call):
+def raises(call):
     try:
         call()
     except ForkedProcess as error:
@@ -29,8 +29,8 @@ def told(call):
     return False
 
 if (child := os.fork()) == 0:
-    assert told(lambda: embedder.encode(["a"] * 3))
-    assert told(lambda: list(embedder.stream(iter(["a"]), None)))
+    assert raises(lambda: embedder.encode(["a"] * 3))
+    assert raises(lambda: list(embedder.stream(iter(["a"]), None)))
     embedder.close()
     with Embedder(sys.argv[1], max_length=32) as own:
         assert np.array_equal(own.encode("a lamp"), vector)
@@ -46,7 +46,7 @@ def own(text):
         return model.encode(text)
 
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert told(lambda: pool.map(encode, ["a", "b"]))
+    assert raises(lambda: pool.map(encode, ["a", "b"]))
     try:
         pool.map(own, ["long " * 100] * 2)
     except TextTooLong as error:
@@ -58,7 +58,7 @@ print("done")
 """
 
 
-def test_a_fork_is_told_at_once(embedder_folder: Path) -> None:
+def test_a_fork_raises_at_once(embedder_folder: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(embedder_folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr

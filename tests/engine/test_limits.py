@@ -1,4 +1,4 @@
-"""Too much, too late, cancelled, failed: everyone gets an answer, and nobody else is hurt."""
+"""Overload, cancellation and failures: every request gets an answer, and no other request is affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs before whom: priorities, budgets and preemption, by the order of batches."""
+"""Priorities, budgets and preemption, by the order of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs next, as properties of pure functions."""
+"""The scheduler's pure functions, as properties."""
 
 from __future__ import annotations
 

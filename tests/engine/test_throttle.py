@@ -15,18 +15,18 @@ LONG = ["word " * 300] * 12
 """Texts that are each longer than a batch."""
 
 
-@pytest.mark.parametrize("asked", [SHORT, LONG], ids=["short", "longer than a batch"])
+@pytest.mark.parametrize("texts", [SHORT, LONG], ids=["short", "longer than a batch"])
 def test_bulk_work_waits_while_it_is_throttled(
-    embedder_folder: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+    embedder_folder: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str]
 ) -> None:
-    monkeypatch.setattr(runner, "THROTTLE_SECONDS", 60.0)  # longer than any machine needs for what is asked here
+    monkeypatch.setattr(runner, "THROTTLE_SECONDS", 60.0)  # longer than any machine needs for these requests
     engine = Engine({"model": load_model(embedder_folder, dtype="float32")})
     with engine.throttle_bulk():
         bulk = engine.submit("model", EmbedRequest(LONG, priority=Priority.BULK))
-        # What is asked meanwhile is answered meanwhile, however much of it there is.
+        # Interactive requests are answered meanwhile, however many texts they have.
         for _ in range(3):  # the second and third find the runner standing aside
             assert engine.submit("model", EmbedRequest(["short"])).result(timeout=30).values.shape[0] == 1
-            assert len(engine.submit("model", EmbedRequest(asked)).result(timeout=30).values) == len(asked)
+            assert len(engine.submit("model", EmbedRequest(texts)).result(timeout=30).values) == len(texts)
         assert not bulk.done()
     assert len(bulk.result(timeout=60).values) == len(LONG)
     engine.close()

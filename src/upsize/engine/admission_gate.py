@@ -92,7 +92,7 @@ class AdmissionGate:
 
 
 def _content_key(request: Request) -> Hashable:
-    """A hash that recognises a request when its client sends it again. It says what is asked, not who asks."""
+    """A hash that recognises a request when its client sends it again. It covers the content, not the client."""
     texts = request.inputs if isinstance(request, EmbedRequest) else (request.query, *request.documents)
     ends = [t[:1000] if isinstance(t, str) else tuple(t[:50]) for t in (texts[0], texts[-1])] if texts else []
     return hash((*ends, len(texts), characters(request), request.instruction))

@@ -54,7 +54,7 @@ class WorkQueue:
         self._throttling = 0
         """Callers that hold `throttle_bulk`."""
         self._last_interactive = float("-inf")
-        """When the last interactive request came, or somebody throttled bulk work."""
+        """When the last interactive request came, or a caller throttled bulk work."""
         self._last_run = dict.fromkeys(QueueClass, float("-inf"))
         """When the last batch of each class ended."""
 
@@ -196,7 +196,7 @@ class WorkQueue:
                 self._changed.wait(seconds)
 
     def interactive_within(self, seconds: float) -> bool:
-        """Whether an interactive request came, or somebody throttled bulk work, in the last `seconds`."""
+        """Whether an interactive request came, or a caller throttled bulk work, in the last `seconds`."""
         return time.monotonic() - self._last_interactive < seconds
 
     # batches

@@ -41,31 +41,31 @@ class Allowed:
         """Where secrets of the environment may be sent. InvalidInput if one secret would go to two servers."""
         return ANY_STORE if self.anything else credentials_of(self.stores.values())
 
-    def store(self, asked: str) -> str:
+    def store(self, name: str) -> str:
         """The address of a store. Raises NotAllowed for a store that is not configured."""
-        if self.anything or asked in LOCAL_STORES:
-            return asked
-        if asked in self.stores:
-            return self.stores[asked]
+        if self.anything or name in LOCAL_STORES:
+            return name
+        if name in self.stores:
+            return self.stores[name]
         raise NotAllowed(
-            f"store is {_shown(asked)}; this server knows {', '.join((*LOCAL_STORES, *self.stores))}. To allow another "
+            f"store is {_quoted(name)}; this server knows {', '.join((*LOCAL_STORES, *self.stores))}. To allow another "
             "one, start the server with --store NAME=ADDRESS.",
             param="store",
         )
 
-    def model(self, asked: str, param: str, served: Sequence[str], known: Collection[str]) -> str:
+    def model(self, name: str, param: str, served: Sequence[str], known: Collection[str]) -> str:
         """The folder or hub id of a model that a request names in `param`.
 
         `served`: names of served models. `known`: further names that are allowed. Raises NotAllowed for any other name,
         whether such a folder or repository exists or not.
         """
-        if self.anything or asked in served or asked in known or asked in demo.NAMES:
-            return asked
-        if asked in self.models:
-            return self.models[asked]
+        if self.anything or name in served or name in known or name in demo.NAMES:
+            return name
+        if name in self.models:
+            return self.models[name]
         names = dict.fromkeys((*served, *self.names, *demo.NAMES))
         raise NotAllowed(
-            f"{param} is {_shown(asked)}; this server may load {', '.join(names)}. "
+            f"{param} is {_quoted(name)}; this server may load {', '.join(names)}. "
             "To allow another one, start the server with --allow-model MODEL.",
             param=param,
         )
@@ -77,6 +77,6 @@ def folder_of(path: str) -> str:
     return str(folder.resolve()) if os.path.isdir(folder) else path  # noqa: PTH112 (Path.is_dir may raise)
 
 
-def _shown(asked: str) -> str:
+def _quoted(name: str) -> str:
     """A caller's text, shortened and without control characters."""
-    return repr(asked if len(asked) <= 80 else f"{asked[:80]}…")
+    return repr(name if len(name) <= 80 else f"{name[:80]}…")

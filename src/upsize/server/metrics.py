@@ -33,7 +33,7 @@ class Metrics:
         self._request_seconds = histogram("request_seconds", "From the whole body to the reply.", ("path",), SECONDS)
         self._tokens = counter("tokens", "Tokens computed.", "model")
         self._truncated = counter("truncated_tokens", "Tokens cut off, where truncation was allowed.", "model")
-        self._suspicious = counter("suspicious_inputs", "Inputs that look wrong, by kind.", "model", "kind")
+        self._suspicious = counter("suspicious_inputs", "Lint findings in inputs, by kind.", "model", "kind")
         self._batch_tokens = histogram("batch_tokens", "Tokens of a batch.", ("model",), TOKENS)
         self._batch_sequences = histogram("batch_sequences", "Sequences of a batch.", ("model",), TOKENS)
         self._stages = {

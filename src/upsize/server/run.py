@@ -51,7 +51,7 @@ got already."""
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen, and who may call."""
+    """The address to listen on, and the clients that may call."""
 
     host: str = "127.0.0.1"
     port: int = 30000

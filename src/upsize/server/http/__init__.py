@@ -1,1 +1,1 @@
-"""The transport below the application: connections with limits, bodies with a budget, who may call from where."""
+"""The transport below the application: limits of connections, a budget for bodies, checks of Host and Origin."""

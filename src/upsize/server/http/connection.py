@@ -126,7 +126,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by the client or the server."""
-        self._pool.forget(self)
+        self._pool.remove(self)
         self._unset_keepalive_if_required()
         self.pipeline.clear()
         if (

@@ -33,7 +33,7 @@ def check_framing(headers: Sequence[Header], version: str) -> None:
     if any(coding != b"chunked" for coding in codings):
         raise HeadRefused(
             501,
-            f"Transfer-Encoding is {_shown(b', '.join(values))}; only chunked is supported. Send the body without it.",
+            f"Transfer-Encoding is {_quoted(b', '.join(values))}; only chunked is supported. Send the body without it.",
         )
     if len(codings) > 1:
         raise HeadRefused(400, "Transfer-Encoding says chunked more than once.")
@@ -55,14 +55,14 @@ def host_of(headers: Sequence[Header], target: bytes, version: str) -> bytes | N
         raise HeadRefused(400, "The request has no Host header, which HTTP/1.1 requires.")
     if given and not _is_authority(given[0]):
         raise HeadRefused(
-            400, f"Host is {_shown(given[0])}, which is not a host name or address with an optional port."
+            400, f"Host is {_quoted(given[0])}, which is not a host name or address with an optional port."
         )
     if target.startswith((b"/", b"*")):
         return given[0] if given else None
     scheme, _, rest = target.partition(b"://")
     authority = re.split(rb"[/?#]", rest, maxsplit=1)[0]
     if scheme.lower() not in _SCHEMES or not _is_authority(authority):
-        raise HeadRefused(400, f"The request's target {_shown(target)} is neither a path nor an http URL with a host.")
+        raise HeadRefused(400, f"The request's target {_quoted(target)} is neither a path nor an http URL with a host.")
     return authority
 
 
@@ -84,7 +84,7 @@ def _is_authority(value: bytes) -> bool:
     return not port or (port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT)
 
 
-def _shown(value: bytes) -> str:
+def _quoted(value: bytes) -> str:
     """A client's bytes as text, shortened and without control characters."""
     text = value[:80].decode("latin-1")
     return repr(f"{text}…" if len(value) > 80 else text)

@@ -91,7 +91,7 @@ class Pool:
         ]
         return self._close(waiting, now, self._excess(), 0) <= 0
 
-    def forget(self, connection: PooledConnection) -> None:
+    def remove(self, connection: PooledConnection) -> None:
         """Remove a closed connection."""
         self.open.discard(connection)
 

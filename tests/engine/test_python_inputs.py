@@ -1,4 +1,4 @@
-"""What a Python program gives: texts in any column are texts, and anything else is an error that names its place."""
+"""Texts in any iterable are accepted. A value of another type is an error that names its index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from upsize.errors import InvalidInput
 
 
 class Column:
-    """As a pandas Series: it goes over its values, and is asked by its labels."""
+    """Like a pandas Series: iterates over its values, and is indexed by its labels."""
 
     ndim = 1
 
