@@ -31,34 +31,37 @@ def choose(
         typer.Option(help="BEIR folder, or a file of labelled texts: JSONL, CSV, Parquet.", rich_help_panel=DATA),
     ] = None,
     models: Annotated[
-        list[str] | None, typer.Option(help="Embedders: folders, hub ids or demo names, as many as wanted.")
+        list[str] | None, typer.Option(help="Embedders: folders, hub ids or demo names, one or more.")
     ] = None,
     rerankers: Annotated[list[str] | None, typer.Option(help="Rerankers to try over each embedder.")] = None,
-    depths: Annotated[list[int] | None, typer.Option(help="Documents that a reranker sees. Default: 20.")] = None,
+    depths: Annotated[
+        list[int] | None, typer.Option(help="Documents of the first stage that a reranker scores. Default: 20.")
+    ] = None,
     dims: Annotated[list[int] | None, typer.Option(help="Dimensions to try besides each model's full one.")] = None,
     precisions: Annotated[
         list[str] | None, typer.Option(help="auto (the checkpoint's), bfloat16, float32, int8. Default: auto.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the report; what is there is gone on with.")] = Path("report"),
+    out: Annotated[Path, typer.Option(help="Folder of the report. A stopped run resumes from it.")] = Path("report"),
     json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the summary.")] = False,
     recipe: Annotated[
         str | None, typer.Option(help="A known question: zh-news-clustering.", rich_help_panel=DATA)
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Of the task, where it is not to be detected.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(help="Kind of task, such as clustering. Default: detected from the data.", rich_help_panel=DATA),
     ] = None,
     instruction: Annotated[
         str | None, typer.Option(help="The task in English. Default: the kind's; empty: none.", rich_help_panel=DATA)
     ] = None,
     field: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROLE=NAME", help="Which field is what, such as text=title.", rich_help_panel=DATA),
+        typer.Option(metavar="ROLE=NAME", help="Field that has a role, such as text=title.", rich_help_panel=DATA),
     ] = None,
     slices: Annotated[
-        list[str] | None, typer.Option(help="Fields to judge by separately.", rich_help_panel=DATA)
+        list[str] | None, typer.Option(help="Fields whose values are judged separately.", rich_help_panel=DATA)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Which judgements or rows. Default: test.", rich_help_panel=DATA)
+        str | None, typer.Option(help="Split of the judgements or rows. Default: test.", rich_help_panel=DATA)
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help=shared.ENCODING_HELP, rich_help_panel=DATA)
@@ -68,31 +71,31 @@ def choose(
     ] = None,
     skip_bad: Annotated[
         bool,
-        typer.Option("--skip-bad", help="Leave out rows that cannot be used; list them.", rich_help_panel=DATA),
+        typer.Option("--skip-bad", help="Skip rows that cannot be used, and list them.", rich_help_panel=DATA),
     ] = False,
     delta: Annotated[
-        float, typer.Option(help="The smallest gain of the metric worth having.", rich_help_panel=VERDICT)
+        float, typer.Option(help="Margin: the smallest gain of the metric that pays.", rich_help_panel=VERDICT)
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="Of every draw.", rich_help_panel=VERDICT)] = 0,
-    rate: Annotated[float, typer.Option(help="Queries a second.", rich_help_panel=SPEED)] = 1.0,
-    slo_p50: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
-    slo_p95: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
-    slo_p99: Annotated[str | None, typer.Option(metavar="50ms", help="Limit.", rich_help_panel=SPEED)] = None,
-    seconds: Annotated[float, typer.Option(help="Of load at the rate.", rich_help_panel=SPEED)] = 20.0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.", rich_help_panel=VERDICT)] = 0,
+    rate: Annotated[float, typer.Option(help="Queries a second of the load.", rich_help_panel=SPEED)] = 1.0,
+    slo_p50: Annotated[str | None, typer.Option(metavar="50ms", help="Limit of p50.", rich_help_panel=SPEED)] = None,
+    slo_p95: Annotated[str | None, typer.Option(metavar="50ms", help="Limit of p95.", rich_help_panel=SPEED)] = None,
+    slo_p99: Annotated[str | None, typer.Option(metavar="50ms", help="Limit of p99.", rich_help_panel=SPEED)] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of load at the rate.", rich_help_panel=SPEED)] = 20.0,
     speed: Annotated[
         bool, typer.Option(help="Measure latency and memory, or quality alone.", rich_help_panel=SPEED)
     ] = True,
-    price: Annotated[float | None, typer.Option(help="Of an hour of this machine.", rich_help_panel=SPEED)] = None,
+    price: Annotated[float | None, typer.Option(help="Price of a machine hour.", rich_help_panel=SPEED)] = None,
     task: Annotated[str | None, typer.Option(help="Kind of task, such as clustering.", rich_help_panel=PRIOR)] = None,
-    language: Annotated[str | None, typer.Option(help="Such as zh.", rich_help_panel=PRIOR)] = None,
-    domain: Annotated[str | None, typer.Option(help="Such as news.", rich_help_panel=PRIOR)] = None,
+    language: Annotated[str | None, typer.Option(help="Language, such as zh.", rich_help_panel=PRIOR)] = None,
+    domain: Annotated[str | None, typer.Option(help="Domain, such as news.", rich_help_panel=PRIOR)] = None,
     device: shared.Device = "auto",
     hub: shared.HubOption = None,
 ) -> None:
     """Say which size to use, from your own labelled texts and on this machine.
 
     Measures each candidate's quality, text by text, and its latency, memory and throughput; then says "stay", "go up"
-    or "cannot tell: label so many more", with intervals. Killed at any moment, the same command goes on where it was.
+    or "cannot tell: label so many more", with intervals. A command that was killed resumes when it is run again.
 
     ```
     upsize choose --data scifact/ --models demo-xs demo-s demo-m --out report/
@@ -103,11 +106,12 @@ def choose(
     upsize choose --task clustering --language zh --domain news    # no data: a prior, not a measurement
     ```
     """
+    options = dict(locals())  # by the names of ChoiceSettings; before any other local variable
     from upsize.selection import require_extra
 
     require_extra()
     if data is None and (task or language or domain):
-        _prior(task, language, domain, delta, json)
+        _print_prior(task, language, domain, delta, json)
         return
     if data is None or not models:
         raise typer.BadParameter(
@@ -116,7 +120,7 @@ def choose(
     from upsize.evaluation.datasets import TaskKind
     from upsize.evaluation.tasks import NEWS_TITLES
     from upsize.model import HubOptions
-    from upsize.selection.pipeline import run_choice as answer
+    from upsize.selection.pipeline import run_choice
     from upsize.selection.settings import ChoiceSettings, milliseconds
 
     if task or language or domain:
@@ -124,44 +128,24 @@ def choose(
     if recipe is not None:
         if recipe != NEWS_RECIPE:
             raise typer.BadParameter(f"there is no recipe {recipe!r}. Recipes: {NEWS_RECIPE}.", param_hint="--recipe")
-        kind, instruction = kind or TaskKind.CLUSTERING.value, instruction or NEWS_TITLES
-    slo = {"p50": slo_p50, "p95": slo_p95, "p99": slo_p99}
-    settings = ChoiceSettings(
-        data=data,
-        models=tuple(models),
-        out=out,
-        rerankers=tuple(rerankers or ()),
-        depths=tuple(depths or (20,)),
-        dims=tuple(dims or ()),
-        precisions=tuple(precisions or ("auto",)),
-        kind=kind,
-        instruction=instruction,
-        fields=_roles(field or []),
-        slices=tuple(slices or ()),
-        split=split,
-        encoding=encoding,
-        delimiter=delimiter,
-        skip_bad=skip_bad,
-        delta=delta,
-        rate=rate,
-        slo={name: milliseconds(limit) for name, limit in slo.items() if limit is not None},
-        speed=speed,
-        seconds=seconds,
-        price=price,
-        seed=seed,
-        device=device,
-        hub=HubOptions(hub=hub),
-    )
+        options |= {"kind": kind or TaskKind.CLUSTERING.value, "instruction": instruction or NEWS_TITLES}
+    limits = {"p50": slo_p50, "p95": slo_p95, "p99": slo_p99}
+    options |= {
+        "slo": {quantile: milliseconds(limit) for quantile, limit in limits.items() if limit is not None},
+        "fields": _roles(field or []),
+        "hub": HubOptions(hub=hub),
+    }
     err = Console(stderr=True, highlight=False, soft_wrap=True)
-    verdict = answer(settings, progress=True, log=lambda line: err.print(f"[dim]{escape(line)}[/]"))
+    verdict = run_choice(
+        ChoiceSettings.from_options(options), progress=True, log=lambda line: err.print(f"[dim]{escape(line)}[/]")
+    )
     if json:
         write_json(Path("-"), verdict.to_json())
     else:
-        show(verdict, out)
+        print_verdict(verdict, out)
 
 
-def _prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
-    """What is published of the three sizes on such tasks."""
+def _print_prior(task: str | None, language: str | None, domain: str | None, delta: float, json: bool) -> None:
     from upsize.selection.prior.evidence import published_prior
     from upsize.selection.prior.terminal import print_prior
 
@@ -172,15 +156,15 @@ def _prior(task: str | None, language: str | None, domain: str | None, delta: fl
         print_prior(found, results(), print_table)
 
 
-def _roles(told: list[str]) -> dict[str, str]:
-    roles = dict(item.partition("=")[::2] for item in told)
-    if wrong := [item for item in told if "=" not in item]:
+def _roles(entries: list[str]) -> dict[str, str]:
+    roles = dict(entry.partition("=")[::2] for entry in entries)
+    if wrong := [entry for entry in entries if "=" not in entry]:
         raise typer.BadParameter(f"{wrong[0]!r}: write ROLE=NAME, such as text=title.", param_hint="--field")
     return roles
 
 
-def show(verdict: Verdict, out: Path) -> None:
-    """The summary: the sentence, the candidates, the slices, what would change it."""
+def print_verdict(verdict: Verdict, out: Path) -> None:
+    """Print the summary: reason, candidates, slices, what would change it, notes."""
     console = results()
     console.print(f"\n{HEADS[verdict.decision]}  {escape(verdict.reason)}\n", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
@@ -193,16 +177,16 @@ def show(verdict: Verdict, out: Path) -> None:
         mark = "→" if report.id == verdict.choice else "" if report.feasible else "✗"
         table.add_row(mark, escape(report.id), *_cells(report))
     print_table(console, table)
-    for refusal in verdict.refused:
-        console.print(f"✗ {escape(refusal.id)}: {escape(refusal.reason)}", soft_wrap=True)
+    for infeasible in verdict.refused:
+        console.print(f"✗ {escape(infeasible.id)}: {escape(infeasible.reason)}", soft_wrap=True)
     shown = [s for s in verdict.slices if s.decision in ("go_up", "cannot_tell")]
     if shown:
         console.print("\n[bold]Slices[/]")
         for s in shown:
             d = s.difference
             ends = [fixed(x, 3, sign=True) for x in (d.estimate, d.lower, d.upper)] if d else []
-            told = f"{s.candidate} {ends[0]} ({ends[1]} to {ends[2]})" if d else ""
-            console.print(f"  {escape(s.name)} ({s.units:,}): {SLICES[s.decision]} {escape(told)}", soft_wrap=True)
+            gain = f"{s.candidate} {ends[0]} ({ends[1]} to {ends[2]})" if d else ""
+            console.print(f"  {escape(s.name)} ({s.units:,}): {SLICES[s.decision]} {escape(gain)}", soft_wrap=True)
     if verdict.what_would_change_it:
         console.print("\n[bold]What would change it[/]")
         for line in verdict.what_would_change_it:
