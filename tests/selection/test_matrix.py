@@ -28,7 +28,7 @@ from upsize.selection.matrix.cells import (
 from upsize.selection.matrix.model_shapes import layer_parameters, parameters, write_random
 from upsize.selection.matrix.size_table import cell_figures, members_of, precisions_to_measure, recommend
 from upsize.selection.matrix.terminal import disturbed_cells
-from upsize.selection.report.matrix_page import matrix_section
+from upsize.selection.report.size_table import size_table_section
 
 TINY = FamilyMember("Qwen/Qwen3-Embedding-0.6B", "embedding", 64, 5, 8, 96, 11_600_000, 1_900_000, 32768)
 GPU = Gpu("a GPU", 80 * 10**9)
@@ -125,7 +125,7 @@ def test_a_figure_that_was_disturbed_says_so() -> None:
     matrix["sizes"][0]["precisions"][0]["sentence"]["busy"] = 0.4
     (line,) = disturbed_cells(matrix)
     assert "40% of the processor" in line
-    assert "40</data> %" in matrix_section(matrix)
+    assert "40</data> %" in size_table_section(matrix)
 
 
 def test_scaling_is_held_against_the_whole() -> None:

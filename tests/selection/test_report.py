@@ -17,14 +17,14 @@ import pytest
 
 from tests.selection.verdicts import a_hard_verdict, a_matrix, a_verdict
 from upsize.selection.report import page, write_report
-from upsize.selection.report.matrix_page import matrix_section
 from upsize.selection.report.page import document
-from upsize.selection.report.pictures import cost_of, frontier, slice_rows
+from upsize.selection.report.pictures import cost_axis, frontier, slice_rows
+from upsize.selection.report.size_table import size_table_section
 from upsize.selection.report.svg import Drawing, scale, shortened, width_of
 from upsize.selection.verdict import Interval, SliceVerdict, Verdict
 
 VOID = {"meta", "link", "br", "img"}
-STYLE = Path(__file__).parents[2] / "src" / "upsize" / "selection" / "report" / "style.css"
+STYLE = Path(__file__).parents[2] / "src" / "upsize" / "selection" / "report" / "templates" / "style.css"
 VERDICTS = {
     "full": a_verdict(),
     "bare": a_verdict(bare=True),
@@ -141,9 +141,9 @@ def test_nothing_feasible_has_a_page_too() -> None:
 
 def test_candidates_of_equal_work_are_told_apart_by_their_vectors() -> None:
     same = [replace(c, flops_a_query=1e9) for c in VERDICTS["bare"].candidates]
-    assert cost_of(replace(VERDICTS["bare"], candidates=tuple(same)))[1] == "bytes a vector"
-    assert cost_of(VERDICTS["bare"])[1] == "GFLOP a query"
-    assert cost_of(VERDICTS["full"])[1] == "price of a million queries"
+    assert cost_axis(replace(VERDICTS["bare"], candidates=tuple(same)))[1] == "bytes a vector"
+    assert cost_axis(VERDICTS["bare"])[1] == "GFLOP a query"
+    assert cost_axis(VERDICTS["full"])[1] == "price of a million queries"
 
 
 def test_a_slice_with_no_better_candidate_has_its_own_name() -> None:
@@ -267,7 +267,7 @@ WIDTHS = (390, 1200, 1280)
 LOOKED_AT = {
     "full": page(VERDICTS["full"]),
     "hard": page(a_hard_verdict()),
-    "matrix": document("Sizes", matrix_section(a_matrix())),
+    "matrix": document("Sizes", size_table_section(a_matrix())),
 }
 
 

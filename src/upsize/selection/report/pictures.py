@@ -1,6 +1,6 @@
-"""The pictures of a report: quality against latency and cost, differences, latency against rate, slices.
+"""The drawings of a report: quality against latency and cost, differences, latency against rate, slices.
 
-Each is drawn twice, for a wide page and for a phone, rather than scaled until nothing can be read.
+Each is drawn twice, for a wide page and for a phone: text that is scaled down to a phone cannot be read.
 """
 
 from __future__ import annotations
@@ -8,74 +8,82 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
+from markupsafe import Markup
+
 from upsize.number_format import short
 from upsize.selection.report.svg import Box, Drawing, Scale, axes, margin, scale, shortened, tick_text, width_of
 from upsize.selection.verdict import CandidateReport, Difference, LoadPoint, Verdict
 
 WIDE, NARROW = 720.0, 350.0
-SEE = "The same figures are in the table below it."
+"""Pixels: the page's column, and a phone of 390 pixels without its margins."""
+SEE_TABLE = "The same figures are in the table below it."
 MOST_ROWS = 15
 """Differences drawn; all of them are in the table."""
 MOST_LINES = 6
 """Candidates of the latency picture."""
 
 
-def both(name: str, draw: Callable[[float], Drawing], title: str, description: str) -> str:
+def both(name: str, draw: Callable[[float], Drawing], title: str, description: str) -> Markup:
     """A picture at both widths; the style sheet shows one."""
-    return "".join(
-        draw(width).svg(f"{name}-{css}", css, title, f"{description} {SEE}")
-        for css, width in (("wide", WIDE), ("narrow", NARROW))
+    return Markup(
+        "".join(
+            draw(width).svg(f"{name}-{css}", css, title, f"{description} {SEE_TABLE}")
+            for css, width in (("wide", WIDE), ("narrow", NARROW))
+        )
     )
 
 
 @dataclass(frozen=True)
-class Cost:
-    """A point's place on the horizontal axis, with bounds where it was measured with an interval."""
+class AxisValue:
+    """A value on the horizontal axis, with bounds where it was measured with an interval."""
 
     estimate: float
     lower: float
     upper: float
 
 
-def latency_of(c: CandidateReport) -> Cost | None:
+def latency_of(c: CandidateReport) -> AxisValue | None:
     """p95 at the user's rate, in milliseconds."""
     if c.latency is None:
         return None
     p95 = c.latency.at_rate.p95
-    return Cost(p95.estimate, p95.lower, p95.estimate if p95.upper is None else p95.upper)
+    return AxisValue(p95.estimate, p95.lower, p95.estimate if p95.upper is None else p95.upper)
 
 
-def money_of(c: CandidateReport) -> Cost | None:
-    """Of a million queries."""
+def price_of(c: CandidateReport) -> AxisValue | None:
+    """Price of a million queries."""
     if c.money is None:
         return None
-    return Cost(c.money.per_million_queries, c.money.per_million_queries, c.money.per_million_queries)
+    return AxisValue(c.money.per_million_queries, c.money.per_million_queries, c.money.per_million_queries)
 
 
-def work_of(c: CandidateReport) -> Cost | None:
-    """GFLOP of a query, where no price is given."""
-    work = c.flops_a_query / 1e9
-    return Cost(work, work, work) if work > 0 else None
+def gflop_of(c: CandidateReport) -> AxisValue | None:
+    """GFLOP of a query."""
+    gflop = c.flops_a_query / 1e9
+    return AxisValue(gflop, gflop, gflop) if gflop > 0 else None
 
 
-def vector_of(c: CandidateReport) -> Cost | None:
+def vector_bytes_of(c: CandidateReport) -> AxisValue | None:
     """Bytes of a vector in the index."""
     size = float(c.bytes_a_vector)
-    return Cost(size, size, size)
+    return AxisValue(size, size, size)
 
 
-def cost_of(v: Verdict) -> tuple[Callable[[CandidateReport], Cost | None], str]:
-    """What tells these candidates' costs apart, and what it is called: money where a price is given, work, or the index
-    where they differ in dimension alone."""
+def cost_axis(v: Verdict) -> tuple[Callable[[CandidateReport], AxisValue | None], str]:
+    """The cost of a candidate, and the title of its axis.
+
+    It is the price where one is given, else GFLOP of a query, or bytes of a vector where candidates differ in dimension
+    alone.
+    """
     if any(c.money is not None for c in v.candidates):
-        return money_of, "price of a million queries"
+        return price_of, "price of a million queries"
     if len({c.flops_a_query for c in v.candidates}) == 1 and len({c.bytes_a_vector for c in v.candidates}) > 1:
-        return vector_of, "bytes a vector"
-    return work_of, "GFLOP a query"
+        return vector_bytes_of, "bytes a vector"
+    return gflop_of, "GFLOP a query"
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (cost, quality) no other beats in both, from cheap to dear."""
+    """Indices of the (cost, quality) pairs that no other beats in both, cheapest first: the Pareto frontier."""
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
     kept: list[int] = []
     for i in order:
@@ -84,8 +92,8 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
-def tradeoff(v: Verdict, width: float, cost_of: Callable[[CandidateReport], Cost | None], x_title: str) -> Drawing:
-    """Quality against a cost, with intervals, and the line of candidates that no other beats in both."""
+def tradeoff(v: Verdict, width: float, cost_of: Callable[[CandidateReport], AxisValue | None], x_title: str) -> Drawing:
+    """Quality against a cost, with intervals, and the Pareto frontier."""
     shown = [(c, cost) for c in v.candidates if (cost := cost_of(c)) is not None]
     height = 400.0 if width > 500 else 330.0
     d = Drawing(width, height)
@@ -119,7 +127,7 @@ def _mark(v: Verdict, c: CandidateReport) -> str:
 
 
 def shown_differences(v: Verdict) -> list[Difference]:
-    """All, or where they are many those of the choice."""
+    """All differences, or those of the choice where there are more than MOST_ROWS."""
     if len(v.differences) <= MOST_ROWS:
         return list(v.differences)
     return [d for d in v.differences if v.choice in (d.smaller, d.larger)][:MOST_ROWS]
@@ -166,7 +174,7 @@ def forest(rows: Sequence[ForestRow], delta: float, width: float, x_title: str) 
 
 
 def difference_rows(v: Verdict) -> list[ForestRow]:
-    """Larger minus smaller."""
+    """The differences that are drawn, larger minus smaller."""
     return [
         ForestRow(f"{d.larger} − {d.smaller}", d.estimate, d.lower, d.upper, _sure(d.lower, d.upper, v.delta))
         for d in shown_differences(v)
@@ -174,7 +182,7 @@ def difference_rows(v: Verdict) -> list[ForestRow]:
 
 
 def slice_rows(v: Verdict) -> list[ForestRow]:
-    """Of slices that were judged: the candidate that is or may be better there, minus the choice."""
+    """The candidate that is or may be better in a slice, minus the choice, for each slice that was judged."""
     return [
         ForestRow(
             f"{s.name}: {s.candidate}" if s.candidate else s.name,
@@ -189,12 +197,12 @@ def slice_rows(v: Verdict) -> list[ForestRow]:
 
 
 def _sure(lower: float, upper: float, delta: float) -> str:
-    """Colour: surely better by more than delta, surely not, or neither."""
+    """Class of the mark: surely better by more than delta, surely not, or neither."""
     return "better" if lower > delta else "enough" if upper <= delta else "open"
 
 
 def swept(v: Verdict) -> list[CandidateReport]:
-    """Candidates of the latency picture, that of the choice among them."""
+    """Candidates of the latency curve, at most MOST_LINES, the choice and the runner-up first."""
     all_swept = [c for c in v.candidates if c.latency is not None and c.latency.sweep]
     first = [c for c in all_swept if c.id in (v.choice, v.runner_up)]
     rest = [c for c in all_swept if c not in first]
@@ -203,8 +211,8 @@ def swept(v: Verdict) -> list[CandidateReport]:
 
 
 def latency_curve(v: Verdict, width: float) -> Drawing:
-    """p95 against the rate of arrivals, a line a candidate; p50 and p99 of the choice; the knee of each; what
-    is allowed."""
+    """p95 against the rate of arrivals, one line for each candidate, with the knees and the limits. The choice has a
+    band from p50 to p99."""
     shown = swept(v)
     height = 400.0 if width > 500 else 340.0
     d = Drawing(width, height)

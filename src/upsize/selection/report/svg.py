@@ -1,4 +1,4 @@
-"""A little SVG: scales with round ticks, text, lines, and labels that keep out of each other's way.
+"""SVG drawings: scales with round ticks, text, lines, and labels that avoid each other.
 
 Colours are classes that the page's style sheet fills, so one picture serves light and dark. A figure that comes from
 the verdict carries its exact value in `data-value`; ticks have the class `tick` and none.
@@ -22,12 +22,14 @@ CHARACTER, WIDE = 7.9, 12.5
 BOLD = 1.08
 LINE = 15.0
 """Height of a line of labels."""
-WORSE = 8
-"""Times as bad as a line or point behind a label is another label."""
-AWAY = 2.0
-"""As bad as a pixel of distance between a label and its point: so many square pixels of a line behind the label."""
-NEARER = 60.0
-"""As bad as another point that is nearer to a label than its own."""
+LABEL_OVERLAP_COST = 8
+"""Cost of a square pixel shared with another label; one shared with a line or point costs 1. All four are chosen."""
+OUTSIDE_COST = 50
+"""Cost of a pixel outside the frame."""
+DISTANCE_COST = 2.0
+"""Cost of a pixel of distance between a label and its point."""
+NEARER_POINT_COST = 60.0
+"""Cost of each other point that is nearer to the label than its own."""
 TICKS = 6
 """Numbers on a vertical axis."""
 LEADER = 16.0
@@ -59,7 +61,7 @@ class Scale:
 
 
 def scale(values: Iterable[float], start: float, stop: float, *, log: bool = False, room: float = 0.08) -> Scale:
-    """Fits `values`, with `room` of the whole left free at both ends; from 0 to 1 where there are none."""
+    """A scale that fits `values`, with `room` of its length free at both ends; from 0 to 1 where there are none."""
     kept = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
     low, high = min(kept, default=0.0 if not log else 0.1), max(kept, default=1.0)
     if log:
@@ -95,12 +97,11 @@ def tick_text(value: float, sign: bool = False) -> str:
             break
     else:
         unit = ""
-    told = short(value)
-    return f"{'+' if sign and value > 0 else ''}{told}{unit}"
+    return f"{'+' if sign and value > 0 else ''}{short(value)}{unit}"
 
 
 def width_of(text: str, bold: bool = False) -> float:
-    """About how wide a label is at most, in pixels."""
+    """An upper estimate of a label's width in pixels."""
     return sum(_character(c) for c in text) * (BOLD if bold else 1.0)
 
 
@@ -111,7 +112,7 @@ def _character(c: str) -> float:
 
 
 def shortened(text: str, width: float) -> str:
-    """At most so wide, its middle left out: names differ at both ends."""
+    """The text, its middle replaced by … where it is wider than `width` pixels: names differ at both ends."""
     if width_of(text) <= width:
         return text
     head, tail = text[: len(text) // 2], text[len(text) // 2 :]
@@ -140,21 +141,21 @@ class Drawing:
 
     def add(self, tag: str, css: str = "", inner: str = "", **attributes: float | str) -> None:
         """One element; attributes with `_` for `-`, numbers rounded to a tenth of a pixel."""
-        told = "".join(
+        values = "".join(
             f' {name.replace("_", "-")}="{value if isinstance(value, str) else format(value, ".1f")}"'
             for name, value in attributes.items()
         )
         kind = f' class="{css}"' if css else ""
-        self.parts.append(f"<{tag}{kind}{told}>{inner}</{tag}>" if inner else f"<{tag}{kind}{told}/>")
+        self.parts.append(f"<{tag}{kind}{values}>{inner}</{tag}>" if inner else f"<{tag}{kind}{values}/>")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
-        """A straight line; labels keep off the bars of intervals."""
+        """A straight line; labels avoid the bars of intervals."""
         if css.startswith("bar"):
             self.taken.append((min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1))
         self.add("line", css, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def path(self, points: Sequence[tuple[float, float]], css: str, *, closed: bool = False) -> None:
-        """A line through points, which labels keep off, or the area that it encloses."""
+        """A line through points, which labels avoid, or the area that it encloses."""
         if not closed:
             for (x1, y1), (x2, y2) in pairwise(points):
                 pieces = max(int(max(abs(x2 - x1), abs(y2 - y1)) / 6), 1)
@@ -174,20 +175,20 @@ class Drawing:
         value: float | None = None,
         title: str | None = None,
     ) -> None:
-        """A line of text, its base line at y; `title` is told when it is pointed at."""
+        """A line of text, its base line at y; `title` is the tooltip."""
         exact = {} if value is None else {"data_value": repr(value)}
         inner = (f"<title>{escape(title)}</title>" if title else "") + escape(text)
         self.add("text", css, inner, x=x, y=y, text_anchor=anchor, **exact)
 
     def point(self, x: float, y: float, css: str, title: str, radius: float = 5) -> None:
-        """A mark that tells what it is when pointed at."""
+        """A mark with a tooltip."""
         self.add("circle", css, f"<title>{escape(title)}</title>", cx=x, cy=y, r=radius)
         self.taken.append((x - radius, y - radius, x + radius, y + radius))
         self.marks.append((x, y))
 
     def label(self, x: float, y: float, text: str, css: str = "label", within: Box | None = None) -> None:
-        """Text beside a point, as near as what is there already allows; a line leads to it where that is not near. A
-        text that is wider than the frame is shortened, and whole when pointed at."""
+        """Text beside a point, as near as marks and other labels allow; a leader line connects them where they are far
+        apart. A text that is wider than the frame is shortened, and whole in the tooltip."""
         left, top, right, bottom = within or (0.0, 0.0, self.width, self.height)
         bold = "chosen" in css
         shown = shortened(text, (right - left) / (BOLD if bold else 1.0))
@@ -216,8 +217,8 @@ class Drawing:
             covered = sum(_overlap(b, other) for other in self.taken)
             away = _gap(b, x, y)
             nearer = sum(_gap(b, *other) < away for other in self.marks if other != (x, y))
-            crowded = WORSE * sum(_overlap(b, o) for o in self.labels) + NEARER * nearer
-            return covered + crowded + 50 * outside + AWAY * away
+            crowded = LABEL_OVERLAP_COST * sum(_overlap(b, o) for o in self.labels) + NEARER_POINT_COST * nearer
+            return covered + crowded + OUTSIDE_COST * outside + DISTANCE_COST * away
 
         best = min(spots, key=cost)
         self.labels.append(box(best))
@@ -227,7 +228,7 @@ class Drawing:
         self.text(best[0], best[1], shown, css, title=text if shown != text else None)
 
     def svg(self, name: str, css: str, title: str, description: str) -> str:
-        """The picture, with its title and description for those who do not see it."""
+        """The SVG element, with its title and description for screen readers."""
         return (
             f'<svg class="{css}" viewBox="0 0 {self.width:.0f} {self.height:.0f}" width="{self.width:.0f}" '
             f'height="{self.height:.0f}" role="img" aria-labelledby="{name}-t {name}-d">'
