@@ -1,15 +1,15 @@
-"""Bounds of a mean of bounded values, which allow for what was not seen (Gaffke 2005; Learned-Miller and Thomas 2019).
+"""Distribution-free bounds of the mean of bounded values (Gaffke 2005; Learned-Miller and Thomas 2019).
 
-A sample of n values says little of what happens once in n: a gain of 1 on 5 % of the units is absent from 21 % of all
-samples of 30. The upper bound is the quantile of Σ w·x over random weights w, uniform on the simplex, where x are the n
-values and one more at the top of the range. Of zeros and ones it is the bound of Clopper and Pearson (1934). No
-distribution on the range is known on which it covers less than it says (Phan, Thomas and Learned-Miller 2021). The
-weights do not depend on the values, so a bound never falls where a value rises.
+A sample of n values says little about events with a probability near 1 / n: a gain of 1 on 5 % of the units is absent
+from 21 % of all samples of 30. The upper bound is a quantile of Σ w·x over random weights w, uniform on the simplex,
+where x are the n values and one more at the top of the range. For zeros and ones it is the bound of Clopper and Pearson
+(1934). No distribution on the range is known for which the coverage is below the stated one (Phan, Thomas and
+Learned-Miller 2021). The weights do not depend on the values, so a bound never falls when a value rises.
 
-With weights as exponentials over their sum, Σ w·x > t is Σ e·(x − t) > 0: a weighted sum of exponentials. Its tail
-probability is either approximated after Lugannani and Rice (1980), to within 1 % here, or integrated numerically along
-the line through the saddlepoint, to all digits. The saddlepoint λ determines t in closed form, so that one search over
-λ is left.
+With weights as exponentials over their sum, Σ w·x > t is equivalent to Σ e·(x − t) > 0: a weighted sum of exponentials.
+Its tail probability is either approximated after Lugannani and Rice (1980), to within 1 % here, or integrated
+numerically along the line through the saddlepoint, to all digits. The saddlepoint λ determines t in closed form, which
+leaves a search over λ.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from scipy import special
 from upsize.evaluation.statistics.sample import Floats
 
 _STEPS = 36
-"""Halvings of log λ, from 1e-4 to 1e12 relative: to 5e-10."""
+"""Bisections of log λ over the range from 1e-4 to 1e12. They leave an error of 5e-10."""
 _BLOCK = 1 << 20
-"""Values that are worked on at once: some arrays of 8 MB."""
+"""Values that are computed at once: a few arrays of 8 MB. Chosen."""
 _MOST, _GRID = 4096, 2049
-"""Beyond so many values they are counted on a grid of so many points, each at the two points beside it."""
+"""Samples of more than _MOST values are binned linearly on a grid of _GRID points. Chosen."""
 _EXACT = 128
-"""Values up to which tails are integrated, where that is asked for. With more the approximation of a bound is good to
-1e-4 of the range."""
+"""Values up to which tails are integrated on request. With more, the approximated bound is accurate to 1e-4 of the
+range (measured)."""
 _CORRECTIONS = 4
-"""Times that the tail looked for is corrected by that integrated: each leaves about a hundredth of the error."""
+"""Corrections of the approximated tail by the integrated one. Each leaves about 1 % of the error (measured)."""
 _NODES = np.arange(0.05, 9.0, 0.1)
-"""Of the integral over y = sinh(node), by the midpoint rule, which converges exponentially here."""
+"""Nodes of the integral over y = sinh(node). The midpoint rule converges exponentially here."""
 
 
 def upper_bounds(
     values: Floats, top: Floats, alpha: float, shapes: Floats | None = None, *, exact: bool = False
 ) -> Floats:
-    """(samples,) upper bounds, each exceeded by the true mean with probability `alpha` at most.
+    """(samples,) upper bounds. The true mean exceeds each with a probability of at most `alpha`.
 
-    `values` is (samples, n), `top` (samples,) the greatest value possible. `shapes` (samples, n) tells how many
-    independent values each stands for, where they are correlated or count unequally; None: one. `exact` asks for tails
-    to all digits, which takes about ten times as long.
+    `values` is (samples, n). `top` (samples,) is the greatest possible value. `shapes` (samples, n) is the number of
+    independent values that each value stands for, where values are correlated or weighted (None: 1). `exact` integrates
+    the tails to all digits, which takes about ten times as long.
     """
     if not values.size:
         return np.array(top, np.float64, copy=True)
@@ -56,13 +56,12 @@ def upper_bounds(
 def lower_bounds(
     values: Floats, bottom: Floats, alpha: float, shapes: Floats | None = None, *, exact: bool = False
 ) -> Floats:
-    """(samples,) lower bounds; `bottom` is the least value possible."""
+    """(samples,) lower bounds. `bottom` (samples,) is the least possible value; the rest as in `upper_bounds`."""
     found: Floats = -upper_bounds(-values, -bottom, alpha, shapes, exact=exact)
     return found
 
 
 def _upper(values: Floats, top: Floats, alpha: float, shapes: Floats, exact: bool) -> Floats:
-    """The same of few enough samples at once."""
     mean: Floats = (values * shapes).sum(axis=1) / shapes.sum(axis=1)
     room = np.maximum(top, values.max(axis=1)) - mean
     if (some := room > 1e-12).any():
@@ -72,7 +71,7 @@ def _upper(values: Floats, top: Floats, alpha: float, shapes: Floats, exact: boo
 
 
 def _above(values: Floats, room: Floats, alpha: float, shapes: Floats, exact: bool) -> Floats:
-    """(samples,) how far the bounds of values with a mean of 0 lie above it. `room` is the greatest value possible."""
+    """(samples,) the bounds of values whose mean is 0. `room` is the greatest possible value."""
     around, times = _distinct(values, shapes)
     if around.shape[1] > _MOST:
         around, times = _on_grid(values, shapes)
@@ -86,7 +85,7 @@ def _above(values: Floats, room: Floats, alpha: float, shapes: Floats, exact: bo
 
 
 def _search(wanted: Floats, room: Floats, around: Floats, times: Floats) -> Floats:
-    """(samples,) the saddlepoints at which the approximate tails are those wanted."""
+    """(samples,) the saddlepoints at which the approximated tail probabilities equal `wanted`."""
     low, high = np.full(len(room), np.log(1e-4)), np.full(len(room), np.log(1e12))
     for _ in range(_STEPS):
         odds = np.exp((low + high) / 2)
@@ -98,8 +97,10 @@ def _search(wanted: Floats, room: Floats, around: Floats, times: Floats) -> Floa
 
 
 def _approximate(saddle: Floats, x: Floats, times: Floats) -> Floats:
-    """P(Σ e·(x − t) > 0) after Lugannani and Rice, at the t that has the saddlepoint λ. x has mean 0 but for its last,
-    `times` are the shapes of e."""
+    """P(Σ e·(x − t) > 0) after Lugannani and Rice, at the t whose saddlepoint is λ.
+
+    All x but the last have a mean of 0. `times` are the shapes of e.
+    """
     _, s, _, cumulant, spread = _saddlepoint(saddle, x, times)
     r, u = np.sqrt(np.maximum(-2 * cumulant, 1e-12)), np.maximum(s * np.sqrt(spread), 1e-12)
     tail: Floats = special.ndtr(-r) + np.exp(-(r**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / r)
@@ -107,7 +108,7 @@ def _approximate(saddle: Floats, x: Floats, times: Floats) -> Floats:
 
 
 def _integrated(saddle: Floats, x: Floats, times: Floats) -> Floats:
-    """The same by 1/π ∫ Re(M(s + iy) / (s + iy)) dy over y > 0, with M the moment generating function of the sum."""
+    """The same tail by 1/π ∫ Re(M(s + iy) / (s + iy)) dy over y > 0. M is the moment generating function of the sum."""
     _, s, tilted, cumulant, spread = _saddlepoint(saddle, x, times)
     scale = 1 / np.sqrt(spread)
     y = scale[:, None] * np.sinh(_NODES)
@@ -121,8 +122,8 @@ def _integrated(saddle: Floats, x: Floats, times: Floats) -> Floats:
 
 
 def _saddlepoint(saddle: Floats, x: Floats, times: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """t; the saddlepoint s of Σ e·(x − t); (x − t) / (1 − s (x − t)); the cumulant generating function at s, and its
-    second derivative."""
+    """Five arrays: t; the saddlepoint s of Σ e·(x − t); (x − t) / (1 − s (x − t)); the cumulant generating function at
+    s; and its second derivative there."""
     tilted = times / (1 - saddle[:, None] * x)
     bound = (tilted * x).sum(axis=1) / tilted.sum(axis=1)
     s = saddle / (1 - bound * saddle)
@@ -133,7 +134,8 @@ def _saddlepoint(saddle: Floats, x: Floats, times: Floats) -> tuple[Floats, Floa
 
 
 def _distinct(values: Floats, shapes: Floats) -> tuple[Floats, Floats]:
-    """(values, shapes), both (samples, most distinct values of one): ties are added up; the rest has a shape of 0."""
+    """Distinct values and their shapes, both (samples, greatest number of distinct values). Padding has a shape of
+    0."""
     samples, n = values.shape
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
@@ -150,7 +152,7 @@ def _distinct(values: Floats, shapes: Floats) -> tuple[Floats, Floats]:
 
 
 def _on_grid(values: Floats, shapes: Floats) -> tuple[Floats, Floats]:
-    """(values, shapes), both (samples, _GRID): each value is shared by the points beside it, so that the mean stays."""
+    """Grid points and their shapes, both (samples, _GRID). Linear binning between neighbours keeps the mean."""
     samples = len(values)
     low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
     step = np.maximum(high - low, 1e-300) / (_GRID - 1)

@@ -1,9 +1,10 @@
-"""The interval of each candidate's own quality.
+"""The confidence interval of each candidate's own quality.
 
-Readers compare these intervals with one another, so they must not contradict the values: where a candidate is at least
-as good on every unit, neither of its bounds is lower. Bounds that measure the spread, as Student's and the bootstrap's
-do, break that: nine values of 0.5 have a higher lower bound than eight and a 1. So the bounds are those of `bounded` at
-every size: they hold for every distribution on the range, and rise with each value.
+Readers compare these intervals with each other, so the intervals must not contradict the values: where a candidate is
+at least as good on every unit, neither of its bounds may be lower. Student's and the bootstrap's bounds break this
+rule, because they depend on the spread: nine values of 0.5 have a higher lower bound than eight such values and a 1. So
+the bounds come from `distribution_free` at every sample size. They hold for every distribution on the range, and never
+fall when a value rises.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from upsize.evaluation.statistics.sample import Floats, Sample
 
 @dataclass(frozen=True)
 class QualityBounds:
-    """Of each candidate (candidates,)."""
+    """Estimates and bounds of candidates. Every field has the shape (candidates,)."""
 
     estimate: Floats
     lower: Floats
@@ -27,10 +28,10 @@ class QualityBounds:
 
 
 def quality_bounds(sample: Sample, confidence: float = 0.95) -> QualityBounds:
-    """Two-sided bounds of each candidate's quality, for each alone, within the range of the metric.
+    """Two-sided bounds of each candidate's quality, within the range of the metric. They are not simultaneous.
 
-    A cluster is one value, `Sample.clusters` says of which weight. The error of the algorithm's seeds is added as that
-    of a normal sample's mean.
+    A cluster is one value with the weight that `Sample.clusters` gives it. The error of the algorithm's seeds is added
+    as the error of the mean of a normal sample.
     """
     values, shapes = sample.clusters()
     least, greatest = sample.range or (min(0.0, float(values.min())), max(1.0, float(values.max())))

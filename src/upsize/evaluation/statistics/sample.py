@@ -1,7 +1,7 @@
-"""One value a unit whose mean is the metric, for any metric: so that one set of statistics serves them all.
+"""Turns any metric into one value for each unit whose mean is the metric, so that one set of statistics serves all.
 
-A mean is its own values. For any other smooth statistic (Spearman, V-measure, macro-F1) the values are the jackknife's
-(Tukey 1958; Efron and Tibshirani 1993, chapter 11): how far the statistic moves when a unit is left out.
+A mean already has such values. Any other smooth metric (Spearman, V-measure, macro F1) gets the pseudo-values of the
+jackknife (Tukey 1958; Efron and Tibshirani 1993, chapter 11): how far the metric moves when a unit is left out.
 """
 
 from __future__ import annotations
@@ -18,59 +18,60 @@ from upsize.evaluation.metrics import Columns, Indices, Metric
 Floats = NDArray[np.float64]
 
 GROUPS = 1000
-"""Units are left out one by one up to so many, beyond it in so many random groups: the statistic is computed anew for
-each. The variance from G groups is itself good to 1 in sqrt(G / 2), about 4 %."""
+"""Groups of the jackknife at most. Up to 1,000 units each is left out alone, beyond it units are left out in random
+groups. The variance from G groups has a relative standard error of sqrt(2 / G), about 4 %."""
 
 FEWEST = 10
-"""Independent units below which nothing is judged (docs/choose.md says what fewer would show)."""
+"""Independent units below which candidates are not compared. docs/choose.md shows the coverage with fewer."""
 FEWEST_EFFECTIVE = 8.0
-"""The same of clusters of unequal size, as a number of equal ones: one document that most queries share is one
-observation, however many others there are."""
+"""The same limit for clusters of unequal size, as an effective number of equal ones: a document that most queries share
+is one observation, however many other documents there are."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the statistics start from: independent units × candidates."""
+    """The values that the statistics start from: independent units × candidates."""
 
     values: Floats
     """(independent units, candidates). The mean of a column is the candidate's estimate."""
     seeds: Floats | None = None
-    """(seeds, candidates): the statistic of each of the algorithm's seeds, where there are several."""
+    """(seeds, candidates): the metric for each of the algorithm's seeds, where there are several."""
     range: tuple[float, float] | None = None
-    """Least and greatest value of the metric; None: 0 and 1, and differences as great as any that is there."""
+    """Least and greatest value of the metric. None: 0 and 1, widened to the values in the sample."""
     units: Floats | None = None
-    """(units, candidates): of a mean, the values of the single units where `values` are those of clusters."""
+    """(units, candidates): for a mean, the values of single units where `values` are those of clusters."""
     sizes: Floats | None = None
-    """(independent units,): how many units each cluster has; None: one each."""
+    """(independent units,): the number of units in each cluster. None: one each."""
 
     @property
     def estimates(self) -> Floats:
-        """(candidates,)."""
+        """(candidates,) the metric of each candidate."""
         means: Floats = self.values.mean(axis=0)
         return means
 
     @property
     def effective(self) -> float:
-        """Clusters of equal size that tell as much (Kish 1965); the independent units where there are no clusters."""
+        """The effective number of clusters (Kish 1965). Without clusters, the number of independent units."""
         if self.sizes is None:
             return float(len(self.values))
         return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
 
     @property
     def too_few(self) -> bool:
-        """Whether there are too few independent units to judge by."""
+        """Whether there are too few independent units to compare candidates."""
         return len(self.values) < FEWEST or self.effective < FEWEST_EFFECTIVE
 
     def clusters(self) -> tuple[Floats, Floats]:
-        """(values (independent units, candidates), how many independent values each stands for (independent units,)).
+        """Values (independent units, candidates), and the number of independent values each stands for (independent
+        units,).
 
-        A cluster of units is one value, their mean. It weighs as many of the effective clusters as its share of the
-        units, so that the weighted mean is that of the units, and clusters of one size count one each.
+        A cluster of units is one value, their mean. Its weight is its share of the units times the effective number of
+        clusters. So the weighted mean is the mean of the units, and clusters of equal size have a weight of 1.
         """
         n = len(self.values)
         if (
             self.sizes is None or self.units is None
-        ):  # no clusters, or a jackknife's values, which are no means of units
+        ):  # without clusters, or for a jackknife, whose values are not means of units
             return self.values, np.full(n, self.effective / n)
         share = self.sizes / self.sizes.sum()
         return self.estimates + (self.values - self.estimates) / (n * share)[:, None], share * self.effective
@@ -86,11 +87,11 @@ def sample_of(
     repeats: Indices | None = None,
     kept: Indices | None = None,
 ) -> Sample:
-    """The sample of candidates (for each, its columns of each seed), over the `chosen` units (None: all).
+    """The sample of candidates, each given by its columns for each seed, over the `chosen` units (None: all).
 
-    Units of one cluster count as one independent unit: a document's questions, a user's queries. Units with the same
-    number in `repeats` (units,) are one unit: of a mean their average, of any other statistic those among `kept`, the
-    places of the units that repeat no other. Raises InvalidInput where a value is not finite.
+    Units of one cluster count as one independent unit: the questions of a document, the queries of a user. Units with
+    the same number in `repeats` (units,) are one unit. A mean uses their average; any other metric uses only the units
+    in `kept`, the indices of the units that repeat no other. Raises InvalidInput where a value is not finite.
     """
     length = len(next(iter(candidates[0][0].values())))
     units = np.arange(length) if chosen is None else chosen
@@ -130,12 +131,12 @@ def _require_finite(candidates: Sequence[Sequence[Columns]], metric: Metric) -> 
                 if wrong := int((~np.isfinite(np.asarray(columns[name], np.float64))).sum()):
                     raise InvalidInput(
                         f"Candidate {place + 1} of {len(candidates)}: {wrong:,} of {len(columns[name]):,} values of "
-                        f"{name!r} are not finite numbers, so its quality is not known. Does the model give NaN?"
+                        f"{name!r} are not finite numbers, so its quality is unknown. Does the model give NaN?"
                     )
 
 
 def _single(columns: Columns, metric: Metric, units: Indices, same: Indices | None) -> Floats | None:
-    """Of a mean, the values of the distinct units; None of any other statistic."""
+    """The values of the distinct units for a mean, None for any other metric."""
     if not metric.mean:
         return None
     value = np.asarray(columns[metric.columns[0]], np.float64)[units]
@@ -146,7 +147,7 @@ def _single(columns: Columns, metric: Metric, units: Indices, same: Indices | No
 
 
 def _groups(units: Indices, clusters: Sequence[str] | None, mean: bool, seed: int) -> Indices:
-    """The group of each unit: its own, its cluster's, or where a jackknife would take too long one of GROUPS."""
+    """The group of each unit: its own, that of its cluster, or one of GROUPS where a jackknife would take too long."""
     if clusters is None:
         group = np.arange(len(units))
     else:
@@ -160,12 +161,12 @@ def _groups(units: Indices, clusters: Sequence[str] | None, mean: bool, seed: in
 
 
 def _values(columns: Columns, metric: Metric, units: Indices, group: Indices, value: Floats | None) -> Floats:
-    """(groups,) values with the statistic over `units` as their mean; of a mean, from the units' own `value`."""
+    """(groups,) values whose mean is the metric over `units`. For a mean, `value` holds the values of the units."""
     count = int(group.max()) + 1
     if value is not None:
         if count == len(units):
             return value
-        # Of a ratio of sums over clusters, linearised: sizes differ.
+        # Clusters differ in size, so the mean is a ratio of sums over clusters. It is linearised.
         around = np.bincount(group, value - value.mean(), minlength=count)
         linear: Floats = value.mean() + around * count / len(units)
         return linear

@@ -1,11 +1,11 @@
-"""How many units would settle a comparison.
+"""The number of units that would settle a comparison.
 
-A bound lies `critical` standard errors from its estimate. With the units at hand and more to come, the chance that it
-ends on its side of the margin is the conditional power (Lan and Wittes 1988). It is planned for true differences that
-are `distance` from the margin on either side, each weighted by how well it explains what was observed: not for the one
-observed, for a difference that is not surely anywhere is too noisy to plan with (Hoenig and Heisey 2001). So the plan
-holds whatever the truth is, unless that is nearer to the margin, and it knows that only the undecided ask: a sample
-planned as if from nothing, and begun with units that left it undecided, comes out undecided again far too often.
+A bound lies `critical` standard errors from its estimate. The conditional power (Lan and Wittes 1988) is the
+probability that the bound ends up on its side of the margin, given the units at hand and more to come. The plan assumes
+true differences at a given distance from the margin on either side, each weighted by its likelihood given the
+observations. It does not assume the observed difference, which is too noisy to plan with (Hoenig and Heisey 2001). So
+the plan holds for every true difference that is not nearer to the margin. It conditions on the units at hand because
+only undecided comparisons ask: a plan that ignored them would leave the comparison undecided again far too often.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import numpy as np
 from scipy import special
 
 POWER = 0.8
+"""Probability that a sample of the planned size settles the comparison. Chosen: the usual value."""
 FARTHEST = 10**9
-"""Units more that are looked for."""
+"""Additional units at most. Beyond it no number is given."""
 _MORE = np.unique(np.geomspace(1, FARTHEST, 2000).astype(np.int64))
-"""Units more that are looked at, 1 % apart: it is a plan."""
+"""Candidate numbers of additional units, 1 % apart: accurate enough for a plan."""
 
 
 def upper_sd(sd: float, units: int, confidence: float = 0.8) -> float:
-    """Upper confidence limit of a standard deviation from `units` values: a pilot's own is too small half the time, and
-    the sample planned with it too (Browne 1995)."""
+    """Upper confidence limit of a standard deviation that was estimated from `units` values.
+
+    The estimate of a pilot is too small half the time, and so is a sample that is planned with it (Browne 1995).
+    """
     freedom = max(units - 1, 1)
     return float(sd * math.sqrt(freedom / special.chdtri(freedom, confidence)))
 
@@ -42,12 +45,12 @@ def units_needed(
     error_seeds: float = 0.0,
     allowance: float = 0.0,
 ) -> int | None:
-    """Independent units in all, at which each of `comparisons` clears its margin so often that all do with `power`.
+    """Total number of independent units with which all `comparisons` clear their margins with probability `power`.
 
-    Observed so far: `units` with a mean `beyond` the margin (negative: short of it). `truths` are the true means beyond
-    the margin to plan for; for each, its own side is the right one. `error_seeds` is the standard error that more units
-    do not lessen, `allowance` how much farther the bound lies for what was not seen, which lessens with each unit. None
-    where no number of units does.
+    The sample at hand has `units` units with a mean `beyond` the margin (negative: short of it) and standard deviation
+    `sd`. `truths` are the true means beyond the margin to plan for; the right side for each is its own. `error_seeds`
+    is the standard error that more units do not reduce. `allowance` is the extra distance of the bound where the sample
+    shows little; it shrinks with more units. None where no number of units is enough.
     """
     if sd == 0 or 0 in truths:
         return None
