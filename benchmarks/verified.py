@@ -16,7 +16,7 @@ from upsize.diagnostics import verify
 def measure(model: str, dtype: str, batches: int, folder: Path = RESULTS) -> Path:
     """Verify, and keep the figures."""
     loaded = load_model(model, dtype=dtype)
-    result = verify(loaded, batches=batches, begin=lambda step: print(step, "…")).to_json()
+    result = verify(loaded, batches=batches, on_check=lambda step: print(step, "…")).to_json()
     del result["folder"]
     name = f"verified-{model_name(model)}-{loaded.plan.precision}"
     return write(name, {"model": model_name(model), "batches": batches} | result, folder)

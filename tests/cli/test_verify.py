@@ -18,7 +18,7 @@ Upsize = Callable[..., Ran]
 @pytest.fixture(autouse=True)
 def _fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "parity_texts", lambda tokenizer: texts.SHORT[:4])
-    monkeypatch.setattr(texts, "BREAKERS", {"import": "import"})
+    monkeypatch.setattr(texts, "DIFFICULT_TEXTS", {"import": "import"})
 
 
 def test_a_good_checkpoint_is_verified_and_the_report_is_written(

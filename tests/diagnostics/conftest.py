@@ -26,7 +26,7 @@ def fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         texts, "parity_texts", lambda tokenizer: [*texts.SHORT[::2], texts.of_length("Chinese", 550, tokenizer)]
     )
-    monkeypatch.setattr(texts, "BREAKERS", {name: text[:400] for name, text in texts.BREAKERS.items()})
+    monkeypatch.setattr(texts, "DIFFICULT_TEXTS", {name: text[:400] for name, text in texts.DIFFICULT_TEXTS.items()})
 
 
 @pytest.fixture

@@ -63,11 +63,11 @@ def test_a_rate_is_the_flops_of_the_layers_between_two_depths_over_their_seconds
     """Passes of the shallower and the deeper network take 0.1 and 0.3 s by the clock, and so on in turn."""
     seconds = cycle([0.1, 0.3])
 
-    def fastest(_: rates.Clock, run: Callable[[], object], __: object = None) -> float:
+    def fastest(_: rates.RateTimer, run: Callable[[], object], __: object = None) -> float:
         run()
         return next(seconds)
 
-    monkeypatch.setattr(rates.Clock, "fastest", fastest)
+    monkeypatch.setattr(rates.RateTimer, "fastest", fastest)
     machine = replace(this_machine(), gpus=())
     found = measure_rates(machine)
     compiled = {"int8"} if machine.kernels not in (None, "plain") else set()

@@ -92,4 +92,4 @@ def test_a_reference_that_lacks_tensors_is_no_reference(
     edit_json(lacking / "config.json", num_hidden_layers=4)
     found = checks(embedder, lacking)
     assert {c.status for c in found.values()} == {"skipped"}
-    assert "would make them up" in found[parity.EXACT].note
+    assert "would initialise them at random" in found[parity.EXACT].note

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from upsize.compute.contention import Contention
-from upsize.diagnostics.rates import TRIES, Clock, Rates
+from upsize.diagnostics.rates import TRIES, Rates, RateTimer
 
 BUSY_MACHINE = """
 import json, os, subprocess, sys
@@ -49,36 +49,36 @@ class Scripted(Contention):
 
 def test_a_disturbed_figure_is_measured_until_it_is_quiet() -> None:
     contention, takes = Scripted(0.7, 0.05), iter([0.02] * 3 + [0.01] * 3)
-    clock = Clock(contention, 0.0)
-    assert clock.fastest(lambda: time.sleep(next(takes))) < 0.02
+    timer = RateTimer(contention, 0.0)
+    assert timer.fastest(lambda: time.sleep(next(takes))) < 0.02
     assert contention.asked == 2
-    assert clock.busy == 0.05
+    assert timer.busy == 0.05
 
 
 def test_what_stays_disturbed_is_estimated_from_cpu_time_and_said() -> None:
     contention = Scripted(*[0.7, 0.4, 0.6][:TRIES])
-    clock = Clock(contention, 0.0)
-    assert clock.fastest(lambda: time.sleep(0.01), lambda: 0.002) == 0.002
+    timer = RateTimer(contention, 0.0)
+    assert timer.fastest(lambda: time.sleep(0.01), lambda: 0.002) == 0.002
     assert contention.asked == TRIES
-    assert clock.busy == 0.4, "of its best try"
+    assert timer.busy == 0.4, "of its best try"
 
 
 def test_where_the_machine_stays_busy_later_figures_are_estimated_at_once() -> None:
     """Threads that wait for one another would take minutes; once it is quiet, they are measured again."""
     contention = Scripted(0.7, 0.7, 0.7, 0.6, 0.0, 0.0)
-    clock, runs = Clock(contention, 0.0), []
-    clock.fastest(lambda: runs.append(1), lambda: 0.002)
+    timer, runs = RateTimer(contention, 0.0), []
+    timer.fastest(lambda: runs.append(1), lambda: 0.002)
     before = len(runs)
-    assert clock.fastest(lambda: runs.append(1), lambda: 0.002) == 0.002
+    assert timer.fastest(lambda: runs.append(1), lambda: 0.002) == 0.002
     assert len(runs) == before
-    assert clock.busy == 0.7
-    assert clock.fastest(lambda: runs.append(1), lambda: 0.002) < 0.002
+    assert timer.busy == 0.7
+    assert timer.fastest(lambda: runs.append(1), lambda: 0.002) < 0.002
     assert len(runs) > before
 
 
 def test_the_fastest_run_counts_where_it_is_faster_than_the_estimate() -> None:
-    clock = Clock(Scripted(0.5, 0.5, 0.5), 0.0)
-    assert clock.fastest(lambda: None, lambda: 1.0) < 0.1
+    timer = RateTimer(Scripted(0.5, 0.5, 0.5), 0.0)
+    assert timer.fastest(lambda: None, lambda: 1.0) < 0.1
 
 
 def test_runs_that_differ_widely_are_noise_though_no_counter_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_runs_that_differ_widely_are_noise_though_no_counter_tells_it(monkeypatc
     def run() -> None:
         now[0] += next(takes)
 
-    clock = Clock(Scripted(0.0, 0.0, 0.0), 0.0)
-    clock.fastest(run)
-    rates = Rates("cpu", {}, {}, 1.0, clock.busy, clock.spread)
+    timer = RateTimer(Scripted(0.0, 0.0, 0.0), 0.0)
+    timer.fastest(run)
+    rates = Rates("cpu", {}, {}, 1.0, timer.busy, timer.spread)
     assert rates.noisy
     assert "differed" in str(rates.noise)
 

@@ -8,16 +8,16 @@ import pytest
 
 from upsize.diagnostics.embedding_replies import (
     BadReplyError,
+    check_fingerprints,
+    check_repeats,
+    check_vectors,
     error_message,
     is_html,
-    judge_fingerprints,
-    judge_repeats,
-    judge_vectors,
+    parse_vectors,
     refusal,
-    vectors_of,
 )
 from upsize.diagnostics.findings import Finding
-from upsize.diagnostics.rerank_replies import judge_scores, scores_of
+from upsize.diagnostics.rerank_replies import check_scores, parse_scores
 
 UNIT = np.eye(3, 8)
 
@@ -33,7 +33,7 @@ def kinds(findings: list[Finding]) -> list[str]:
 def test_vectors_come_in_the_order_of_their_index_in_numbers_or_base64() -> None:
     encoded = base64.b64encode(np.asarray([3, 4], "<f4").tobytes()).decode()
     body = json.dumps({"data": [{"index": 1, "embedding": [1, 2]}, {"index": 0, "embedding": encoded}]})
-    assert vectors_of(body, 2).tolist() == [[3, 4], [1, 2]]
+    assert parse_vectors(body, 2).tolist() == [[3, 4], [1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -55,39 +55,39 @@ def test_vectors_come_in_the_order_of_their_index_in_numbers_or_base64() -> None
 )
 def test_what_is_no_vector_is_said(body: str, kind: str) -> None:
     with pytest.raises(BadReplyError) as error:
-        vectors_of(body, 1)
+        parse_vectors(body, 1)
     assert error.value.finding.kind == kind
 
 
 def test_vectors_of_unequal_lengths_are_said() -> None:
     with pytest.raises(BadReplyError, match="unequal"):
-        vectors_of(reply([1.0], [1.0, 2.0]), 2)
+        parse_vectors(reply([1.0], [1.0, 2.0]), 2)
 
 
 def test_good_vectors_are_ok() -> None:
-    assert kinds(judge_vectors(UNIT, None)) == kinds(judge_vectors(UNIT, 8)) == ["vectors"]
+    assert kinds(check_vectors(UNIT, None)) == kinds(check_vectors(UNIT, 8)) == ["vectors"]
 
 
 def test_wrong_dimension_length_and_sameness_are_each_found() -> None:
-    assert kinds(judge_vectors(UNIT, 4)) == ["wrong_dimension"]
-    assert kinds(judge_vectors(UNIT * 1.02, None)) == ["not_unit"]
-    assert kinds(judge_vectors(np.zeros((3, 8)), None)) == ["not_unit"]
-    assert kinds(judge_vectors(np.ones((3, 8)) / math.sqrt(8), None)) == ["all_alike"]
+    assert kinds(check_vectors(UNIT, 4)) == ["wrong_dimension"]
+    assert kinds(check_vectors(UNIT * 1.02, None)) == ["not_unit"]
+    assert kinds(check_vectors(np.zeros((3, 8)), None)) == ["not_unit"]
+    assert kinds(check_vectors(np.ones((3, 8)) / math.sqrt(8), None)) == ["all_alike"]
 
 
 def test_repeats_that_differ_are_found() -> None:
     same = [UNIT[0]] * 3
-    assert kinds(judge_repeats(same, UNIT[0])) == ["deterministic"]
-    assert kinds(judge_repeats([*same, UNIT[1]], UNIT[0])) == ["not_deterministic"]
-    assert kinds(judge_repeats([UNIT[0], UNIT[0][:4]], UNIT[0])) == ["not_deterministic"]
+    assert kinds(check_repeats(same, UNIT[0])) == ["deterministic"]
+    assert kinds(check_repeats([*same, UNIT[1]], UNIT[0])) == ["not_deterministic"]
+    assert kinds(check_repeats([UNIT[0], UNIT[0][:4]], UNIT[0])) == ["not_deterministic"]
     tilted = UNIT[0] * 0.99 + UNIT[1] * 0.1
-    assert kinds(judge_repeats(same, tilted)) == ["batch_dependent"]
+    assert kinds(check_repeats(same, tilted)) == ["batch_dependent"]
 
 
 def test_several_spaces_behind_one_address_are_found() -> None:
-    assert judge_fingerprints([]) == []
-    assert kinds(judge_fingerprints(["a", "a"])) == ["fingerprint"]
-    assert kinds(judge_fingerprints(["a", "b"])) == ["several_spaces"]
+    assert check_fingerprints([]) == []
+    assert kinds(check_fingerprints(["a", "a"])) == ["fingerprint"]
+    assert kinds(check_fingerprints(["a", "b"])) == ["several_spaces"]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def ranking(*scores: Any, key: str = "relevance_score") -> list[dict[str, Any]]:
 
 
 def test_scores_are_read_in_both_shapes_and_in_the_documents_order() -> None:
-    assert scores_of(json.dumps({"results": ranking(0.1, 0.9)}), 2) == [0.1, 0.9]
-    assert scores_of(json.dumps(ranking(0.1, 0.9, key="score")), 2) == [0.1, 0.9]
+    assert parse_scores(json.dumps({"results": ranking(0.1, 0.9)}), 2) == [0.1, 0.9]
+    assert parse_scores(json.dumps(ranking(0.1, 0.9, key="score")), 2) == [0.1, 0.9]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_scores_are_read_in_both_shapes_and_in_the_documents_order() -> None:
 )
 def test_what_is_no_ranking_is_said(body: str, kind: str) -> None:
     with pytest.raises(BadReplyError) as error:
-        scores_of(body, 2)
+        parse_scores(body, 2)
     assert error.value.finding.kind == kind
 
 
 def test_scores_are_judged_by_what_is_evident() -> None:
-    assert kinds(judge_scores([[0.1, 0.9, 0.1]] * 2)) == ["ranking"]
-    assert kinds(judge_scores([[0.9, 0.1, 0.1]] * 2)) == ["wrong_ranking"]
-    assert kinds(judge_scores([[0.1, 0.9, 0.1], [0.1, 0.7, 0.1]])) == ["not_deterministic"]
+    assert kinds(check_scores([[0.1, 0.9, 0.1]] * 2)) == ["ranking"]
+    assert kinds(check_scores([[0.9, 0.1, 0.1]] * 2)) == ["wrong_ranking"]
+    assert kinds(check_scores([[0.1, 0.9, 0.1], [0.1, 0.7, 0.1]])) == ["not_deterministic"]

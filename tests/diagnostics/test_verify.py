@@ -14,7 +14,7 @@ from upsize.errors import NonFiniteVector
 def test_every_check_of_a_good_model_is_told_and_passed_or_skipped(kind: str, request: pytest.FixtureRequest) -> None:
     model: LoadedModel = request.getfixturevalue(kind)
     begun: list[str] = []
-    done = verify(model, batches=2, begin=begun.append)
+    done = verify(model, batches=2, on_check=begun.append)
     assert begun == [name for name, _ in steps(model)]
     assert done.ok
     assert {c.status for c in done.checks} == {"passed", "skipped"}

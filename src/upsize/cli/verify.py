@@ -50,7 +50,7 @@ def verify(
         loaded = load_model(model, kind=task, device=device, dtype=dtype, hub=options)
         for note in loaded.plan.notes:
             bar.say(f"note: {note}")
-        done = run(loaded, batches=batches, strict=published, begin=lambda name: bar.describe(f"checking: {name}"))
+        done = run(loaded, batches=batches, strict=published, on_check=lambda name: bar.describe(f"checking: {name}"))
     if json is not None:
         write_json(json, done.to_json())
     if json is None or str(json) != "-":

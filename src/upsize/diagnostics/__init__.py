@@ -1,8 +1,8 @@
-"""Measuring: is a checkpoint computed rightly, what does this machine do, and what is wrong with a running service.
+"""Diagnostics: is a checkpoint computed correctly, how fast is this machine, and what is wrong with a running service.
 
-`verify` holds a checkpoint against references and against its own invariants, `rates` and `estimate_sizes` say what to
-expect of this machine, `service` questions a server from outside. What a figure is worth is judged by the pure
-functions of `check` and `replies`; the runs that give the figures are elsewhere.
+`verify` compares a checkpoint with references and checks its invariants. `measure_rates` and `estimate_sizes` say what
+to expect of this machine. `diagnose` tests a server from outside. The pure functions of `check`, `embedding_replies`
+and `rerank_replies` evaluate the figures; other modules run what gives them.
 """
 
 from upsize.diagnostics.check import Check, Figure, Status, check_figures

@@ -1,4 +1,4 @@
-"""Figures, limits and verdicts of a verification. Pure: what was measured comes in, what it is worth goes out."""
+"""Figures of a verification, their limits, and the status of a check. Pure functions of measured values."""
 
 from __future__ import annotations
 
@@ -14,54 +14,56 @@ from upsize.model.pooling import Vectors
 from upsize.number_format import plain
 
 Status = Literal["passed", "failed", "differs", "skipped"]
-"""`differs`: not what was published, which is no fault of a checkpoint that is not the published one."""
+"""`differs`: the values are not the published ones. That is no failure for a fine-tuned or converted checkpoint."""
 
 EXACT_VECTORS = 1e-5
-"""Greatest difference of any value of two unit vectors, both computed in float32."""
+"""Greatest absolute difference of two unit vectors, both computed in float32. Chosen: rounding gives some 1e-7."""
 EXACT_LOG_ODDS = 1e-4
 COSINE, CENTRED_COSINE = 0.9997, 0.997
-"""What a half-precision vector keeps of the float32 one. All texts share a large common component, which flatters the
-plain cosine; the centred one, after subtracting the set's mean, does not."""
+"""Least cosines of a half-precision vector with the float32 one. `centred_cosines` says why two are needed."""
 INT8_COSINE, INT8_CENTRED_COSINE = 0.99, 0.985
-"""The same of int8."""
+"""The same limits for int8."""
 LOG_ODDS = 0.25
-"""Two logits near 11 are each rounded to 1/16 in bfloat16, and the layers before add theirs."""
+"""Greatest difference of log-odds in half precision: bfloat16 rounds each of two logits near 11 to 1/16, and the layers
+before add their errors."""
 CORRELATION = 0.99
-"""Of half-precision log-odds with float32 ones: a difference small beside LOG_ODDS can still be all there is."""
+"""Least correlation of half-precision log-odds with float32 ones. Small log-odds that are all wrong pass LOG_ODDS
+alone."""
 INVARIANT_COSINE = 0.9999
-"""A text alone and in a batch, in half precision, where sums may be ordered differently."""
+"""Least cosine of a text alone and in a batch, in half precision, where sums may be added in another order."""
 INVARIANT_LOG_ODDS = 0.05
+"""The same limit for log-odds, as a difference."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value and the limit that it must keep."""
+    """A measured value and its limit."""
 
     name: str
     value: float
     limit: float
     at_least: bool = False
-    """Whether the limit is the least the value may be; otherwise the most."""
+    """Whether the limit is a lower one; otherwise it is an upper one."""
 
     @property
     def holds(self) -> bool:
-        """Whether the limit is kept. NaN keeps none."""
+        """Whether the value keeps the limit. NaN never does."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def value_text(self) -> str:
-        """The value, in as many digits as its distance from the limit needs."""
+        """The value as text, with the digits that a comparison with the limit needs."""
         return _number(self.value, self.at_least)
 
     @property
     def limit_text(self) -> str:
-        """The limit with its sense, such as `≤ 1e-05`."""
+        """The limit with its direction, such as `≤ 1e-05`."""
         return f"{'≥' if self.at_least else '≤'} {_number(self.limit, self.at_least)}"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check's outcome."""
+    """The result of one check."""
 
     name: str
     status: Status
@@ -70,7 +72,7 @@ class Check:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; a value that is no number becomes a string, which JSON can hold."""
+        """As JSON. NaN and infinity become strings, because JSON has no such numbers."""
         plain = asdict(self)
         for shown, figure in zip(plain["figures"], self.figures, strict=True):
             shown["value"] = figure.value if math.isfinite(figure.value) else str(figure.value)
@@ -79,15 +81,16 @@ class Check:
 
 
 def check_figures(name: str, figures: Sequence[Figure], note: str = "", otherwise: Status = "failed") -> Check:
-    """Passed where every figure keeps its limit, or else what `otherwise` says. No figure at all proves nothing."""
+    """A check that passes if every figure keeps its limit, and has the status `otherwise` if not. No figures do not
+    pass."""
     good = bool(figures) and all(f.holds for f in figures)
     return Check(name, "passed" if good else otherwise, tuple(figures), note)
 
 
 def vector_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figure, ...]:
-    """Two sets of unit vectors (n, dimension) of the same texts: how far apart, in the worst text."""
+    """How far two sets of unit vectors (n, dimension) of the same texts are apart, for the worst text."""
     if precision == "float32":
-        return (Figure("max |difference|", greatest_difference(ours, theirs), EXACT_VECTORS),)
+        return (Figure("max |difference|", max_abs_difference(ours, theirs), EXACT_VECTORS),)
     plain, centred = (INT8_COSINE, INT8_CENTRED_COSINE) if precision == "int8" else (COSINE, CENTRED_COSINE)
     return (
         Figure("cosine", float(cosines(ours, theirs).min()), plain, at_least=True),
@@ -96,8 +99,8 @@ def vector_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figu
 
 
 def log_odds_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figure, ...]:
-    """Two sets of log-odds (n,) of the same pairs: how far apart, in the worst pair."""
-    difference = greatest_difference(ours, theirs)
+    """How far two sets of log-odds (n,) of the same pairs are apart, for the worst pair."""
+    difference = max_abs_difference(ours, theirs)
     if precision == "float32":
         return (Figure("max |difference|", difference, EXACT_LOG_ODDS),)
     return (
@@ -107,8 +110,8 @@ def log_odds_figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Fi
 
 
 def invariance_figures(alone: Vectors, together: Vectors, precision: str) -> tuple[Figure, ...]:
-    """Values (n, dimension) or (n,) of texts run alone and in batches."""
-    difference = greatest_difference(alone, together)
+    """How far the values of texts alone and in batches are apart: vectors (n, dimension) or log-odds (n,)."""
+    difference = max_abs_difference(alone, together)
     if alone.ndim == 1:
         limit = EXACT_LOG_ODDS if precision == "float32" else INVARIANT_LOG_ODDS
         return (Figure("max |difference|", difference, limit),)
@@ -117,13 +120,13 @@ def invariance_figures(alone: Vectors, together: Vectors, precision: str) -> tup
     return (Figure("cosine", float(cosines(alone, together).min()), INVARIANT_COSINE, at_least=True),)
 
 
-def greatest_difference(ours: Vectors, theirs: Vectors) -> float:
-    """Greatest absolute difference of any two values."""
+def max_abs_difference(ours: Vectors, theirs: Vectors) -> float:
+    """Greatest absolute difference of two arrays."""
     return float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
 
 
 def correlation(ours: Vectors, theirs: Vectors) -> float:
-    """Pearson's, of two series (n,)."""
+    """Pearson's correlation of two series (n,)."""
     a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (ours, theirs))
     return float(cosines(a[None], b[None])[0])
 

@@ -1,4 +1,4 @@
-"""Client: calls a service as any client does, and says why where no answer comes."""
+"""An HTTP client for the service under test. Failures to reach the service become findings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from upsize.errors import UnusableProxy
 from upsize.proxies import client_options, proxy_for
 
 FINGERPRINT = "x-upsize-fingerprint"
-CONNECT = 10.0
-"""Seconds for a connection, where an answer may take longer."""
+CONNECT_SECONDS = 10.0
+"""Seconds to connect at most; an answer may take longer. Chosen."""
 
 
 class StopError(Exception):
-    """Nothing more can be asked after this finding."""
+    """The diagnosis ends with this finding: no further check is possible."""
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
@@ -25,19 +25,19 @@ class StopError(Exception):
 
 
 class Client:
-    """Calls of one service, of which `base_url` is the OpenAI base URL. A call raises StopError without an answer."""
+    """Calls one service by its OpenAI base URL. A call raises StopError if no answer comes."""
 
     def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
         self.base_url, self.key, self.timeout = base_url, bool(api_key), timeout
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        patience = httpx.Timeout(timeout, connect=min(timeout, CONNECT))
+        limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         try:
             self._proxy = proxy_for(base_url)
-            self._client = httpx.Client(headers=headers, timeout=patience, **client_options(base_url))
+            self._client = httpx.Client(headers=headers, timeout=limits, **client_options(base_url))
         except UnusableProxy as error:
             raise StopError(wrong("proxy", str(error))) from None
         self.fingerprints: list[str] = []
-        """The header of every reply that has one."""
+        """The fingerprint header of each reply that has one."""
 
     def __enter__(self) -> Self:
         return self
@@ -49,24 +49,24 @@ class Client:
 
     @property
     def root(self) -> str:
-        """The address without /v1."""
+        """The base URL without /v1."""
         return self.base_url.removesuffix("/v1")
 
     def get(self, path: str) -> httpx.Response:
-        """A page below the root."""
+        """Get a path below the root."""
         return self._send("GET", f"{self.root}{path}", None)
 
     def embed(
         self, texts: list[str], model: str | None, dimensions: int | None = None, base: str | None = None
     ) -> httpx.Response:
-        """One call of the embeddings endpoint."""
+        """Call the embeddings endpoint."""
         body: dict[str, Any] = {"input": texts, "encoding_format": "float"}
         body |= {} if model is None else {"model": model}
         body |= {} if dimensions is None else {"dimensions": dimensions}
         return self._send("POST", f"{base or self.base_url}/embeddings", body)
 
     def rerank(self, query: str, documents: list[str], model: str | None) -> httpx.Response:
-        """One call of the rerank endpoint."""
+        """Call the rerank endpoint."""
         body: dict[str, Any] = {"query": query, "documents": documents}
         body |= {} if model is None else {"model": model}
         return self._send("POST", f"{self.base_url}/rerank", body)
@@ -75,10 +75,10 @@ class Client:
         try:
             reply = self._client.request(method, url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            limit = min(self.timeout, CONNECT) if isinstance(error, httpx.ConnectTimeout) else self.timeout
+            limit = min(self.timeout, CONNECT_SECONDS) if isinstance(error, httpx.ConnectTimeout) else self.timeout
             raise StopError(unreachable(error, url, limit, self._proxy)) from None
         if reply.is_redirect:
-            advice = f"Use the address it points to: {reply.headers.get('location', '(none)')}."
+            advice = f"Use the address that it points to: {reply.headers.get('location', '(none)')}."
             raise StopError(wrong("redirect", f"{url} answers with a redirect, which clients do not follow.", advice))
         if FINGERPRINT in reply.headers:
             self.fingerprints.append(reply.headers[FINGERPRINT])

@@ -1,4 +1,4 @@
-"""What an OpenAI-shaped reply says, judged: refusals by their status and message, vectors by their values. Pure."""
+"""Checks of OpenAI-style embedding replies: errors by status and message, vectors by their values. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from upsize.number_format import plain
 Doubles = NDArray[np.float64]
 
 UNIT_LENGTH = 1e-2
-"""Half-precision servers normalise before they round; a vector that is not normalised is off by far more."""
+"""Greatest |length − 1| of a normalised vector. Half-precision servers round after they normalise."""
 SAME = 0.9999
-"""Cosine from which two vectors of one text count as the same."""
+"""Cosine from which two vectors of one text count as equal."""
 MATES = 0.999
-"""Cosine of a text alone and in a batch: half precision moves it a little, padding or a wrong mask far more."""
+"""Least cosine of a text alone and in a batch. Half precision lowers it slightly, padding or a wrong mask far more."""
 DISTINCT = 0.9999
+"""Cosine from which vectors of unrelated texts count as equal."""
 
 _MEMORY = ("out of memory", "outofmemory", "cannot allocate", "can't allocate", "cuda error: out")
 
 
 class BadReplyError(Exception):
-    """A reply of status 200 that is none; `finding` says why."""
+    """A reply with status 200 that is malformed; `finding` says why."""
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
@@ -37,7 +38,7 @@ class BadReplyError(Exception):
 
 
 def error_message(body: str) -> str:
-    """The message within an error's body, in any of the peers' shapes; or the body's first 200 characters."""
+    """The message in an error body of any known server, or else the first 200 characters of the body."""
     try:
         value: Any = json.loads(body)
     except ValueError:
@@ -49,52 +50,56 @@ def error_message(body: str) -> str:
 
 
 def is_html(body: str, content_type: str) -> bool:
-    """Whether a person's page came instead of a service's reply."""
+    """Whether the reply is a web page."""
     return "html" in content_type or body.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
 
 
 def refusal(status: int, body: str, *, model: str | None, key: bool) -> Finding:
-    """What a status other than 200 means, other than 404, which depends on what else is there."""
+    """The meaning of a status other than 200 and 404. A 404 needs further requests."""
     message = error_message(body)
     lowered = message.lower()
-    said = f"HTTP {status}: {message}" if message else f"HTTP {status}"
+    detail = f"HTTP {status}: {message}" if message else f"HTTP {status}"
     if status in (401, 403):
         return wrong(
             "wrong_key",
-            f"The API key was refused ({said})." if key else f"The service asks for an API key ({said}).",
-            "Pass the one that the service was started with: --api-key KEY.",
+            f"The API key was refused ({detail})." if key else f"The service asks for an API key ({detail}).",
+            "Pass the key that the service was started with: --api-key KEY.",
         )
     if any(m in lowered for m in _MEMORY):
         return wrong(
             "out_of_memory",
-            f"The service ran out of memory ({said}).",
+            f"The service ran out of memory ({detail}).",
             "Give it fewer tokens at once, a shorter context, a smaller model, or the GPU to itself.",
         )
     if status == 429:
-        return wrong("overloaded", f"The service is overloaded ({said}).", "Send less at once, or add a machine.")
+        return wrong(
+            "overloaded", f"The service is overloaded ({detail}).", "Send fewer requests at once, or add a machine."
+        )
     if status == 503:
         return wrong(
-            "not_ready", f"The service is not ready ({said}).", "It is starting or draining: wait, and watch its log."
+            "not_ready", f"The service is not ready ({detail}).", "It is starting or draining: wait, and watch its log."
         )
     if status in (502, 504):
         return wrong(
-            "gateway", f"A proxy answers, and the service behind it does not ({said}).", "Is it running? See its log."
+            "gateway", f"A proxy answers, and the service behind it does not ({detail}).", "Is it running? See its log."
         )
     if status >= 500:
-        return wrong("server_error", f"The service failed ({said}).", "Look at its log at this moment.")
-    return wrong("refused_request", f"The service refuses an embedding of {model!r} ({said}).", "Does it embed at all?")
+        return wrong("server_error", f"The service failed ({detail}).", "Look at its log at the time of this request.")
+    return wrong(
+        "refused_request", f"The service refuses to embed with {model!r} ({detail}).", "Is it an embedding model?"
+    )
 
 
-def vectors_of(body: str, expected: int) -> Doubles:
-    """The vectors (expected, dimension) of an embeddings reply, in the order of its inputs.
+def parse_vectors(body: str, expected: int) -> Doubles:
+    """The vectors (expected, dimension) of an embeddings reply, in the order of the inputs.
 
-    Raises BadReplyError where it holds none, too few, unequal ones, or values that are no finite numbers.
+    Raises BadReplyError for a missing or wrong number of vectors, unequal dimensions, and values that are not finite.
     """
     try:
         data = json.loads(body)["data"]
         rows = [item["embedding"] for item in sorted(data, key=lambda item: item.get("index", 0))]
     except (ValueError, KeyError, TypeError, AttributeError):
-        finding = wrong("bad_reply", f"The reply is no list of embeddings: {' '.join(body.split())[:120]}")
+        finding = wrong("bad_reply", f"The reply is not a list of embeddings: {' '.join(body.split())[:120]}")
         raise BadReplyError(finding) from None
     if len(rows) != expected:
         raise BadReplyError(wrong("bad_reply", f"{expected} texts were sent and {len(rows)} vectors came back."))
@@ -115,17 +120,17 @@ def vectors_of(body: str, expected: int) -> Doubles:
 
 
 def _numbers(row: Any) -> Doubles:
-    """A vector as numbers; base64 of float32 as such, null as NaN."""
+    """A vector from a list, in which null is NaN, or from base64 of float32."""
     try:
         if isinstance(row, str):
             return np.frombuffer(base64.b64decode(row, validate=True), "<f4").astype(np.float64)
         return np.array([np.nan if v is None else float(v) for v in row], np.float64)
     except (ValueError, TypeError, binascii.Error):
-        raise BadReplyError(wrong("bad_reply", f"A vector is no list of numbers: {str(row)[:80]}")) from None
+        raise BadReplyError(wrong("bad_reply", f"A vector is not a list of numbers: {str(row)[:80]}")) from None
 
 
-def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
-    """Vectors (texts, dimension) of different texts: their dimension, their lengths, and whether they differ."""
+def check_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
+    """Check vectors (texts, dimension) of unrelated texts: their dimension, their lengths, and that they differ."""
     dimension = vectors.shape[1]
     findings = []
     if dimensions is not None and dimension != dimensions:
@@ -144,8 +149,8 @@ def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
             wrong(
                 "not_unit",
                 f"The vectors have lengths of {least} to {most}, not 1.",
-                "Dot products are not cosines then: normalise them, and if you asked for fewer dimensions, know that "
-                "this service cuts without normalising.",
+                "So dot products are not cosines. Normalise the vectors. If you asked for fewer dimensions, this "
+                "service cuts vectors without normalising them.",
             )
         )
     unit = vectors / np.maximum(lengths, 1e-300)[:, None]
@@ -154,15 +159,15 @@ def judge_vectors(vectors: Doubles, dimensions: int | None) -> list[Finding]:
         findings.append(
             wrong(
                 "all_alike",
-                "Texts that have nothing to do with each other get the same vector.",
+                "Unrelated texts get the same vector.",
                 "The weights are not loaded, or the pooling takes a position that is the same in every text.",
             )
         )
     return findings or [ok("vectors", f"Vectors of {dimension} dimensions: finite, of length 1, and different.")]
 
 
-def judge_repeats(repeats: Sequence[Doubles], beside: Doubles) -> list[Finding]:
-    """One text's vector several times alone (`repeats`), and once beside others in a batch."""
+def check_repeats(repeats: Sequence[Doubles], beside: Doubles) -> list[Finding]:
+    """Check vectors of one text: several requests of it alone (`repeats`), and one in a batch (`beside`)."""
     findings = []
     worst = min(_cosine(repeats[0], other) for other in repeats[1:])
     if worst < SAME:
@@ -178,30 +183,29 @@ def judge_repeats(repeats: Sequence[Doubles], beside: Doubles) -> list[Finding]:
         findings.append(
             wrong(
                 "batch_dependent",
-                f"A text's vector depends on its batch mates: cosine {batch:.4f} to the one it has alone.",
-                "Padding on the wrong side, or a pooling that takes the padding: known of some servers, not of this "
-                "model.",
+                f"A text's vector depends on its batch: cosine {batch:.4f} to the vector of the text alone.",
+                "Some servers pad on the wrong side, or pool over padding. The model itself does not do this.",
             )
         )
     else:
         difference = max(float(np.abs(repeats[0] - other).max()) for other in repeats[1:])
-        said = f"The same text gives the same vector (to {plain(difference, 1)}), also in a batch."
-        findings.append(ok("deterministic", said))
+        detail = f"The same text gives the same vector (to {plain(difference, 1)}), also in a batch."
+        findings.append(ok("deterministic", detail))
     return findings
 
 
-def judge_fingerprints(seen: Sequence[str]) -> list[Finding]:
-    """Values of the header x-upsize-fingerprint in all replies."""
+def check_fingerprints(seen: Sequence[str]) -> list[Finding]:
+    """Check the values of the header x-upsize-fingerprint of all replies."""
     spaces = sorted(set(seen))
     if not spaces:
         return []
     if len(spaces) == 1:
-        return [note("fingerprint", f"The vector space is {spaces[0]}: keep it beside your vectors.")]
+        return [note("fingerprint", f"The vector space is {spaces[0]}: store it with your vectors.")]
     return [
         wrong(
             "several_spaces",
             f"Replies came from {len(spaces)} vector spaces: {', '.join(spaces)}.",
-            "Replicas behind this address serve different models or settings: make them alike.",
+            "Replicas behind this address serve different models or settings. Give them the same.",
         )
     ]
 

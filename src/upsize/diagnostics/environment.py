@@ -1,4 +1,4 @@
-"""What is installed and what there is room for on this machine, beside what `compute.machine` reads."""
+"""Versions, disk space and load of this machine, in addition to what `compute.machine` reads."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Environment:
-    """This machine, as far as it matters here."""
+    """The software and resources of this machine that matter for upsize."""
 
     python: str
     system: str
     upsize: str
     torch: str | None
-    """None where it is not installed: the compiled kernels do without."""
+    """Version, or None where torch is not installed. The compiled kernels do not need it."""
     cuda: str | None
-    """CUDA version that torch was built for; None for a build without."""
+    """CUDA version that torch was built for, or None for a build without CUDA."""
     threads: int
-    """That compute."""
+    """Compute threads."""
     load: float
-    """Processes that wanted a core, on average over the last minute."""
+    """Load average of the last minute: processes that run or wait for a core."""
     machine: Machine
     cache: str
-    """Where models of the hub are kept."""
+    """Folder of the hub's models."""
     cache_free: int
-    """Bytes free on its disk."""
+    """Free bytes on the disk of `cache`."""
     packages: dict[str, str | None]
     """Optional package → its version, or None where it is not installed."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As JSON."""
         return asdict(self)
 
 
 def read_environment() -> Environment:
-    """Read it. Takes some milliseconds."""
+    """Read the environment. Takes a few milliseconds."""
     provide_hub_home()
     from huggingface_hub import constants
 
@@ -77,7 +77,7 @@ def read_environment() -> Environment:
 
 
 def advice(environment: Environment) -> list[str]:
-    """What about this machine is worth changing, a line each. Pure."""
+    """Advice on what to change about this machine, a line each. Pure."""
     lines = []
     machine = environment.machine
     if not machine.gpus and environment.cuda is not None:
@@ -96,21 +96,21 @@ def advice(environment: Environment) -> list[str]:
         )
     if environment.load > machine.cores:
         lines.append(
-            f"The machine is busy: {environment.load:.1f} processes want its {machine.cores} cores, so what "
-            "runs now is slower than it can be."
+            f"The machine is busy: {environment.load:.1f} processes want its {machine.cores} cores, so "
+            "everything runs slower than it could."
         )
     if machine.available < machine.memory // 4:
         lines.append(f"Only {machine.available / 1e9:.1f} of {machine.memory / 1e9:.1f} GB of memory are free.")
     if environment.cache_free < 20e9:
         lines.append(
-            f"{environment.cache_free / 1e9:.1f} GB are free where models are kept ({environment.cache}); the 8B needs "
-            "16 GB. Set HF_HOME to a larger disk."
+            f"{environment.cache_free / 1e9:.1f} GB are free on the disk of the models ({environment.cache}). The 8B "
+            "needs 16 GB. Set HF_HOME to a larger disk."
         )
     return lines
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """The path, or its nearest parent that exists."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links of folders not there yet)
     while not path.exists():
         path = path.parent
@@ -126,7 +126,7 @@ def _cuda() -> str | None:
 
 
 def installed(package: str) -> str | None:
-    """Its version, or None."""
+    """The version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What is said of a service: one line each, and what to do about it. And how failures to reach it are told apart."""
+"""Findings about a service, with advice. Failures to reach a service are distinguished by their cause."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ Level = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a diagnosis."""
+    """A finding of a diagnosis."""
 
     level: Level
     kind: str
-    """A stable word for machines, such as `wrong_key`."""
+    """A stable identifier for programs, such as `wrong_key`."""
     message: str
     advice: str = ""
 
 
 def wrong(kind: str, message: str, advice: str = "") -> Finding:
-    """Something that has to change before the service can be relied on."""
+    """A problem that must be solved before the service is reliable."""
     return Finding("wrong", kind, message, advice)
 
 
 def note(kind: str, message: str, advice: str = "") -> Finding:
-    """Something to know."""
+    """A fact worth knowing."""
     return Finding("note", kind, message, advice)
 
 
 def ok(kind: str, message: str) -> Finding:
-    """Something that was checked and is right."""
+    """A check that passed."""
     return Finding("ok", kind, message)
 
 
 def unreachable(
     error: httpx.HTTPError | httpx.InvalidURL, url: str, timeout: float, proxy: Proxy | None = None
 ) -> Finding:
-    """Why no answer came. httpx wraps what happened; the cause underneath tells."""
+    """Why no answer came. The cause is below httpx's own exception."""
     causes = list(_causes(error))
     host = httpx.URL(url).host if not isinstance(error, httpx.InvalidURL) else url
     text = str(error) or type(error).__name__
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return wrong("bad_url", f"{url!r} is no address of a service: {text}", "Write it as http://host:port/v1.")
+        return wrong("bad_url", f"{url!r} is not the address of a service: {text}", "Write it as http://host:port/v1.")
     if proxy is not None and isinstance(error, httpx.ProxyError | httpx.ConnectError | httpx.ConnectTimeout):
         return wrong(
             "proxy",
             f"{url} is not reached through the proxy of {proxy.shown}: {text}",
-            f"Unset {proxy.variable}, or set NO_PROXY={host} for addresses nearby.",
+            f"Unset {proxy.variable}, or set NO_PROXY={host} for local addresses.",
         )
     if any(isinstance(c, socket.gaierror) for c in causes) or "name resolution" in text or "not known" in text:
-        return wrong("dns", f"No machine of the name {host!r} is known.", "Check the host's spelling, and DNS or VPN.")
+        return wrong("dns", f"The host name {host!r} cannot be resolved.", "Check its spelling, and DNS or VPN.")
     if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "CERTIFICATE_VERIFY" in text:
         return wrong(
             "tls_certificate",
@@ -71,24 +71,24 @@ def unreachable(
         return wrong(
             "connect_timeout",
             f"No connection to {url} within {short(timeout)} s.",
-            "A firewall drops it, or the host is down: check address, port and network.",
+            "A firewall drops the connection, or the host is down. Check address, port and network.",
         )
     if isinstance(error, httpx.TimeoutException):
         return wrong(
             "timeout",
-            f"{url} took the request and did not answer within {short(timeout)} s.",
-            "It is overloaded, or still loading: look at its log, or allow more with --timeout.",
+            f"{url} accepted the request and did not answer within {short(timeout)} s.",
+            "It is overloaded or still loading. Look at its log, or raise --timeout.",
         )
     if isinstance(error, httpx.ConnectError):
         return wrong(
             "refused",
             f"Nothing listens at {url}: {text}",
-            "Start it, check the port, and on another machine that it was started with --host 0.0.0.0.",
+            "Start it and check the port. On another machine it must be started with --host 0.0.0.0.",
         )
     return wrong(
         "broken_connection",
         f"The connection to {url} broke: {text}",
-        "Is it https:// there, or did the service crash? Look at its log.",
+        "Does it expect https://, or did it crash? Look at its log.",
     )
 
 

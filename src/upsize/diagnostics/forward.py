@@ -1,4 +1,4 @@
-"""Texts through a loaded model without the engine, so that a check decides what runs in one batch with what."""
+"""Runs texts through a loaded model without the engine, so that a check controls the batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from upsize.model.tokenizer import Ids
 
 
 def ids_of(model: LoadedModel, texts: Sequence[str], *, query: bool = False) -> list[Ids]:
-    """The sequences that the model makes of texts: documents, or queries, or pairs of a reranker. Long ones are cut."""
+    """Token ids of texts as documents or queries, or as pairs with QUERY for a reranker. Long texts are truncated."""
     cut = Truncation(allowed=True)
     if model.checkpoint.kind == "reranker":
         request: EmbedRequest | RerankRequest = RerankRequest(QUERY, texts, truncation=cut)
@@ -26,21 +26,21 @@ def ids_of(model: LoadedModel, texts: Sequence[str], *, query: bool = False) -> 
 
 
 def raw(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
-    """Last states (n, hidden) or log-odds (n,) of one packed batch, whatever they are."""
+    """Hidden states (n, hidden) of the last tokens, or log-odds (n,), of one packed batch. They may be NaN."""
     return run_to_end(model.run(sequences))
 
 
 def values(model: LoadedModel, sequences: Sequence[Ids]) -> Vectors:
     """Unit vectors (n, hidden) or log-odds (n,), packed into batches within the plan's budget.
 
-    Raises NonFiniteVector, with the sequence's place.
+    Raises NonFiniteVector with the index of the sequence.
     """
     states = [raw(model, batch) for batch in _batches(sequences, model.plan.budget)]
-    return finished(np.concatenate(states), model.plan.precision)
+    return normalised_values(np.concatenate(states), model.plan.precision)
 
 
-def finished(states: Vectors, precision: str) -> Vectors:
-    """Unit vectors of last states, log-odds as they are. Raises NonFiniteVector."""
+def normalised_values(states: Vectors, precision: str) -> Vectors:
+    """Unit vectors of hidden states (n, hidden); log-odds (n,) unchanged. Raises NonFiniteVector."""
     if states.ndim == 1:
         require_finite(states[:, None], precision)
         return states

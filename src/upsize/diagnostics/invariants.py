@@ -1,4 +1,4 @@
-"""What must hold of any checkpoint, published or not: finite values, no batch mates, dimensions, end token, prompts."""
+"""Invariants of any checkpoint: finite values, batch invariance, dimensions, end token, template, prompts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from upsize.catalog import SMALLEST_DIMENSION
 from upsize.catalog.instructions import RERANK_BODY, RERANK_PREFIX, RERANK_SUFFIX
 from upsize.compute import LoadedModel
 from upsize.diagnostics import sample_texts as texts
-from upsize.diagnostics.check import Check, Figure, check_figures, greatest_difference, invariance_figures
-from upsize.diagnostics.forward import finished, ids_of, raw, values
+from upsize.diagnostics.check import Check, Figure, check_figures, invariance_figures, max_abs_difference
+from upsize.diagnostics.forward import ids_of, normalised_values, raw, values
 from upsize.engine import EmbedRequest, Engine
 from upsize.engine.request_encoding import encode
 from upsize.model import Checkpoint, EmbeddingPrompts
@@ -22,9 +22,9 @@ from upsize.model.pooling import Vectors
 from upsize.model.tokenizer import END_OF_TEXT, Ids
 
 QUERY_PROMPT_SHA256 = "9fab7feb99edb69f560d85cf1bb849dd556c37f383d0336574f78f1303e90740"
-"""Of the 91 bytes before a query, as published."""
+"""SHA-256 of the published query prompt, 91 bytes."""
 RERANK_TEMPLATE_SHA256 = "677211781ca7518131714a974e241c5864ce08911350882db7ba6c565ac38213"
-"""Of the rerank template's three parts, a zero byte between them."""
+"""SHA-256 of the three parts of the published rerank template, joined by zero bytes."""
 
 PROBES = (
     "What is the capital of China?",
@@ -34,22 +34,25 @@ PROBES = (
     f"{END_OF_TEXT} in front",
 )
 UNIT_LENGTH = 1e-6
+"""Greatest |length − 1| of a vector in float32."""
 CUT = 1e-6
+"""Greatest difference of a vector of a lower dimension from the full vector, cut and normalised."""
 SEED = 20250605
+"""Of the random batches. Arbitrary."""
 
 
 def finite(model: LoadedModel) -> Check:
-    """Texts known to break half precision give numbers; the worst are named."""
+    """Difficult texts give finite values. The note names those that do not."""
     broken = []
-    for name, text in texts.BREAKERS.items():
+    for name, text in texts.DIFFICULT_TEXTS.items():
         if not np.isfinite(raw(model, ids_of(model, [text]))).all():
             broken.append(name)
-    note = f"NaN or infinite on: {', '.join(broken)}" if broken else f"{len(texts.BREAKERS)} sorts of text"
+    note = f"NaN or infinite on: {', '.join(broken)}" if broken else f"{len(texts.DIFFICULT_TEXTS)} difficult texts"
     return check_figures("finite values", [Figure("texts with NaN or infinity", len(broken), 0)], note)
 
 
 def batch_invariance(model: LoadedModel, batches: int) -> Check:
-    """A text's value does not depend on what it is computed with: alone, against `batches` random batches."""
+    """The value of a text alone equals its values in `batches` random batches."""
     sequences = ids_of(model, texts.batch_texts(model.checkpoint.tokenizer))
     alone = np.concatenate([values(model, [ids]) for ids in sequences])
     draw = random.Random(SEED)
@@ -57,7 +60,7 @@ def batch_invariance(model: LoadedModel, batches: int) -> Check:
     together: list[Vectors] = []
     for _ in range(batches):
         chosen = draw.sample(range(len(sequences)), draw.randint(2, min(8, len(sequences))))
-        together.append(finished(raw(model, [sequences[i] for i in chosen]), model.plan.precision))
+        together.append(normalised_values(raw(model, [sequences[i] for i in chosen]), model.plan.precision))
         members += chosen
     precision = model.plan.precision
     figures = invariance_figures(alone[members], np.concatenate(together), precision)
@@ -65,7 +68,7 @@ def batch_invariance(model: LoadedModel, batches: int) -> Check:
 
 
 def dimensions(model: LoadedModel) -> Check:
-    """Vectors of every dimension, as the engine gives them, are the full ones cut and made unit length again."""
+    """The engine's vectors of every dimension equal the full vectors, cut and normalised."""
     hidden = model.checkpoint.config.hidden_size
     wanted = sorted({d for d in (32, 64, 128, 256, 512, 768, 1024, 2048, hidden // 2) if d < hidden} | {hidden})
     wanted = [d for d in wanted if d >= min(SMALLEST_DIMENSION, hidden)]
@@ -78,7 +81,8 @@ def dimensions(model: LoadedModel) -> Check:
 
 
 def dimension_figures(given: Mapping[int, Vectors]) -> tuple[Figure, ...]:
-    """Dimension → vectors (n, dimension) of the same texts, the greatest dimension among them as the reference."""
+    """Figures of `given`: dimension → vectors (n, dimension) of the same texts. The greatest dimension is the
+    reference."""
     full = given[max(given)].astype(np.float64)
     away, off, wrong = 0.0, 0.0, 0
     for dimension, vectors in given.items():
@@ -87,7 +91,7 @@ def dimension_figures(given: Mapping[int, Vectors]) -> tuple[Figure, ...]:
             continue
         away = max(away, float(np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1).max()))
         cut = full[:, :dimension] / np.linalg.norm(full[:, :dimension], axis=1, keepdims=True)
-        off = max(off, greatest_difference(vectors, cut.astype(np.float32)))
+        off = max(off, max_abs_difference(vectors, cut.astype(np.float32)))
     return (
         Figure("wrong shapes", wrong, 0),
         Figure("|length − 1|", away, UNIT_LENGTH),
@@ -96,16 +100,17 @@ def dimension_figures(given: Mapping[int, Vectors]) -> tuple[Figure, ...]:
 
 
 def end_token(model: LoadedModel) -> Check:
-    """Exactly one end token after a text, after ids without one, and after ids with one; and the file has the rule."""
+    """Texts, and ids with and without an end token, get exactly one end token; and tokenizer.json has the rule for
+    it."""
     tokenizer = model.checkpoint.tokenizer
     bare = [tokenizer.encode(text) for text in PROBES]
-    # A probe's own end token at its end is the one that is there already.
+    # A probe that ends with an end token gets no second one.
     expected = [[*(ids[:-1] if ids[-1] == tokenizer.end_id else ids).tolist(), tokenizer.end_id] for ids in bare]
     lists = [ids.tolist() for ids in bare]
     wrong = 0
     for inputs in (PROBES, lists, [[*ids[:-1], tokenizer.end_id] for ids in expected]):
-        wrong += differing([e.ids for e in encode(model, EmbedRequest(inputs))], expected)
-    note = "text, ids, ids that have one already"
+        wrong += count_different([e.ids for e in encode(model, EmbedRequest(inputs))], expected)
+    note = "texts, ids, ids with an end token"
     if not tokenizer.appends_end:
         note = (
             f"tokenizer.json has no rule that appends {END_OF_TEXT}, as an early published revision had not: "
@@ -116,8 +121,8 @@ def end_token(model: LoadedModel) -> Check:
     return check_figures("end token", [Figure("wrong sequences", wrong, 0), rule], note)
 
 
-def differing(given: Sequence[Ids], expected: Sequence[Sequence[int]]) -> int:
-    """How many sequences of ids are not the expected ones."""
+def count_different(given: Sequence[Ids], expected: Sequence[Sequence[int]]) -> int:
+    """The number of sequences that differ from the expected ones."""
     return sum(list(map(int, a)) != list(map(int, b)) for a, b in zip(given, expected, strict=True))
 
 
@@ -151,7 +156,7 @@ def prompts(checkpoint: Checkpoint) -> Check:
 
 
 def _own_prompts(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint's files say the prompts in use."""
+    """Whether the prompts in use come from the checkpoint's own files."""
     path = checkpoint.folder / "config_sentence_transformers.json"
     if not path.exists() or not isinstance(checkpoint.prompts, EmbeddingPrompts):
         return False

@@ -1,7 +1,7 @@
-"""Parity with transformers: the same checkpoint, the same ids, an implementation that shares no code with ours.
+"""Parity with transformers, an implementation that shares no code with this one, on the same checkpoint and ids.
 
-Its float32 result is the reference. Ours must be equal to it in float32, and near it in the precision that is served.
-Both are computed one after the other, so only one float32 copy of the weights is in memory at a time.
+Its float32 result is the reference. The result of this package must equal it in float32, and be near it in the
+precision that is served. Both run one after the other, so memory holds only one float32 copy of the weights at a time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from upsize.compute import LoadedModel, this_machine, work_bytes
 from upsize.compute.plan import weight_bytes
 from upsize.diagnostics import sample_texts as texts
 from upsize.diagnostics.check import Check, Figure, check_figures, log_odds_figures, vector_figures
-from upsize.diagnostics.forward import finished, ids_of, values
-from upsize.diagnostics.invariants import differing
-from upsize.diagnostics.silence_transformers import quiet
+from upsize.diagnostics.forward import ids_of, normalised_values, values
+from upsize.diagnostics.invariants import count_different
+from upsize.diagnostics.silence_transformers import silence_transformers
 from upsize.errors import MissingExtra
 from upsize.model import Checkpoint, RerankPrompts, Truncation
 from upsize.model.encoding import encode_pairs, encode_texts
@@ -31,13 +31,13 @@ from upsize.model.tokenizer import Ids
 
 EXACT, SERVED, TOKENS = "transformers, float32", "transformers, served precision", "transformers, token ids"
 SPARE = 1.1
-"""Loading passes through buffers besides the weights themselves."""
+"""Factor on the bytes of the weights: loading needs buffers besides. Chosen."""
 
 
 def parity(model: LoadedModel, reference: Path | None = None) -> list[Check]:
-    """All three checks of `model` against transformers on `reference` (default: the model's own folder).
+    """The three checks of `model` against transformers on the folder `reference` (default: the model's own).
 
-    They are skipped, with the reason, where transformers is not installed, cannot read the checkpoint, or where the
+    They are skipped, with the reason, where transformers is missing or cannot read the checkpoint, and where the
     float32 weights do not fit into free memory.
     """
     checkpoint = model.checkpoint
@@ -48,7 +48,7 @@ def parity(model: LoadedModel, reference: Path | None = None) -> list[Check]:
         return _skipped(reason)
     sequences = _sequences(model)
     try:
-        theirs = finished(reference_values(folder, checkpoint.kind, sequences, model.plan.device), "float32")
+        theirs = normalised_values(reference_values(folder, checkpoint.kind, sequences, model.plan.device), "float32")
         tokens = check_figures(TOKENS, [Figure("texts with other ids", _other_ids(checkpoint, folder), 0)])
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers raises on loading
         return _skipped(f"transformers cannot run {folder}: {error}".splitlines()[0])
@@ -62,9 +62,9 @@ def parity(model: LoadedModel, reference: Path | None = None) -> list[Check]:
 
 
 def reference_values(folder: Path, kind: Kind, sequences: Sequence[Ids], device: str) -> Vectors:
-    """What transformers gives in float32, one sequence at a time: last states (n, hidden), or log-odds (n,)."""
+    """Results of transformers in float32, one sequence at a time: hidden states (n, hidden) or log-odds (n,)."""
     torch: Any = importlib.import_module("torch")
-    with quiet(), torch.inference_mode():
+    with silence_transformers(), torch.inference_mode():
         network, yes_no = _load(folder, kind)
         network = network.eval().to(device)
         rows = []
@@ -84,7 +84,7 @@ def reference_values(folder: Path, kind: Kind, sequences: Sequence[Ids], device:
 
 
 def _load(folder: Path, kind: Kind) -> tuple[Any, tuple[int, int] | None]:
-    """The transformers model, and the ids of yes and no where it gives logits of tokens."""
+    """The transformers model, and the ids of \"yes\" and \"no\" where it gives logits of tokens."""
     transformers: Any = importlib.import_module("transformers")
     yes_no = None
     options: dict[str, Any] = {}
@@ -95,17 +95,18 @@ def _load(folder: Path, kind: Kind) -> tuple[Any, tuple[int, int] | None]:
     else:
         loader, tokenizer = transformers.AutoModelForCausalLM, transformers.AutoTokenizer.from_pretrained(folder)
         yes_no = (tokenizer.convert_tokens_to_ids("yes"), tokenizer.convert_tokens_to_ids("no"))
-    # Eager attention is the plain formula; the fused kernel is what our own network calls.
+    # Eager attention is the plain formula. Our own network calls the fused kernel.
     network, info = loader.from_pretrained(
         folder, dtype="float32", attn_implementation="eager", output_loading_info=True, **options
     )
     if info["missing_keys"]:
-        raise ValueError(f"it finds no {', '.join(sorted(info['missing_keys'])[:3])} and would make them up")
+        raise ValueError(
+            f"it finds no {', '.join(sorted(info['missing_keys'])[:3])} and would initialise them at random"
+        )
     return network, yes_no
 
 
 def _exact(model: LoadedModel, sequences: Sequence[Ids], served: Vectors) -> Vectors:
-    """Our own float32 values."""
     if model.plan.precision == "float32":
         return served
     exact = LoadedModel(model.checkpoint, replace(model.plan, precision="float32", compiled=False))
@@ -117,7 +118,7 @@ def _figures(ours: Vectors, theirs: Vectors, precision: str) -> tuple[Figure, ..
 
 
 def _sequences(model: LoadedModel) -> list[Ids]:
-    """Every text as a document, and the short ones of an embedder as queries too."""
+    """All texts as documents; for an embedder also six short ones as queries."""
     sequences = ids_of(model, texts.parity_texts(model.checkpoint.tokenizer))
     if model.checkpoint.kind == "embedding":
         sequences += ids_of(model, texts.SHORT[:6], query=True)
@@ -130,9 +131,9 @@ def _note(sequences: Sequence[Ids]) -> str:
 
 
 def _other_ids(checkpoint: Checkpoint, folder: Path) -> int:
-    """Texts whose ids are not those that transformers' tokenizer gives by the models' published usage."""
+    """The number of texts with other ids than transformers' tokenizer gives by the models' published usage."""
     transformers: Any = importlib.import_module("transformers")
-    with quiet():
+    with silence_transformers():
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
         tokenizer, limit, whole = checkpoint.tokenizer, 1 << 30, Truncation()
         if isinstance(checkpoint.prompts, RerankPrompts):
@@ -144,11 +145,11 @@ def _other_ids(checkpoint: Checkpoint, folder: Path) -> int:
         else:
             ours = encode_texts(tokenizer, texts.SHORT, checkpoint.prompts.query, limit, whole)
             expected = [theirs(checkpoint.prompts.query + text)["input_ids"] for text in texts.SHORT]
-    return differing([e.ids for e in ours], expected)
+    return count_different([e.ids for e in ours], expected)
 
 
 def _too_large(model: LoadedModel) -> str | None:
-    """Why the float32 weights do not fit, or None."""
+    """Why the float32 weights do not fit into free memory, or None."""
     checkpoint, device = model.checkpoint, model.plan.device
     need = int(weight_bytes(checkpoint, "float32") * SPARE) + work_bytes(checkpoint.config, 2048)
     free = _free_on(device)

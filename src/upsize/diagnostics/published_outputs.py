@@ -1,4 +1,4 @@
-"""A checkpoint of a published shape against the outputs published with it."""
+"""Compares a checkpoint of a published shape with the outputs that the vendor published."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from upsize.catalog.instructions import RERANK_PREFIX, RERANK_SUFFIX, WEB_SEARCH
 from upsize.compute import LoadedModel
 from upsize.diagnostics.check import Check, Figure, check_figures
 from upsize.diagnostics.forward import values
-from upsize.diagnostics.invariants import differing
+from upsize.diagnostics.invariants import count_different
 from upsize.engine import EmbedRequest, RerankRequest
 from upsize.engine.request_encoding import encode
 from upsize.model.pooling import Vectors
 
 NAME, TOKENS = "published values", "published token ids"
 DIFFERS = (
-    "these are other weights than the published {name}: fine-tuned, converted with loss, or random. "
-    "If they should be the published ones, download them again, and use --published to make this a failure."
+    "the weights are not those of {name}: they are fine-tuned, converted with loss, or random. "
+    "If they should be the published ones, download them again. --published makes this a failure."
 )
 
 
 def published(model: LoadedModel, name: str | None, *, strict: bool = False) -> list[Check]:
-    """Values and token ids of the published checkpoint `name`; None: the shape is none of the published ones.
+    """Compare values and token ids with those of the published checkpoint `name`. None: no published one has this
+    shape.
 
-    Other values than the published ones fail only where `strict`; other token ids always do, for no fine-tuning
-    changes a tokenizer's ids.
+    Other values fail only if `strict`. Other token ids always fail, because fine-tuning does not change a tokenizer.
     """
     if name is None:
         reason = "no published checkpoint has this shape"
@@ -40,18 +40,18 @@ def published(model: LoadedModel, name: str | None, *, strict: bool = False) -> 
 
 
 def cosine_check(found: Vectors, name: str, precision: str, strict: bool) -> Check:
-    """Cosines (queries, documents) against those published for `name`."""
+    """Compare cosines (queries, documents) with those published for `name`."""
     expected = np.asarray(references.COSINES[name])
-    return _judge(found, expected, references.COSINE_TOLERANCE[precision], name, strict)
+    return _compare(found, expected, references.COSINE_TOLERANCE[precision], name, strict)
 
 
 def log_odds_check(found: Vectors, name: str, strict: bool) -> Check:
-    """Log-odds (documents,) against those published for `name`."""
-    return _judge(found, np.asarray(references.LOG_ODDS[name]), references.LOG_ODDS_TOLERANCE, name, strict)
+    """Compare log-odds (documents,) with those published for `name`."""
+    return _compare(found, np.asarray(references.LOG_ODDS[name]), references.LOG_ODDS_TOLERANCE, name, strict)
 
 
 def tokens(model: LoadedModel) -> Check:
-    """Ids of the published texts, end token and rerank template included."""
+    """Compare the ids of the published texts, including end token and rerank template."""
     tokenizer = model.checkpoint.tokenizer
     if model.checkpoint.kind == "embedding":
         given = [e.ids for e in encode(model, EmbedRequest(list(references.TOKEN_IDS)))]
@@ -61,12 +61,12 @@ def tokens(model: LoadedModel) -> Check:
         given = [tokenizer.encode(t) for t in (*references.TOKEN_IDS, RERANK_PREFIX, RERANK_SUFFIX)]
         expected = [ids[:-1] for ids in references.TOKEN_IDS.values()]
         expected += [references.RERANK_PREFIX_IDS, references.RERANK_SUFFIX_IDS]
-    wrong = differing(given, expected)
-    note = "another tokenizer than the family's: download tokenizer.json again" if wrong else f"{len(expected)} texts"
+    wrong = count_different(given, expected)
+    note = "not the tokenizer of the family: download tokenizer.json again" if wrong else f"{len(expected)} texts"
     return check_figures(TOKENS, [Figure("texts with other ids", wrong, 0)], note)
 
 
-def _judge(found: Vectors, expected: Vectors, tolerance: float, name: str, strict: bool) -> Check:
+def _compare(found: Vectors, expected: Vectors, tolerance: float, name: str, strict: bool) -> Check:
     figure = Figure("max |difference|", float(np.abs(found - expected).max()), tolerance)
     both = f"found {_shown(found)}, published {_shown(expected)}"
     note = both if figure.holds else f"{both}; {DIFFERS.format(name=name)}"

@@ -1,4 +1,4 @@
-"""The published shapes, with random weights in them: as fast as the real ones, and worth nothing."""
+"""Published shapes with random weights: as fast as the published checkpoints, and without any meaning."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from upsize.model.config import ModelConfig
 from upsize.model.stored_tensor import Array
 
 _BLOCK = 1 << 22
+"""Random values that are repeated to fill a tensor. Speed does not depend on values."""
 _VOCABULARY = 151_669
+"""Rows of the published embeddings (docs/sources.md §1)."""
 
 
 def config_of(member: FamilyMember) -> ModelConfig:
-    """The configuration that a published checkpoint has."""
+    """The configuration of a published checkpoint."""
     return ModelConfig(
         architecture="Qwen3ForCausalLM",
         hidden_size=member.hidden_size,
@@ -36,7 +38,7 @@ def config_of(member: FamilyMember) -> ModelConfig:
 
 
 def random_weights(shape: tuple[int, ...]) -> Array:
-    """bfloat16 values of a new tensor: ones of a norm, else one normal block, repeated. Speed depends on no value."""
+    """A bfloat16 tensor: ones for a norm, otherwise a repeated block of normal values."""
     if len(shape) == 1:
         return np.ones(shape, bfloat16)
     return np.resize(_block(), prod(shape)).reshape(shape)

@@ -1,4 +1,4 @@
-"""A service that reranks: questioned when it does not embed. Its scores must be numbers, and say what is evident."""
+"""Checks of rerank replies: scores must be finite, repeatable, and rank an obvious answer first. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DOCUMENTS = (
 BEST = 1
 
 
-def scores_of(body: str, expected: int) -> list[float]:
-    """Scores in the order of the documents, of a rerank reply in the shape of Jina, Cohere and vLLM, or SGLang's list.
+def parse_scores(body: str, expected: int) -> list[float]:
+    """Scores in the order of the documents, from a rerank reply in the format of Jina, Cohere and vLLM, or of SGLang.
 
-    Raises BadReplyError where it is none of them, or holds what is no finite number.
+    Raises BadReplyError for any other format, and for scores that are not finite.
     """
     try:
         value = json.loads(body)
@@ -29,7 +29,9 @@ def scores_of(body: str, expected: int) -> list[float]:
         given = {int(r["index"]): r.get("relevance_score", r.get("score")) for r in results}
         scores = [math.nan if given[i] is None else float(given[i]) for i in range(expected)]
     except (ValueError, KeyError, TypeError, AttributeError):
-        finding = wrong("bad_reply", f"The reply is no ranking of {expected} documents: {' '.join(body.split())[:120]}")
+        finding = wrong(
+            "bad_reply", f"The reply is not a ranking of {expected} documents: {' '.join(body.split())[:120]}"
+        )
         raise BadReplyError(finding) from None
     if not all(map(math.isfinite, scores)):
         advice = "Serve the model in bfloat16 or float32."
@@ -37,8 +39,8 @@ def scores_of(body: str, expected: int) -> list[float]:
     return scores
 
 
-def judge_scores(repeats: Sequence[Sequence[float]]) -> list[Finding]:
-    """Scores of DOCUMENTS for QUERY, several times over."""
+def check_scores(repeats: Sequence[Sequence[float]]) -> list[Finding]:
+    """Check the scores of DOCUMENTS for QUERY from several requests."""
     first = repeats[0]
     findings = []
     spread = max(abs(a - b) for other in repeats[1:] for a, b in zip(first, other, strict=True))

@@ -1,4 +1,4 @@
-"""The texts that checks run on: many scripts, lengths from a word to a few slabs, and some known to break fp16."""
+"""Texts for the checks: many scripts, lengths from a word to several prefill chunks, and texts known to break fp16."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ PARAGRAPHS: dict[str, tuple[str, ...]] = {
         "        if not kept:\n            raise ValueError('empty window')\n        return float(np.mean(kept))\n\n",
     ),
 }
-"""Sentences of a few sorts, to be strung into texts of any length."""
+"""Sentences of a few kinds, which `of_length` joins into texts of any length."""
 
 _IMPORTS = "".join(f"import {m}\n" for m in ("os", "sys", "json", "re", "time", "math", "torch", "numpy as np"))
 
-BREAKERS: dict[str, str] = {
+DIFFICULT_TEXTS: dict[str, str] = {
     "imports": _IMPORTS * 6,
     "one import": "import",
     "java imports": "import java.util.List;\nimport java.util.Map;\nimport static org.junit.Assert.*;\n" * 8,
@@ -67,15 +67,15 @@ BREAKERS: dict[str, str] = {
     "rare scripts": "ᚠᛇᚻ᛫ ꦲꦤꦕꦫꦏ ⴰⵣⵓⵍ ሰላም ልዑል བོད་ཡིག 𓂀𓏏𓆑 𝕬𝖇𝖈",
     "one space": " ",
 }
-"""Name → text. The 8B gives NaN in fp16 on the first sorts; the others are where tokenizers and norms go wrong."""
+"""Name → text. The 8B gives NaN in fp16 on the imports; the others are known to break tokenizers and norms."""
 
 QUERY = "Which text explains how a glacier flows?"
-"""What a reranker is asked of each of them."""
+"""The query of a reranker for each text."""
 
 
-def of_length(sort: str, tokens: int, tokenizer: TextTokenizer) -> str:
-    """A text of the sort, of about `tokens` tokens: its sentences in turn, with as many as are needed."""
-    sentences = PARAGRAPHS[sort]
+def of_length(kind: str, tokens: int, tokenizer: TextTokenizer) -> str:
+    """A text of about `tokens` tokens: the sentences of a kind in turn."""
+    sentences = PARAGRAPHS[kind]
     each = [len(tokenizer.encode(s)) for s in sentences]
     needed, total = 0, 0
     while total < tokens:
@@ -85,13 +85,13 @@ def of_length(sort: str, tokens: int, tokenizer: TextTokenizer) -> str:
 
 
 def parity_texts(tokenizer: TextTokenizer) -> Sequence[str]:
-    """Short ones, three of about 500 tokens, and one longer than two slabs of the CPU."""
-    middling = [of_length(sort, 500, tokenizer) for sort in PARAGRAPHS]
+    """The short texts, three of about 500 tokens, and one longer than two prefill chunks of the CPU."""
+    middling = [of_length(kind, 500, tokenizer) for kind in PARAGRAPHS]
     return [*SHORT, *middling, of_length("English", 1100, tokenizer)]
 
 
 def batch_texts(tokenizer: TextTokenizer) -> Sequence[str]:
-    """Lengths from 1 to some 300 tokens, so that random batches cut texts at other places each time."""
-    sorts = list(PARAGRAPHS)
+    """Texts of 1 to about 300 tokens. Random batches of them start each text at another position."""
+    kinds = list(PARAGRAPHS)
     lengths = (3, 8, 15, 30, 40, 60, 90, 130, 200, 300)
-    return [*SHORT[::3], *(of_length(sorts[i % len(sorts)], n, tokenizer) for i, n in enumerate(lengths))]
+    return [*SHORT[::3], *(of_length(kinds[i % len(kinds)], n, tokenizer) for i, n in enumerate(lengths))]

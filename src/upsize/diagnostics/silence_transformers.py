@@ -1,4 +1,4 @@
-"""Keep transformers' progress bars, advice and warnings off the user's terminal."""
+"""Keeps transformers' progress bars, advice and warnings off the user's terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within, transformers shows errors alone; what was set before is set again afterwards."""
+def silence_transformers() -> Iterator[None]:
+    """Within the context transformers shows only errors. The former settings return afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Typed as Any: transformers 5 ships types, 4 did not.
+        # Any: transformers 5 has types, 4 had none.
         logging: Any = importlib.import_module("transformers.utils.logging")
 
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""What each size would take and give on a machine, from its measured rates. Pure: estimates, and said to be that."""
+"""Estimated memory, throughput and latency of each size, from the measured rates of a machine. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from upsize.diagnostics.rates import QUERY, Rates
 from upsize.model.flops import pass_flops
 
 LENGTHS = (8192, 32768)
-"""Tokens of the longest text that a service takes: what everything official runs at, and what the models accept."""
+"""Tokens of the longest text: the length that the vendor evaluates with, and the length that the models accept."""
 
 Fits = Literal["yes", "if memory is freed", "no"]
 
 
 @dataclass(frozen=True)
 class SizeEstimate:
-    """One size in one precision. Bytes are arithmetic, rates are estimates."""
+    """One size in one precision. Bytes are exact arithmetic; rates are estimates."""
 
     size: str
     precision: str
     weight_bytes: int
     work_bytes: dict[int, int]
-    """Length of the longest text in tokens → bytes of `work_bytes`."""
+    """Tokens of the longest text → bytes of activations and caches (`compute.work_bytes`)."""
     fits: dict[int, Fits]
     tokens_per_second: float
     query_ms: float
-    """Of one query of 27 tokens, alone."""
+    """Latency in ms of a single query of 27 tokens."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As JSON, with the names of the estimated fields."""
         return asdict(self) | {"estimated": ["tokens_per_second", "query_ms"]}
 
 
 def estimate_sizes(
     rates: Rates, memory: int, available: int, family: Sequence[FamilyMember] = FAMILY
 ) -> list[SizeEstimate]:
-    """Each embedder of the family in each precision that was measured, on a device of `memory` bytes, of which
-    `available` are free."""
+    """An estimate of each embedder of the family in each measured precision.
+
+    The device has `memory` bytes, of which `available` are free.
+    """
     return [
         _estimate(member, precision, rates, memory, available)
         for member in family
@@ -52,7 +54,7 @@ def estimate_sizes(
 
 
 def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, available: int) -> SizeEstimate:
-    weights, config = member_bytes(member, precision), config_of(member)
+    weights, config = member_weight_bytes(member, precision), config_of(member)
     work = {n: work_bytes(config, n, rates.device) for n in LENGTHS}
     return SizeEstimate(
         size=member.size,
@@ -65,14 +67,14 @@ def _estimate(member: FamilyMember, precision: str, rates: Rates, memory: int, a
     )
 
 
-def member_bytes(member: FamilyMember, precision: str) -> int:
+def member_weight_bytes(member: FamilyMember, precision: str) -> int:
     """Bytes of a published checkpoint's weights, which are stored in bfloat16, in a precision."""
     embedding = member.parameters - member.non_embedding_parameters
     return bytes_of_weights(member.parameters, embedding, precision, embedding_itemsize=2)
 
 
 def fits(need: int, memory: int, available: int) -> Fits:
-    """Whether `need` bytes fit into those available, or into the memory at all."""
+    """Whether `need` bytes fit into the free bytes, or at least into the memory."""
     if need <= available:
         return "yes"
     return "if memory is freed" if need <= memory else "no"

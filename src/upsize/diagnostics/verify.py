@@ -1,4 +1,4 @@
-"""Verify: every check of one checkpoint, in order, each told when it begins."""
+"""Verifies a checkpoint: runs all checks in order."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from upsize.diagnostics.published_outputs import published
 from upsize.errors import UpsizeError
 
 BATCHES = 20
+"""Random batches of the batch-invariance check. Chosen: some seconds for a small model."""
 
 Step = tuple[str, Callable[[], list[Check]]]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was verified, and every check's outcome."""
+    """The verified checkpoint and the results of all checks."""
 
     folder: str
     kind: str
     published: str | None
-    """The published checkpoint of this shape."""
+    """Name of the published checkpoint of this shape, or None."""
     device: str
     precision: str
     fingerprint: str
     torch: str | None
-    """Its version, or None where it is not installed."""
+    """Version, or None where torch is not installed."""
     checks: tuple[Check, ...]
 
     @property
@@ -41,16 +42,16 @@ class Verification:
         return not any(c.status == "failed" for c in self.checks)
 
     def count(self, status: str) -> int:
-        """Checks of that status."""
+        """The number of checks with a status."""
         return sum(c.status == status for c in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As JSON."""
         return asdict(self) | {"ok": self.ok, "checks": [c.to_json() for c in self.checks]}
 
 
 def steps(model: LoadedModel, *, batches: int = BATCHES, strict: bool = False) -> list[Step]:
-    """What there is to check of this model: what it is called while it runs, and the run. Cheap ones come first."""
+    """The checks of this model: (name, function). The cheap ones come first."""
     checkpoint = model.checkpoint
     member = checkpoint.member.name if checkpoint.member else None
     own: list[Step] = [("prompts", lambda: [invariants.prompts(checkpoint)])]
@@ -73,12 +74,12 @@ def verify(
     *,
     batches: int = BATCHES,
     strict: bool = False,
-    begin: Callable[[str], None] = lambda _: None,
+    on_check: Callable[[str], None] = lambda _: None,
 ) -> Verification:
-    """Run every check; `begin` hears the name of each before it runs. What upsize itself refuses is a failed check."""
+    """Run all checks. `on_check` is called with the name of each before it runs. An UpsizeError is a failed check."""
     checks: list[Check] = []
     for name, run in steps(model, batches=batches, strict=strict):
-        begin(name)
+        on_check(name)
         checks += guarded(name, run)
     return Verification(
         folder=str(model.checkpoint.folder),
@@ -93,7 +94,8 @@ def verify(
 
 
 def guarded(name: str, run: Callable[[], Sequence[Check]]) -> list[Check]:
-    """The checks of one run with the seconds that each took; an UpsizeError is a failure, told by its message."""
+    """The results of one function, with their seconds. An UpsizeError is a failed check with its message as the
+    note."""
     started = time.monotonic()
     try:
         checks = list(run())

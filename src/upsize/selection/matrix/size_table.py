@@ -19,7 +19,7 @@ from upsize.compute import Machine, work_bytes
 from upsize.compute.plan import INT8, runs_on_kernels
 from upsize.diagnostics import read_environment
 from upsize.diagnostics.random_models import config_of
-from upsize.diagnostics.size_estimates import fits, member_bytes
+from upsize.diagnostics.size_estimates import fits, member_weight_bytes
 from upsize.errors import InvalidInput
 from upsize.io.atomic import write_atomic
 from upsize.selection.matrix.cells import (
@@ -75,7 +75,7 @@ def memory_facts(member: FamilyMember, precision: str, machine: Machine, setting
     """What it needs, by arithmetic, and whether that fits."""
     on_gpu = bool(machine.gpus) and settings.device != "cpu"
     there, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
-    weights = member_bytes(member, precision)
+    weights = member_weight_bytes(member, precision)
     work = work_bytes(config_of(member), settings.long_tokens, "cuda" if on_gpu else "cpu")
     return {
         "weight_bytes": weights,
