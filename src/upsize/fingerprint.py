@@ -38,10 +38,10 @@ class Fingerprint:
     @cached_property
     def id(self) -> str:
         """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields, an empty `network` left out."""
-        told = asdict(self)
+        payload = asdict(self)
         if not self.network:
-            del told["network"]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+            del payload["network"]
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def sampled(self) -> bool:

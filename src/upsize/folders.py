@@ -28,15 +28,15 @@ def cache_folder() -> Path:
     if own:
         return Path(own)
     parent = _of_user("XDG_CACHE_HOME", ".cache")
-    lost = f"packed weights are made again after they go; set {CACHE_VARIABLE} to a folder that stays"
-    return _usable(parent and parent / "upsize", "cache", lost)
+    consequence = f"packed weights are made again after they go; set {CACHE_VARIABLE} to a folder that stays"
+    return _usable(parent and parent / "upsize", "cache", consequence)
 
 
 def data_folder() -> Path:
     """Where data that must stay lies: `upsize` in the user's data folder."""
     parent = _of_user("XDG_DATA_HOME", ".local/share")
-    lost = "indexes in it are lost when it is cleaned; set UPSIZE_INDEXES to a folder that stays"
-    return _usable(parent and parent / "upsize", "data", lost)
+    consequence = "indexes in it are lost when it is cleaned; set UPSIZE_INDEXES to a folder that stays"
+    return _usable(parent and parent / "upsize", "data", consequence)
 
 
 def provide_hub_home(hub: str = "huggingface") -> None:
@@ -50,8 +50,8 @@ def provide_hub_home(hub: str = "huggingface") -> None:
         return
     parent = _of_user("XDG_CACHE_HOME" if hub == "huggingface" else None, ".cache")
     wanted = parent and parent / hub
-    lost = f"downloaded models are fetched again after they go; set {variable} to a folder that stays"
-    folder = _usable(wanted, hub, lost)
+    consequence = f"downloaded models are fetched again after they go; set {variable} to a folder that stays"
+    folder = _usable(wanted, hub, consequence)
     if folder != wanted:
         os.environ[variable] = str(folder)
 
@@ -71,11 +71,11 @@ def _of_user(variable: str | None, below_home: str) -> Path | None:
         return None
 
 
-def _usable(wanted: Path | None, purpose: str, lost: str) -> Path:
+def _usable(wanted: Path | None, purpose: str, consequence: str) -> Path:
     """`wanted` if it is there or can be made, and otherwise a temporary folder."""
     if wanted is not None and (os.path.isdir(wanted) or _can_be_made(wanted)):  # noqa: PTH112 (Path.is_dir may raise)
         return wanted
-    return _temporary(wanted, purpose, lost)
+    return _temporary(wanted, purpose, consequence)
 
 
 def _can_be_made(folder: Path) -> bool:
@@ -90,7 +90,7 @@ def _can_be_made(folder: Path) -> bool:
 
 
 @cache
-def _temporary(wanted: Path | None, purpose: str, lost: str) -> Path:
+def _temporary(wanted: Path | None, purpose: str, consequence: str) -> Path:
     """A folder for `purpose` that belongs to this user alone. It is the same for all processes of the user."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
     try:
@@ -100,7 +100,7 @@ def _temporary(wanted: Path | None, purpose: str, lost: str) -> Path:
     except OSError:  # nothing can be written anywhere; whoever writes to it learns so
         private = Path("/tmp") / f"upsize-{user}"
     reason = f"{wanted} cannot be written" if wanted else "this user has no home folder"
-    log.warning("%s, so %s is used; %s", reason, private / purpose, lost)
+    log.warning("%s, so %s is used; %s", reason, private / purpose, consequence)
     return private / purpose
 
 

@@ -35,16 +35,16 @@ def short(value: float | None, digits: int = 10) -> str:
     if value is None or not math.isfinite(value) or value == 0:
         return plain(value)
     decimals = min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), FINEST)
-    told = fixed(value, decimals)
-    return told.rstrip("0").rstrip(".") if "." in told else told
+    text = fixed(value, decimals)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def fixed(value: float, decimals: int, sign: bool = False) -> str:
     """So many decimals, thousands by commas; a zero has no sign."""
     if not math.isfinite(value):
         return plain(value)
-    told = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
-    return told if any(c in "123456789" for c in told) else told.lstrip("+-")
+    text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
+    return text if any(c in "123456789" for c in text) else text.lstrip("+-")
 
 
 def bounds(lower: str, upper: str | None) -> str:

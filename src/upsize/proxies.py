@@ -34,8 +34,8 @@ class Proxy:
     @property
     def shown(self) -> str:
         """`VARIABLE (address)`, without user and password."""
-        told = urlsplit(self.url)
-        return f"{self.variable} ({told.scheme}://{told.hostname}{f':{told.port}' if told.port else ''})"
+        parts = urlsplit(self.url)
+        return f"{self.variable} ({parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''})"
 
 
 def is_loopback(host: str) -> bool:
@@ -57,13 +57,13 @@ def proxy_for(url: str) -> Proxy | None:
     Raises UnusableProxy.
     """
     try:
-        told = urlsplit(url)
-        host, port = told.hostname, told.port
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:  # no address at all: whoever connects says so
         return None
-    if not host or is_loopback(host) or _excepted(host, port or {"https": 443}.get(told.scheme, 80)):
+    if not host or is_loopback(host) or _excepted(host, port or {"https": 443}.get(parts.scheme, 80)):
         return None
-    for name in (f"{told.scheme}_proxy", "all_proxy"):
+    for name in (f"{parts.scheme}_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             if variable == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ:
                 continue  # in a CGI program a client sets it, by the header Proxy
@@ -117,20 +117,20 @@ def readable_by_libraries(url: str) -> Iterator[None]:
 def _checked(variable: str, value: str) -> Proxy:
     url = value if "://" in value else f"http://{value}"
     try:
-        told = urlsplit(url)
-        usable = bool(told.hostname) and told.port != 0
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
         raise UnusableProxy(f"{variable} is no address of a proxy ({error}). Correct it, or unset it.") from None
     proxy = Proxy(variable, url)
     if not usable:
         raise UnusableProxy(f"{variable} is no address of a proxy: it has no host. Correct it, or unset it.")
-    if told.scheme not in SCHEMES:
+    if parts.scheme not in SCHEMES:
         raise UnusableProxy(
             f"{proxy.shown}: a proxy of this kind cannot be used. Known: {', '.join(SCHEMES)}. Unset {variable}, or "
             "put the address into NO_PROXY."
         )
-    if told.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise UnusableProxy(
             f"{proxy.shown}: a SOCKS proxy needs the package 'socksio': pip install 'httpx[socks]'. Or unset "
             f"{variable}, or put the address into NO_PROXY."

@@ -450,7 +450,7 @@ def test_a_disk_that_is_full_for_vectors_keeps_the_write_and_brings_it_in_later(
 def test_a_database_that_is_away_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("upsize.store.pg_connections.BRIEFLY", 0.2)
     monkeypatch.setattr("upsize.store.pgvector.PATIENCE", 0.2)
-    monkeypatch.setattr("upsize.store.gate.LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr("upsize.store.circuit_breaker.LONGEST_PAUSE", 0.3)
     with database(tmp_path / "own") as server:
         dsn = server.get_uri()
         index = make(store=dsn, background=True)

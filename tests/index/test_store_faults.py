@@ -92,7 +92,7 @@ def test_an_index_whose_store_is_away_is_dropped_only_by_force(
 ) -> None:
     monkeypatch.setattr("upsize.store.pg_connections.BRIEFLY", 0.1)
     monkeypatch.setattr("upsize.store.pgvector.PATIENCE", 0.1)
-    monkeypatch.setattr("upsize.store.gate.LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr("upsize.store.circuit_breaker.LONGEST_PAUSE", 0.3)
     with database(tmp_path / "own") as server:
         indexes = Indexes(tmp_path / "indexes", models, background=False)
         for name in ("kept", "given_up"):

@@ -59,7 +59,7 @@ def test_old_encodings_are_read_rightly_or_not_at_all(language: str, encoding: s
         return
     read = data.decode(found.name, found.errors)
     for said, was in zip(read.split("\n"), text.split("\n"), strict=True):
-        assert said == was or found.fault(said), "other characters, and no fault"
+        assert said == was or found.row_error(said), "other characters, and no fault"
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -67,15 +67,15 @@ def test_a_row_in_another_encoding_shows_how_it_may_read(tmp_path: Path, mark: b
     path = tmp_path / "d.csv"
     path.write_bytes(mark + b"text\n" + b"plain\n" * 20 + "Grüße aus Köln\nniño\n".encode("cp1252"))
     *good, first, second = open_source(path, "d.csv").records()
-    assert all(record.fault is None for record in good)
-    assert "not UTF-8 (byte 0xfc at position 3); as cp1252 it reads 'Grüße aus Köln'" in str(first.fault)
-    assert "as cp1252 it reads 'niño'" in str(second.fault)
+    assert all(record.row_error is None for record in good)
+    assert "not UTF-8 (byte 0xfc at position 3); as cp1252 it reads 'Grüße aus Köln'" in str(first.row_error)
+    assert "as cp1252 it reads 'niño'" in str(second.row_error)
 
 
 def test_bytes_of_no_encoding_show_no_reading(tmp_path: Path) -> None:
     path = tmp_path / "d.txt"
     path.write_bytes(b"a\xff\xfe\x81\x8d\x80b\n" * 3)
-    faults = [record.fault for record in open_source(path, "d.txt").records()]
+    faults = [record.row_error for record in open_source(path, "d.txt").records()]
     assert faults == ["not UTF-8 (byte 0xff at position 2)"] * 3
 
 
@@ -98,7 +98,7 @@ def test_a_korean_file_is_refused_and_read_when_told(tmp_path: Path) -> None:
     assert [r.fields["text"] for r in told.records()] == TEXTS["ko"].split("\n")
     assert told.notes == ("d.csv is read as euc-kr, as asked.",)
     wrong = open_source(path, "d.csv", reading=ReadOptions("ascii"))
-    assert all(r.fault and "not ascii (byte 0x" in r.fault for r in wrong.records())
+    assert all(r.row_error and "not ascii (byte 0x" in r.row_error for r in wrong.records())
 
 
 @pytest.mark.parametrize(("language", "encoding"), [("ja", "iso2022_jp"), ("ko", "iso2022_kr"), ("zh", "hz")])
@@ -128,7 +128,7 @@ def test_what_is_no_text_encoding(tmp_path: Path, name: str) -> None:
 def test_a_stray_nul_does_not_make_it_utf_16(tmp_path: Path) -> None:
     path = tmp_path / "d.txt"
     path.write_bytes(b"one\ntw\0o\nthree\n")
-    assert [(r.fields.get("text"), r.fault) for r in open_source(path, "d.txt").records()] == [
+    assert [(r.fields.get("text"), r.row_error) for r in open_source(path, "d.txt").records()] == [
         ("one", None),
         (None, "a NUL byte at position 3: not text"),
         ("three", None),

@@ -20,7 +20,7 @@ from upsize.io.jsonline import record_of
 def read(path: Path, content: bytes, **options: Any) -> list[Any]:
     path.write_bytes(content)
     records = open_source(path, path.name, **options).records()
-    return [record.fault or list(record.fields.values()) for record in records]
+    return [record.row_error or list(record.fields.values()) for record in records]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def read(path: Path, content: bytes, **options: Any) -> list[Any]:
     ],
 )
 def test_a_key_that_is_there_twice_is_named(line: str, key: str) -> None:
-    assert record_of(3, line).fault == f"the key {key!r} is there twice"
+    assert record_of(3, line).row_error == f"the key {key!r} is there twice"
 
 
 def test_texts_that_look_like_keys_repeat_nothing() -> None:
@@ -48,13 +48,13 @@ def test_texts_that_look_like_keys_repeat_nothing() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", '":', '\\"', "é"]), st.sampled_from(['"x":', "1", "[{}]"]))))
 def test_keys_are_counted_whatever_they_hold(pairs: list[tuple[str, str]]) -> None:
     line = "{" + ",".join(f"{json.dumps(key)} : {json.dumps(value)}" for key, value in pairs) + "}"
-    assert (record_of(1, line).fault is not None) == (len(dict(pairs)) < len(pairs))
+    assert (record_of(1, line).row_error is not None) == (len(dict(pairs)) < len(pairs))
 
 
 def test_an_object_nested_deeply_is_read_or_refused() -> None:
     deep = '{"a":' * 1000 + '"\\":"' + "}" * 1000
-    assert record_of(1, deep).fault in (None, "objects or lists nested too deeply")
-    assert str(record_of(1, '{"a":' * 100_000).fault).startswith("broken JSON")
+    assert record_of(1, deep).row_error in (None, "objects or lists nested too deeply")
+    assert str(record_of(1, '{"a":' * 100_000).row_error).startswith("broken JSON")
 
 
 @pytest.mark.parametrize("end", ["\x1a", "\x1a" * 100, "b\x1a"])

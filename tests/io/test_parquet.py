@@ -21,7 +21,7 @@ MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123456)
 
 def read(path: Path, **columns: Any) -> list[dict[str, Any] | str]:
     parquet.write_table(pyarrow.table(columns), path)
-    return [record.fault or record.fields for record in open_source(path, path.name).records()]
+    return [record.row_error or record.fields for record in open_source(path, path.name).records()]
 
 
 @pytest.mark.parametrize(

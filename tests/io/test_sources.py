@@ -18,7 +18,7 @@ from upsize.io import Format, find, format_of, open_source
 
 
 def texts(path: Path) -> list[object]:
-    return [record.fields.get("text", record.fault) for record in open_source(path, path.name).records()]
+    return [record.fields.get("text", record.row_error) for record in open_source(path, path.name).records()]
 
 
 @pytest.mark.parametrize(

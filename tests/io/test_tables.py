@@ -18,7 +18,7 @@ GUTEN_TAG = [{"id": "1", "text": "Guten Tag"}, {"id": "2", "text": "a;b"}]
 
 def read(path: Path, reading: ReadOptions = FOUND_OUT) -> list[dict[str, str] | str]:
     """Fields of each record, or its fault."""
-    return [record.fault or record.fields for record in open_source(path, path.name, reading=reading).records()]
+    return [record.row_error or record.fields for record in open_source(path, path.name, reading=reading).records()]
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -77,7 +77,7 @@ def test_texts_of_any_length_with_newlines(tmp_path: Path) -> None:
 
 def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "sep=;\nid;text\n1;a\n2;b;c\n")
-    assert [(r.line, r.fault) for r in open_source(path, "d.csv").records()] == [
+    assert [(r.line, r.row_error) for r in open_source(path, "d.csv").records()] == [
         (3, None),
         (4, "3 fields where the header has 2"),
     ]
@@ -151,7 +151,7 @@ def test_a_tab_in_a_quoted_text_separates_nothing(tmp_path: Path) -> None:
 
 def test_bad_rows_have_faults(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", b'id,text\n1,a\n2\n3,a\0b\n\n4,"x"y\n5,\xff\n6,good\n7,b\n8,c\n9,d\n')
-    faults = {r.line: r.fault for r in open_source(path, "d.csv").records() if r.fault}
+    faults = {r.line: r.row_error for r in open_source(path, "d.csv").records() if r.row_error}
     assert faults == {
         3: "1 fields where the header has 2",
         4: "a NUL byte at position 2: not text",
@@ -192,8 +192,8 @@ def test_a_mark_is_no_part_of_the_header_where_the_encoding_is_told(tmp_path: Pa
 
 def test_a_header_of_very_many_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", ",".join(f"c{i}" for i in range(100_000)) + "\n1,2\n")
-    (fault,) = read(path)
-    assert fault == "2 fields where the header has 100000"
+    (row_error,) = read(path)
+    assert row_error == "2 fields where the header has 100000"
 
 
 def test_a_source_is_read_as_its_format_says() -> None:

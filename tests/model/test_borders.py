@@ -126,7 +126,7 @@ def test_a_long_text_is_cut_before_it_is_encoded_and_has_the_same_ids(
     kept = len(tokenizer.encode(prefix))
     last = whole[-(limit - 1 - kept) :]
     assert cut.ids.tolist() == [*(whole[: limit - 1] if side == "right" else [*whole[:kept], *last]), tokenizer.end_id]
-    assert 1000 < cut.lost < len(whole), "at least so many"
+    assert 1000 < cut.truncated_tokens < len(whole), "at least so many"
 
 
 def test_a_long_text_is_refused_before_it_is_encoded(tokenizer: TextTokenizer) -> None:
@@ -147,7 +147,7 @@ def test_a_text_without_any_border_is_cut_or_refused(tokenizer: TextTokenizer, t
     (cut,) = encode_texts(tokenizer, [text], "", 50, Truncation(True, side))  # type: ignore[arg-type]
     whole = tokenizer.encode(text).tolist()
     assert cut.ids.tolist()[:-1] == (whole[:49] if side == "right" else whole[-49:])
-    assert cut.lost > 50
+    assert cut.truncated_tokens > 50
     with pytest.raises(TextTooLong, match="at least"):
         encode_texts(tokenizer, [text], "", 50, Truncation())
 

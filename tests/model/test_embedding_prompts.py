@@ -67,14 +67,14 @@ def test_cutting_at_the_right_keeps_the_start_and_the_end_token(tokenizer: TextT
     whole = one(tokenizer, LONG)
     (encoded,) = encode_texts(tokenizer, [LONG], "", 20, RIGHT)
     assert encoded.ids.tolist() == [*whole[:19], tokenizer.end_id]
-    assert encoded.lost == len(whole) - 20
+    assert encoded.truncated_tokens == len(whole) - 20
 
 
 def test_cutting_at_the_left_keeps_the_end_of_the_text(tokenizer: TextTokenizer) -> None:
     whole = one(tokenizer, LONG)
     (encoded,) = encode_texts(tokenizer, [LONG], "", 20, LEFT)
     assert encoded.ids.tolist() == whole[-20:]
-    assert encoded.lost == len(whole) - 20
+    assert encoded.truncated_tokens == len(whole) - 20
 
 
 def test_cutting_at_the_left_keeps_the_instruction(tokenizer: TextTokenizer) -> None:
@@ -100,7 +100,7 @@ def test_what_is_cut_has_exactly_the_limit(
     whole = one(tokenizer, text, prefix)
     (encoded,) = encode_texts(tokenizer, [text], prefix, limit, cut)
     assert len(encoded.ids) == min(limit, len(whole))
-    assert encoded.lost == max(0, len(whole) - limit)
+    assert encoded.truncated_tokens == max(0, len(whole) - limit)
     assert encoded.ids[-1] == tokenizer.end_id
 
 

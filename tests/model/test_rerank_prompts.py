@@ -31,7 +31,7 @@ def test_a_pair_is_the_published_template(tokenizer: TextTokenizer) -> None:
     expected = [i for part in parts for i in tokenizer.encode(part).tolist()]
     encoded = encode(tokenizer, LONG)
     assert encoded.ids.tolist() == expected
-    assert encoded.lost == 0
+    assert encoded.truncated_tokens == 0
 
 
 def test_only_the_end_of_the_document_is_cut(tokenizer: TextTokenizer) -> None:
@@ -39,7 +39,7 @@ def test_only_the_end_of_the_document_is_cut(tokenizer: TextTokenizer) -> None:
     limit = len(whole) - 30
     encoded = encode(tokenizer, LONG, limit, CUT)
     assert encoded.ids.tolist() == whole[: limit - len(suffix)] + suffix
-    assert encoded.lost == 30
+    assert encoded.truncated_tokens == 30
 
 
 def test_the_side_of_the_cut_is_not_heard(tokenizer: TextTokenizer) -> None:
@@ -76,7 +76,7 @@ def test_max_document_tokens_counts_the_documents_own_tokens(tokenizer: TextToke
     own = len(encode(tokenizer, text).ids) - around
     encoded = encode(tokenizer, text, max_document_tokens=wanted)
     assert len(encoded.ids) - around == min(own, wanted)
-    assert encoded.lost == max(0, own - wanted)
+    assert encoded.truncated_tokens == max(0, own - wanted)
 
 
 def test_the_checkpoints_own_default_instruction_wins(reranker_folder: Path, tmp_path: Path) -> None:

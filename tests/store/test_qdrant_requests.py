@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from upsize.errors import RowsRefused, StoreUnavailable
-from upsize.store import Table, VectorRows, gate, qdrant
+from upsize.store import Table, VectorRows, qdrant
+from upsize.store import circuit_breaker as gate
 from upsize.store.qdrant import QdrantStore
 
 LIMIT = 32 << 20

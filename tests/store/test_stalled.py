@@ -16,7 +16,8 @@ import pytest
 
 from tests.postgres import database
 from upsize.errors import StoreUnavailable
-from upsize.store import Table, VectorRows, gate, parse_filter
+from upsize.store import Table, VectorRows, parse_filter
+from upsize.store import circuit_breaker as gate
 from upsize.store import pg_connections as pgconnections
 from upsize.store.pgvector import PgvectorStore
 

@@ -70,11 +70,11 @@ def main() -> None:
         raise
     except (UpsizeError, OSError) as error:
         Console(stderr=True).print("[bold red]error[/]:", end=" ")
-        sys.stderr.write(f"{_told(error)}\n")
+        sys.stderr.write(f"{_message(error)}\n")
         sys.exit(1)
 
 
-def _told(error: UpsizeError | OSError) -> str:
+def _message(error: UpsizeError | OSError) -> str:
     """The message; of the system's own errors the file first, and what may be done."""
     if isinstance(error, UpsizeError) or error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__

@@ -116,7 +116,7 @@ def embed(
     with Partial(output, overwrite=overwrite) as partial:
         source = open_input(input, format, ReadOptions(encoding, delimiter), partial.spool)
         field = choose_text_field(source, text_field, id_field)
-        shared.tell(source, field, text_field)
+        shared.print_notes(source, field, text_field)
         rows = TextRows(source, field, id_field, limit)
         # Heavy imports wait until here, so that `--help` and a wrong flag answer at once.
         from upsize.engine import Embedder
@@ -155,7 +155,7 @@ class Embedding:
         """The side of a retrieval that the texts are on, and what is put before each."""
         return {"input_type": self.input_type, "prefix": self.prefix}
 
-    def fault(self, text: str) -> str | None:
+    def row_error(self, text: str) -> str | None:
         """A text that is too long. Only one with more bytes than the model takes tokens need be tokenised to know."""
         limit = self.embedder.max_length
         if self.truncate or len(text.encode()) + len(self.prefix.encode()) < limit:

@@ -21,7 +21,7 @@ from upsize.io import ReadOptions, copy_stdin, open_input
 from upsize.jobs.document_rows import DocumentRows, FileDocument, choose_id_field
 from upsize.jobs.input_rows import choose_text_field
 from upsize.jobs.survey import listing, survey
-from upsize.jobs.vector_columns import WithoutVectors, unfit
+from upsize.jobs.vector_columns import WithoutVectors, document_error
 from upsize.progress import ProgressBar
 
 app = typer.Typer(
@@ -143,9 +143,9 @@ def add(
         source = open_input(input, format, ReadOptions(encoding, delimiter), lambda: copy_stdin(Path(folder) / "stdin"))
         id_field = choose_id_field(source, id_field)
         field = choose_text_field(source, text_field, id_field)
-        shared.tell(source, field, text_field, with_title=True)
+        shared.print_notes(source, field, text_field, with_title=True)
         rows = WithoutVectors(DocumentRows(source, field, id_field, limit), keep or ())
-        found = survey(rows, unfit, skip_bad=skip_bad)
+        found = survey(rows, document_error, skip_bad=skip_bad)
         if found.skipped:
             typer.echo(f"Left out {len(found.skipped):,} rows:\n{listing(source, found.skipped)}", err=True)
         if id_field is None:

@@ -110,7 +110,9 @@ def from_here(model: str | None, base_url: str | None) -> str | None:
     return str(Path(model).resolve()) if model and base_url is None and Path(model).is_dir() else model
 
 
-def tell(source: Source, text_field: str | None = None, asked: str | None = None, *, with_title: bool = False) -> None:
+def print_notes(
+    source: Source, text_field: str | None = None, asked: str | None = None, *, with_title: bool = False
+) -> None:
     """Say what was found out about how a file is written, and which field is taken for the texts; also that a title
     beside them is left out, unless the command puts it before them."""
     for note in source.notes:

@@ -51,10 +51,10 @@ class OneQuery:
     instruction: str
     truncate: bool
 
-    def fault(self, document: str) -> str | None:
+    def row_error(self, document: str) -> str | None:
         """A document that is too long."""
         pair = Pair(self.query, [document])
-        return pair_fault(self.reranker, pair, self.instruction, truncate=self.truncate)
+        return pair_error(self.reranker, pair, self.instruction, truncate=self.truncate)
 
     def size(self, _: str) -> int:
         """One sequence a document."""
@@ -82,7 +82,7 @@ def rank(
 ) -> Ranking:
     """Score the texts of `rows` for `query`: the best `top_n` of them (None: all), best first."""
     work = OneQuery(reranker, query, instruction or reranker.instruction, truncate)
-    found = survey(rows, work.fault, skip_bad=skip_bad)
+    found = survey(rows, work.row_error, skip_bad=skip_bad)
     failed: dict[int, str] = {}
     good = [row for row in rows if row.line not in found.skipped]
     pairing = Pairing(rows.source, work, failed.__setitem__ if skip_bad else None)
@@ -93,7 +93,7 @@ def rank(
     kept = (row for row in good if row.line not in failed)
     documents = [{**result, "document": row.value} for row, result in zip(kept, scored, strict=True)]
     documents.sort(key=lambda document: -document["log_odds"])
-    _tell(rows, skipped, [document["lost_tokens"] for document in documents])
+    _report_losses(rows, skipped, [document["lost_tokens"] for document in documents])
     return Ranking(documents[:top_n], reranker.fingerprint.id)
 
 
@@ -117,7 +117,7 @@ def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
         results(markup=False).print(table)
 
 
-def pair_fault(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bool) -> str | None:
+def pair_error(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bool) -> str | None:
     """Why the reranker cannot take a query with its documents: too long, and of the documents `truncate` cuts those."""
     try:
         counts = reranker.count_tokens(pair.query, [""] if truncate else pair.documents, instruction)
@@ -137,7 +137,7 @@ def probabilities(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
     return probability(log_odds)
 
 
-def _tell(rows: TextRows, skipped: dict[int, str], lost: list[int]) -> None:
+def _report_losses(rows: TextRows, skipped: dict[int, str], lost: list[int]) -> None:
     """Say what the user must hear: rows left out, texts cut."""
     if skipped:
         typer.echo(f"{len(skipped):,} rows skipped:\n{listing(rows.source, skipped)}", err=True)

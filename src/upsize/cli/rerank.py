@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 from upsize.cli import options as shared
-from upsize.cli.ranking import pair_fault, probabilities, rank, show
+from upsize.cli.ranking import pair_error, probabilities, rank, show
 from upsize.fingerprint import Fingerprint
 from upsize.io import ReadOptions, copy_stdin, format_of, import_pyarrow, open_input
 from upsize.jobs.file_job import run
@@ -128,7 +128,7 @@ def rerank(
         with TemporaryDirectory() as folder:
             source = open_input(documents, format, reading, lambda: copy_stdin(Path(folder) / "stdin"))
             field = choose_text_field(source, text_field, id_field)
-            shared.tell(source, field, text_field)
+            shared.print_notes(source, field, text_field)
             rows = TextRows(source, field, id_field, limit)
             with _reranker(chosen) as reranker:
                 ranked = rank(query, rows, reranker, instruction, truncate=truncate, skip_bad=skip_bad, top_n=top_n)
@@ -136,7 +136,7 @@ def rerank(
     elif output is not None:
         with Partial(output, overwrite=overwrite) as partial:
             source = open_input(query, format, reading, partial.spool)
-            shared.tell(source)
+            shared.print_notes(source)
             require_pairs(source, id_field)
             with _reranker(chosen) as reranker:
                 work = Reranking(reranker, instruction or reranker.instruction, truncate, top_n)
@@ -187,9 +187,9 @@ class Reranking:
         """The task, and how many documents are given."""
         return {"instruction": self.instruction, "top_n": self.top_n}
 
-    def fault(self, pair: Pair) -> str | None:
+    def row_error(self, pair: Pair) -> str | None:
         """A query, or a document with it, that is too long."""
-        return pair_fault(self.reranker, pair, self.instruction, truncate=self.truncate)
+        return pair_error(self.reranker, pair, self.instruction, truncate=self.truncate)
 
     def size(self, pair: Pair) -> int:
         """One sequence a document."""

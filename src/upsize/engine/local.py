@@ -109,7 +109,7 @@ class LocalModel:
     def _count(self, request: Request) -> list[int]:
         """Tokens of each sequence of `request` without truncation."""
         steps = encode_in_steps(self._loaded, replace(request, truncation=Truncation(True)), whole=True)
-        return [len(e.ids) + e.lost for e in finish(steps)]
+        return [len(e.ids) + e.truncated_tokens for e in finish(steps)]
 
 
 def _answer(future: Future[Result], done: int) -> Result:

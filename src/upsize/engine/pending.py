@@ -81,7 +81,7 @@ class PendingRequest:
         return Result(
             values,
             tuple(len(e.ids) for e in self.encoded),
-            tuple(e.lost for e in self.encoded),
+            tuple(e.truncated_tokens for e in self.encoded),
             fingerprint,
             Times(self.tokenize_seconds, waited, compute),
             self.lint,

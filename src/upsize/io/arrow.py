@@ -76,8 +76,8 @@ def _timestamp(scalar: Any) -> str:
     whole, rest = divmod(scalar.value, 1000)
     import pyarrow
 
-    told = pyarrow.scalar(whole, pyarrow.int64()).cast(pyarrow.timestamp("us", scalar.type.tz)).as_py()
-    return _with_nanoseconds(told, rest)
+    moment = pyarrow.scalar(whole, pyarrow.int64()).cast(pyarrow.timestamp("us", scalar.type.tz)).as_py()
+    return _with_nanoseconds(moment, rest)
 
 
 def _time(scalar: Any) -> str:
@@ -89,11 +89,11 @@ def _time(scalar: Any) -> str:
     return _with_nanoseconds(pyarrow.scalar(whole, pyarrow.int64()).cast(pyarrow.time64("us")).as_py(), rest)
 
 
-def _with_nanoseconds(told: Any, rest: int) -> str:
+def _with_nanoseconds(moment: Any, rest: int) -> str:
     """A date and time, or a time of the day, in ISO 8601; `rest` are the nanoseconds beyond its microseconds."""
     if not rest:
-        return str(told.isoformat())
-    text = str(told.isoformat(timespec="microseconds"))
+        return str(moment.isoformat())
+    text = str(moment.isoformat(timespec="microseconds"))
     place = text.index(".") + 7
     return f"{text[:place]}{rest:03d}{text[place:]}"
 

@@ -35,20 +35,21 @@ class DelimitedReader:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Record(line, fault=f"broken CSV ({error})")
+                yield Record(line, row_error=f"broken CSV ({error})")
                 continue
-            fault = self._fault(values)
-            yield Record(line, fault=fault) if fault else Record(line, dict(zip(self.header, values, strict=True)))
+            row_error = self._row_error(values)
+            fields = {} if row_error else dict(zip(self.header, values, strict=True))
+            yield Record(line, fields, row_error)
 
     @property
     def _line(self) -> int:
         return self._skipped + self._reader.line_num
 
-    def _fault(self, values: list[str]) -> str | None:
+    def _row_error(self, values: list[str]) -> str | None:
         if not values:
             return "an empty line"
-        if fault := next((f for value in values if (f := self._encoding.fault(value))), None):
-            return fault
+        if row_error := next((f for value in values if (f := self._encoding.row_error(value))), None):
+            return row_error
         if len(values) == len(self.header):
             return None
         hint = "" if len(self.header) > 1 else " (a text with commas needs quotes; or say --format text)"
@@ -65,8 +66,8 @@ class DelimitedReader:
             return []
         except csv.Error as error:
             raise InvalidInput(f"{name}, line {line}: a broken CSV header ({error}).") from None
-        if fault := next((f for column in header if (f := self._encoding.fault(column))), None):
-            raise InvalidInput(f"{name}, line {line}: the header is {fault}. Say its encoding with --encoding.")
+        if row_error := next((f for column in header if (f := self._encoding.row_error(column))), None):
+            raise InvalidInput(f"{name}, line {line}: the header is {row_error}. Say its encoding with --encoding.")
         times = Counter(header)
         if twice := next((column for column, count in times.items() if column and count > 1), None):
             raise InvalidInput(

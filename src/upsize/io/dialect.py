@@ -56,12 +56,12 @@ def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str |
     Raises InvalidInput where no separator fits, or several do.
     """
     first, rest = _first_line(sample)
-    told = SEP_LINE.fullmatch(first)
-    skip, body = (1, rest) if told else (0, sample)
+    sep_line = SEP_LINE.fullmatch(first)
+    skip, body = (1, rest) if sep_line else (0, sample)
     if asked is not None:
         return _dialect(asked_delimiter(asked), body, whole, tsv, skip)
-    if told:
-        dialect = _dialect(asked_delimiter(told[1]), body, whole, tsv, skip)
+    if sep_line:
+        dialect = _dialect(asked_delimiter(sep_line[1]), body, whole, tsv, skip)
         if len(split(body, whole, dialect).header) < 2:
             _refuse_unsplit(body, whole, name, tsv)
         return dialect
@@ -191,8 +191,8 @@ def looks_like_table(sample: str, whole: bool) -> Dialect | None:
     first line has to name fields.
     """
     first, rest = _first_line(sample)
-    if told := SEP_LINE.fullmatch(first):
-        return Dialect(ASKED.get(told[1], told[1]), skip=1)
+    if sep_line := SEP_LINE.fullmatch(first):
+        return Dialect(ASKED.get(sep_line[1], sep_line[1]), skip=1)
     if not rest.strip():
         return None
     for delimiter in NAMES:

@@ -63,7 +63,7 @@ class TextEncoding:
         """Its name for a message."""
         return "UTF-8" if self.name in ("utf-8", "utf-8-sig") else self.name
 
-    def fault(self, line: str) -> str | None:
+    def row_error(self, line: str) -> str | None:
         """What cannot be read of a line: a byte that is not of the encoding, or a NUL. None if all can."""
         if "\0" in line:
             return f"a NUL byte at position {line.index(chr(0)) + 1}: not text"

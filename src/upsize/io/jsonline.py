@@ -29,14 +29,16 @@ def record_of(number: int, line: str) -> Record:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return Record(number, fault=f"broken JSON ({error.msg} at character {error.pos + 1})")
+        return Record(number, row_error=f"broken JSON ({error.msg} at character {error.pos + 1})")
     if not isinstance(value, dict):
-        return Record(number, fault=f"a JSON {TYPES[type(value)]}, not an object")
+        return Record(number, row_error=f"a JSON {TYPES[type(value)]}, not an object")
     try:
         key = repeated_key(line, value)
     except RecursionError:
-        return Record(number, fault="objects or lists nested too deeply")
-    return Record(number, value) if key is None else Record(number, fault=f"the key {key!r:.{_SHOWN}} is there twice")
+        return Record(number, row_error="objects or lists nested too deeply")
+    if key is not None:
+        return Record(number, row_error=f"the key {key!r:.{_SHOWN}} is there twice")
+    return Record(number, value)
 
 
 def repeated_key(text: str, value: Any) -> str | None:

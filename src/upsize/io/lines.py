@@ -41,16 +41,16 @@ def lines_of(file: TextIO, name: str) -> Iterator[str]:
 def read_text(file: TextIO, name: str, encoding: TextEncoding) -> Iterator[Record]:
     """A text a line."""
     for number, line in enumerate(lines_of(file, name), 1):
-        fault = encoding.fault(line)
-        yield Record(number, fault=fault) if fault else Record(number, {TEXT: line})
+        row_error = encoding.row_error(line)
+        yield Record(number, row_error=row_error) if row_error else Record(number, {TEXT: line})
 
 
 def read_jsonl(file: TextIO, name: str, encoding: TextEncoding) -> Iterator[Record]:
     """A JSON object a line."""
     for number, line in enumerate(lines_of(file, name), 1):
-        if fault := encoding.fault(line):
-            yield Record(number, fault=fault)
+        if row_error := encoding.row_error(line):
+            yield Record(number, row_error=row_error)
         elif not line.strip():
-            yield Record(number, fault="an empty line")
+            yield Record(number, row_error="an empty line")
         else:
             yield record_of(number, line)

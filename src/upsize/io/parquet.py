@@ -58,7 +58,7 @@ def _records(pyarrow: Any, batch: Any, before: int) -> Iterator[Record]:
             for name, column in zip(names, row.columns, strict=True):
                 (fields[name],) = values_of(pyarrow, column)
         except (ValueError, OverflowError) as error:
-            yield Record(number, fault=f"a value that cannot be read ({name!r:.80}: {error})")
+            yield Record(number, row_error=f"a value that cannot be read ({name!r:.80}: {error})")
         else:
             yield Record(number, fields)
 

@@ -57,8 +57,8 @@ class Source:
     path: Path
     format: Format
     reading: ReadOptions = FOUND_OUT
-    told: bool = True
-    """Whether the user says the format."""
+    format_given: bool = True
+    """Whether the user names the format with --format."""
 
     @property
     def unit(self) -> str:
@@ -99,7 +99,7 @@ class Source:
             with self._text() as (file, _):
                 return dict.fromkeys(DelimitedReader(file, self.name, self.dialect, self.encoding).header, True)
         found: dict[str, bool] = {}
-        for record in islice((r for r in self.records() if r.fault is None), LOOKED_AT):
+        for record in islice((r for r in self.records() if r.row_error is None), LOOKED_AT):
             for column, value in record.fields.items():
                 found[column] = found.get(column, False) or isinstance(value, str)
         return found
@@ -110,7 +110,7 @@ class Source:
         notes = [self.encoding.note]
         if self.format is Format.CSV and self.dialect.delimiter != "," and self.reading.delimiter is None:
             notes.append(f"{self.name} is separated by {self.dialect.shown}.")
-        if self.format is Format.TEXT and not self.told:
+        if self.format is Format.TEXT and not self.format_given:
             notes.append(fields_note(*self.sample(), self.name))
         return tuple(note for note in notes if note)
 
@@ -194,17 +194,17 @@ def open_source(
         if path.exists() and not path.is_dir():
             what = "not a regular file: pipe it into `-`, standard input"
         raise InvalidInput(f"{name}: {what}.")
-    told = format or format_of(path)
-    if told is not Format.PARQUET:
+    chosen = format or format_of(path)
+    if chosen is not Format.PARQUET:
         refuse_others(path, name)
-    if told is None:
+    if chosen is None:
         array = " A JSON array becomes JSONL by: jq -c '.[]'." if path.suffix.lower() == ".json" else ""
         raise InvalidInput(
             f"{name}: the suffix {path.suffix!r} tells no format (known: {', '.join(SUFFIXES)}; compressed too: "
             f"{', '.join(COMPRESSED)}). Say --format {', '.join(Format)}.{array}"
         )
-    source = Source(name, path, told, reading, format is not None)
-    if format is None and told in (Format.TEXT, *TABLES):
+    source = Source(name, path, chosen, reading, format is not None)
+    if format is None and chosen in (Format.TEXT, *TABLES):
         _refuse_records(source)
     return source
 

@@ -59,7 +59,7 @@ class Record:
     line: int
     """Where it begins: the line, or in a Parquet file the row; from 1."""
     fields: dict[str, Any] = field(default_factory=dict)
-    fault: str | None = None
+    row_error: str | None = None
 
 
 def format_of(path: Path) -> Format | None:

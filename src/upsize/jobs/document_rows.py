@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from upsize.io import TEXT, Format, Record, Source
-from upsize.jobs.input_rows import InputRow, id_fault, text_fault
+from upsize.jobs.input_rows import InputRow, id_error, text_error
 
 ID_FIELDS = ("id", "_id")
 TITLE = "title"
@@ -49,10 +49,10 @@ class DocumentRows:
 
     def __iter__(self) -> Iterator[InputRow[FileDocument]]:
         for record in islice(self.source.records(), self.limit):
-            fault = record.fault or id_fault(self.id_field, record)
-            fault = fault or text_fault(repr(self.text_field), record.fields.get(self.text_field))
-            if fault:
-                yield InputRow(record.line, fault=fault)
+            row_error = record.row_error or id_error(self.id_field, record)
+            row_error = row_error or text_error(repr(self.text_field), record.fields.get(self.text_field))
+            if row_error:
+                yield InputRow(record.line, row_error=row_error)
             else:
                 document = self._document(record)
                 yield InputRow(record.line, document.id, document)

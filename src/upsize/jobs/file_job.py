@@ -38,7 +38,7 @@ class FileComputation(Computation[T_contra], Protocol[T_contra]):
     def settings(self) -> dict[str, str | int | None]:
         """What else shapes the results."""
 
-    def fault(self, value: T_contra) -> str | None:
+    def row_error(self, value: T_contra) -> str | None:
         """Why the model cannot take the value; None where it can."""
 
     def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> OutputFormat:
@@ -50,7 +50,7 @@ def run(
 ) -> None:
     """Survey the input, compute what is missing, make the output and its sidecar, and say what was done."""
     source, fingerprint = rows.source, work.fingerprint
-    found = survey(rows, work.fault, skip_bad=skip_bad)
+    found = survey(rows, work.row_error, skip_bad=skip_bad)
     settings, digest = {**work.settings(), **rows.settings()}, source.digest()
     facts: dict[str, Any] = {
         "model": model,
@@ -63,7 +63,7 @@ def run(
     job = {**asdict(fingerprint), **settings, "input": digest, "number of rows": found.rows}
     partial.begin(job, found.rows, encoding.header())
     speed = compute(rows, work, found, partial, encoding, checkpoint=checkpoint, skip_bad=skip_bad)
-    lost = partial.lost
+    truncated = partial.truncated
     skipped = dict(sorted({**found.skipped, **dict(partial.failed)}.items()))
     if not partial.committed.rows:
         partial.discard()
@@ -72,16 +72,16 @@ def run(
         "rows": partial.committed.rows,
         "skipped": [{"line": line, "reason": reason} for line, reason in skipped.items()],
         "tokens": partial.committed.tokens,
-        "truncated": [{"line": line, "lost_tokens": tokens} for line, tokens in lost],
+        "truncated": [{"line": line, "lost_tokens": tokens} for line, tokens in truncated],
     }
     size = partial.finish(encoding.build, facts)
     if skipped:
         typer.echo(f"{len(skipped):,} rows skipped, all of them listed in {partial.sidecar}:")
         typer.echo(listing(source, skipped))
-    if lost:
-        tokens = sum(tokens for _, tokens in lost)
+    if truncated:
+        tokens = sum(tokens for _, tokens in truncated)
         typer.echo(
-            f"{len(lost):,} rows lost {tokens:,} tokens to --truncate; {partial.sidecar} says which and how many."
+            f"{len(truncated):,} rows lost {tokens:,} tokens to --truncate; {partial.sidecar} says which and how many."
         )
     typer.echo(f"{speed}, dimension {fingerprint.dimension}, fingerprint {fingerprint.id}")
     typer.echo(f"{partial.output}: {size:,} bytes")
@@ -118,9 +118,9 @@ def compute(
         due = started + checkpoint
         with ProgressBar("computing", total=found.rows, initial=earlier.rows + earlier.failed, unit=noun) as bar:
             for results in Pairing(source, work, left_out if skip_bad else None).run(good):
-                lost = [(r["line"], r["lost_tokens"]) for r in results if r["lost_tokens"]]
+                truncated = [(r["line"], r["lost_tokens"]) for r in results if r["lost_tokens"]]
                 tokens = sum(r["tokens"] for r in results)
-                partial.append(encoding.block(results), len(results), tokens, lost, failed)
+                partial.append(encoding.block(results), len(results), tokens, truncated, failed)
                 bar.update(len(results) + len(failed))
                 failed.clear()
                 if time.monotonic() >= due:

@@ -20,7 +20,7 @@ class InputRow(Generic[T_co]):
     line: int
     id: str | int | None = None
     value: T_co | None = None
-    fault: str | None = None
+    row_error: str | None = None
 
 
 class InputRows(Protocol[T_co]):
@@ -61,9 +61,9 @@ class TextRows:
         wanted = [self.text_field, *([self.id_field] if self.id_field else [])]
         for record in islice(self.source.records(wanted), self.limit):
             text = record.fields.get(self.text_field)
-            fault = record.fault or text_fault(repr(self.text_field), text) or id_fault(self.id_field, record)
-            id = record.fields[self.id_field] if self.id_field and not fault else None
-            yield InputRow(record.line, fault=fault) if fault else InputRow(record.line, id, text)
+            row_error = record.row_error or text_error(repr(self.text_field), text) or id_error(self.id_field, record)
+            id = record.fields[self.id_field] if self.id_field and not row_error else None
+            yield InputRow(record.line, row_error=row_error) if row_error else InputRow(record.line, id, text)
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class PairRows:
         wanted = ["query", "documents", *([self.id_field] if self.id_field else [])]
         for record in islice(self.source.records(wanted), self.limit):
             query, documents = record.fields.get("query"), record.fields.get("documents")
-            fault = record.fault or text_fault("'query'", query) or _documents_fault(documents)
-            fault = fault or id_fault(self.id_field, record)
-            if fault or query is None or documents is None:
-                yield InputRow(record.line, fault=fault)
+            row_error = record.row_error or text_error("'query'", query) or _documents_error(documents)
+            row_error = row_error or id_error(self.id_field, record)
+            if row_error or query is None or documents is None:
+                yield InputRow(record.line, row_error=row_error)
             else:
                 id = record.fields[self.id_field] if self.id_field else None
                 yield InputRow(record.line, id, Pair(query, documents))
@@ -145,7 +145,7 @@ def require_pairs(source: Source, id_field: str | None) -> None:
                 raise InvalidInput(f"{source.name} has no field {name!r}. Fields: {', '.join(columns)}.")
 
 
-def text_fault(what: str, value: Any) -> str | None:
+def text_error(what: str, value: Any) -> str | None:
     """What is wrong with a text; None if nothing is."""
     if value is None:
         return f"no {what}"
@@ -154,7 +154,7 @@ def text_fault(what: str, value: Any) -> str | None:
     return None if value.strip() else ("an empty text" if what == repr(TEXT) else f"{what} is empty")
 
 
-def id_fault(field: str | None, record: Record) -> str | None:
+def id_error(field: str | None, record: Record) -> str | None:
     """What is wrong with a record's id, which is a string or a whole number; None if nothing is."""
     if field is None:
         return None
@@ -166,9 +166,9 @@ def id_fault(field: str | None, record: Record) -> str | None:
     return None
 
 
-def _documents_fault(documents: Any) -> str | None:
+def _documents_error(documents: Any) -> str | None:
     if documents is None:
         return "no 'documents'"
     if not isinstance(documents, list) or not documents:
         return "'documents' is an empty list" if documents == [] else "'documents' is not a list"
-    return next((f for i, d in enumerate(documents) if (f := text_fault(f"documents[{i}]", d))), None)
+    return next((f for i, d in enumerate(documents) if (f := text_error(f"documents[{i}]", d))), None)

@@ -118,8 +118,8 @@ class Parquet:
         from pyarrow import parquet
 
         path = data.with_name("output")
-        told = self._schema.with_metadata({"upsize": json.dumps(self._facts)})
-        with self._pyarrow.memory_map(str(data)) as file, parquet.ParquetWriter(path, told) as writer:
+        schema = self._schema.with_metadata({"upsize": json.dumps(self._facts)})
+        with self._pyarrow.memory_map(str(data)) as file, parquet.ParquetWriter(path, schema) as writer:
             group: list[Any] = []
             for batch in self._pyarrow.ipc.open_stream(file):
                 group.append(batch)

@@ -23,7 +23,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 TOGETHER = 64
 """Rows that are tried again when a request failed: as many as a request has at most."""
-FAULTS = (InvalidInput, NonFiniteVector, OutOfMemory)
+ROW_ERRORS = (InvalidInput, NonFiniteVector, OutOfMemory)
 """What the model may raise because of one row, however often it is tried."""
 
 LeftOut = Callable[[int, str], None]
@@ -65,7 +65,7 @@ class Pairing(Generic[T]):
                     any_result = True
                     yield list(self._columns(result))
                 return
-            except FAULTS as error:
+            except ROW_ERRORS as error:
                 waiting = [row for row, _ in self._under_way]
                 if self._left_out is None or not waiting:
                     raise self._named(error) from error
@@ -85,7 +85,7 @@ class Pairing(Generic[T]):
         self._given_out = 0
         try:
             results = [c for result in self._work.stream(self._feed(iter(rows))) for c in self._columns(result)]
-        except FAULTS as error:
+        except ROW_ERRORS as error:
             self._under_way.clear()
             bad = {place for index in _indices(error) if (place := self._place(rows, index)) is not None}
             if bad or len(rows) == 1:

@@ -53,11 +53,11 @@ class Partial:
         self.output, self.folder = output, output.with_name(output.name + ".partial")
         self.sidecar = output.with_name(output.name + ".json")
         self.committed = self.written = CommittedProgress()
-        self.lost: list[tuple[int, int]] = []
+        self.truncated: list[tuple[int, int]] = []
         """(line, tokens cut off) of each row that truncation touched, of all the run's parts."""
         self.failed: list[tuple[int, str]] = []
         """(line, reason) of each row that was left out while computing."""
-        self._overwrite, self._total, self._lost_committed, self._journal_bytes = overwrite, 0, 0, 0
+        self._overwrite, self._total, self._truncated_committed, self._journal_bytes = overwrite, 0, 0, 0
         self._data, self._job = self.folder / "data", self.folder / "job.json"
         self._journal = self.folder / "journal.jsonl"
         self._lock = FileLock(self.folder / "lock", timeout=0)
@@ -107,8 +107,8 @@ class Partial:
                 return
             self._journal.unlink(missing_ok=True)
             self.committed = self.written = CommittedProgress(bytes=len(header))
-            self._journal_bytes = self._lost_committed = 0
-            self.lost.clear()
+            self._journal_bytes = self._truncated_committed = 0
+            self.truncated.clear()
             self.failed.clear()
             self._data.write_bytes(header)
             write_atomic(self._job, json.dumps(job).encode())
@@ -118,7 +118,7 @@ class Partial:
         block: bytes,
         rows: int,
         tokens: int,
-        lost: Sequence[tuple[int, int]],
+        truncated: Sequence[tuple[int, int]],
         failed: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Add the encoded results of `rows` rows, and what failed. They count once `commit` has put them on disk."""
@@ -128,7 +128,7 @@ class Partial:
         self.written = CommittedProgress(
             was.rows + rows, was.bytes + len(block), was.tokens + tokens, was.failed + len(failed)
         )
-        self.lost += lost
+        self.truncated += truncated
         self.failed += failed
 
     def commit(self) -> None:
@@ -136,8 +136,8 @@ class Partial:
         if self.written == self.committed:
             return
         new = self.written
-        lost, failed = self.lost[self._lost_committed :], self.failed[self.committed.failed :]
-        entry = {"rows": new.rows, "bytes": new.bytes, "tokens": new.tokens, "lost": lost, "failed": failed}
+        truncated, failed = self.truncated[self._truncated_committed :], self.failed[self.committed.failed :]
+        entry = {"rows": new.rows, "bytes": new.bytes, "tokens": new.tokens, "lost": truncated, "failed": failed}
         with guarded(self._journal, still=self._still):
             fsync_path(self._data)
             with self._journal.open("ab") as file:
@@ -146,7 +146,7 @@ class Partial:
                 file.flush()
                 os.fsync(file.fileno())
                 self._journal_bytes = file.tell()
-        self.committed, self._lost_committed = new, len(self.lost)
+        self.committed, self._truncated_committed = new, len(self.truncated)
 
     def discard(self) -> None:
         """Keep nothing of this run, for nothing came of it."""
@@ -193,8 +193,8 @@ class Partial:
             self.committed = self.written = CommittedProgress(
                 entry["rows"], entry["bytes"], entry["tokens"], len(self.failed)
             )
-            self.lost += [(number, tokens) for number, tokens in entry["lost"]]
-            self._lost_committed = len(self.lost)
+            self.truncated += [(number, tokens) for number, tokens in entry["lost"]]
+            self._truncated_committed = len(self.truncated)
 
     def _still(self) -> str:
         """How much is to come, by what came."""
@@ -231,10 +231,10 @@ def _json(facts: Mapping[str, Any]) -> bytes:
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    told = []
+    changes = []
     for name in {**earlier, **now}:
         was, value = earlier.get(name), now.get(name)
         if was != value:
             digest = _DIGEST.fullmatch(str(was)) is not None
-            told.append(f"the {name} changed" if digest else f"{name} was {was!r} and is now {value!r}")
-    return ", ".join(told)
+            changes.append(f"the {name} changed" if digest else f"{name} was {was!r} and is now {value!r}")
+    return ", ".join(changes)

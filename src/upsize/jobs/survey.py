@@ -31,8 +31,8 @@ class Survey:
     """What they are: whole numbers of at most 64 bits, or else strings."""
 
 
-def survey(rows: InputRows[T], fault_of: Callable[[T], str | None], *, skip_bad: bool) -> Survey:
-    """Read the whole input once; `fault_of` says why the model cannot take a value.
+def survey(rows: InputRows[T], error_of: Callable[[T], str | None], *, skip_bad: bool) -> Survey:
+    """Read the whole input once; `error_of` says why the model cannot take a value.
 
     InvalidInput, listing the bad rows, if there are any and they may not be skipped, or if there is no other.
     """
@@ -43,16 +43,16 @@ def survey(rows: InputRows[T], fault_of: Callable[[T], str | None], *, skip_bad:
     with ProgressBar("checking", unit="rows") as bar:
         for row in rows:
             bar.update()
-            fault = row.fault or (fault_of(row.value) if row.value is not None else None)
-            if fault:
-                skipped[row.line] = fault
+            row_error = row.row_error or (error_of(row.value) if row.value is not None else None)
+            if row_error:
+                skipped[row.line] = row_error
                 continue
             good += 1
             if row.id is not None:
                 whole &= isinstance(row.id, int) and -(1 << 63) <= row.id < 1 << 63
                 ids = "whole" if whole else "string"
     if skipped and not skip_bad:
-        cut = " (--truncate cuts long texts)" if any("tokens" in fault for fault in skipped.values()) else ""
+        cut = " (--truncate cuts long texts)" if any("tokens" in row_error for row_error in skipped.values()) else ""
         raise InvalidInput(
             f"{source.name}: {len(skipped):,} of {good + len(skipped):,} rows cannot be used{cut}:\n"
             f"{listing(source, skipped)}\nMend them, or leave them out with --skip-bad. Nothing was computed."
@@ -65,7 +65,7 @@ def survey(rows: InputRows[T], fault_of: Callable[[T], str | None], *, skip_bad:
 
 def listing(source: Source, skipped: Mapping[int, str]) -> str:
     """The first bad rows, one a line, and how many more there are."""
-    lines = [f"  {source.unit} {line}: {fault}" for line, fault in islice(skipped.items(), SHOWN)]
+    lines = [f"  {source.unit} {line}: {row_error}" for line, row_error in islice(skipped.items(), SHOWN)]
     more = len(skipped) - SHOWN
     return "\n".join(lines + ([f"  … and {more:,} more"] if more > 0 else []))
 

@@ -55,6 +55,6 @@ class WithoutVectors:
         )
 
 
-def unfit(document: FileDocument) -> str | None:
+def document_error(document: FileDocument) -> str | None:
     """Why an index would refuse a document, for a survey; None if it would not."""
     return document_fault(document.id, document.text, document.metadata)

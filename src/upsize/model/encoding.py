@@ -34,7 +34,7 @@ class Encoded:
     than `reading.exact_characters`, at least so many."""
 
     ids: Ids
-    lost: int = 0
+    truncated_tokens: int = 0
 
 
 @dataclass(frozen=True)

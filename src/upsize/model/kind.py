@@ -32,9 +32,9 @@ def tell_kind(
 ) -> Kind:
     """The kind. What the user `stated` decides where the files give no clear sign; where they contradict it, or where
     nothing tells, UnsupportedModel."""
-    told = _clear_sign(folder, config, weights, tokenizer, modules)
-    if told is not None:
-        kind, sign = told
+    clear_sign = _find_sign(folder, config, weights, tokenizer, modules)
+    if clear_sign is not None:
+        kind, sign = clear_sign
         if stated is not None and stated != kind:
             raise UnsupportedModel(folder, _A[stated], f"{_A[kind]} ({sign})", _ADVICE[kind])
         return kind
@@ -50,7 +50,7 @@ def tell_kind(
     )
 
 
-def _clear_sign(
+def _find_sign(
     folder: Path, config: ModelConfig, weights: Weights, tokenizer: TextTokenizer, modules: Sequence[Module]
 ) -> tuple[Kind, str] | None:
     """The kind and the sign of it, from what only one of the two has."""

@@ -104,22 +104,22 @@ class TextTokenizer:
             raise CheckpointError(path, f"a tokenizer with {END_OF_TEXT}", "none: another model's tokenizer?")
         self.end_id: int = end
         try:
-            told = msgspec.json.decode(definition, type=_Definition)
+            parsed = msgspec.json.decode(definition, type=_Definition)
         except msgspec.ValidationError as error:
             raise CheckpointError(path, "a vocabulary of token to id", str(error)) from error
-        if told.model.dropout:
-            found = f"dropout {told.model.dropout:g}, which gives the same text other ids each time"
+        if parsed.model.dropout:
+            found = f"dropout {parsed.model.dropout:g}, which gives the same text other ids each time"
             raise CheckpointError(path, "a tokenizer without dropout", found, 'Set "dropout" to null.')
-        self.appends_end: bool = END_OF_TEXT in str(told.post_processor)
+        self.appends_end: bool = END_OF_TEXT in str(parsed.post_processor)
         """Whether the file itself carries the rule that appends the end token: embedders' do, rerankers' do not."""
         # The library gives an added token the next free id, whatever the file says.
         added = self._tokenizer.get_added_tokens_decoder()
-        ids = (*told.model.vocab.values(), *(token.id for token in told.added_tokens), *added)
+        ids = (*parsed.model.vocab.values(), *(token.id for token in parsed.added_tokens), *added)
         self.size: int = max(ids, default=-1) + 1
         """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
-        self.keeps_borders: bool = told.keeps_borders
+        self.keeps_borders: bool = parsed.keeps_borders
         """Whether a text may be encoded in parts, cut at `borders`; tokenizers of another split get whole texts."""
-        lowercase = lowercase and '"Lowercase"' not in json.dumps(told.normalizer)
+        lowercase = lowercase and '"Lowercase"' not in json.dumps(parsed.normalizer)
         if lowercase:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([own] if own else [])])

@@ -101,7 +101,7 @@ def _condition(name: str, operator: str, value: Any) -> Condition:
     if operator not in OPERATORS:
         raise InvalidInput(f"filter.{name}.{operator[:60]}: use one of {', '.join(OPERATORS)}.", param="filter")
     if operator == "in" and not (isinstance(value, list) and value):
-        raise InvalidInput(f"filter.{name}.in is {_told(value)}; give a list of values.", param="filter")
+        raise InvalidInput(f"filter.{name}.in is {_described(value)}; give a list of values.", param="filter")
     values = tuple(_scalar(name, v) for v in (value if operator == "in" else [value]))
     if len({kind_of(v) for v in values}) > 1:
         raise InvalidInput(f"filter.{name}.in mixes types; give strings, or numbers.", param="filter")
@@ -128,7 +128,7 @@ def _scalar(name: str, value: Any) -> Scalar:
         if math.isfinite(value):
             return value
         raise InvalidInput(f"filter.{name} is {value}; give a finite number.", param="filter")
-    raise InvalidInput(f"filter.{name} is {_told(value)}; give a string, a number, true or false.", param="filter")
+    raise InvalidInput(f"filter.{name} is {_described(value)}; give a string, a number, true or false.", param="filter")
 
 
 def _require_text(text: str, where: str) -> None:
@@ -139,7 +139,7 @@ def _require_text(text: str, where: str) -> None:
         )
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     """For a message: of a long or deeply nested value the type alone."""
     if isinstance(value, Mapping | list) and value:
         return "a list" if isinstance(value, list) else "an object"

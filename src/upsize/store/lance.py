@@ -260,9 +260,9 @@ class LanceStore:
         return total
 
     def optimize(self, table: Table) -> None:  # noqa: D102
-        self._guarded(table, lambda: self._tend(table))
+        self._guarded(table, lambda: self._optimize(table))
 
-    def _tend(self, table: Table) -> None:
+    def _optimize(self, table: Table) -> None:
         opened = self._table(table)
         rows = opened.count_rows()
         # A compaction that runs out of space leaves what it has written, and the next one does not remove it.
@@ -336,10 +336,10 @@ class LanceStore:
         except UpsizeError:
             raise
         except Exception as error:
-            told = str(error)
-            if full := _FULL.search(told):
+            message = str(error)
+            if full := _FULL.search(message):
                 raise StoreFull(str(self.folder), full[0]) from error
-            raise StoreDamaged(str(self.folder / f"{table.name}.lance"), _SOURCE.sub("", told)) from error
+            raise StoreDamaged(str(self.folder / f"{table.name}.lance"), _SOURCE.sub("", message)) from error
 
 
 _SOURCE = re.compile(r",? ?/\S+\.rs:\d+:\d+")

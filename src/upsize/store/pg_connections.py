@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from upsize.errors import InvalidInput, StoreDamaged, StoreFull, StoreUnavailable, UpsizeError
-from upsize.store.gate import CircuitBreaker, Kind, gate_of
+from upsize.store.circuit_breaker import CircuitBreaker, Kind, breaker_of
 
 log = logging.getLogger("upsize.store")
 
@@ -69,14 +69,14 @@ class Connection(psycopg.Connection[Any]):
             with selectors.DefaultSelector() as selector:
                 number = self.pgconn.socket
                 selector.register(number, wanted)
-                heard = time.monotonic()
+                answered = time.monotonic()
                 while True:
                     ready = selector.select(min(interval or LOOK, LOOK))
                     if not ready:
                         if self.look is not None:
-                            self.look(time.monotonic() - heard)
+                            self.look(time.monotonic() - answered)
                         continue
-                    heard = time.monotonic()
+                    answered = time.monotonic()
                     wanted = gen.send(ready[0][1])
                     selector.modify(number, wanted)
         except StopIteration as done:
@@ -102,11 +102,11 @@ class Connections:
     def __init__(self, dsn: str, patience: float) -> None:
         """`patience`: seconds for which a call that asks for it is tried again while connections fail."""
         self._dsn, self.patience = dsn, patience
-        told = conninfo_to_dict(dsn)
-        host, port = told.get("hostaddr") or told.get("host") or "localhost", told.get("port") or "5432"
-        self.where = f"PostgreSQL ({told.get('host', 'localhost')}, database {told.get('dbname', 'default')})"
-        self._defaults = {name: value for name, value in DEFAULTS.items() if name not in told}
-        self.gate: CircuitBreaker = gate_of(f"postgresql {host} {port}", f"PostgreSQL ({host})")
+        conninfo = conninfo_to_dict(dsn)
+        host, port = conninfo.get("hostaddr") or conninfo.get("host") or "localhost", conninfo.get("port") or "5432"
+        self.where = f"PostgreSQL ({conninfo.get('host', 'localhost')}, database {conninfo.get('dbname', 'default')})"
+        self._defaults = {name: value for name, value in DEFAULTS.items() if name not in conninfo}
+        self.breaker: CircuitBreaker = breaker_of(f"postgresql {host} {port}", f"PostgreSQL ({host})")
         self._free: list[Connection] = []
         self._used: set[Connection] = set()
         self._turn = threading.Lock()
@@ -127,19 +127,24 @@ class Connections:
                 until = time.monotonic() + self.patience
             while True:
                 try:
-                    with self.gate.enter(kind):
+                    with self.breaker.enter(kind):
                         return self._once(work, seconds)
                 except Stale:
                     continue  # on a new one
                 except Silent as error:
                     raise StoreUnavailable(self.where, str(error)) from None
                 except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    told, failed = self._told(error), True
+                    conninfo, failed = self._translated(error), True
                     if self._closed or time.monotonic() + pause > until:
-                        raise told from error
+                        raise conninfo from error
                     log.warning("%s does not answer (%s); trying again", self.where, str(error).strip().split("\n")[0])
-                except StoreUnavailable:  # the gate is shut
-                    if self._closed or not (waiting or failed) or self.gate.stalled or time.monotonic() + pause > until:
+                except StoreUnavailable:  # the circuit breaker is open
+                    if (
+                        self._closed
+                        or not (waiting or failed)
+                        or self.breaker.stalled
+                        or time.monotonic() + pause > until
+                    ):
                         raise
                 except UpsizeError:
                     raise
@@ -151,7 +156,7 @@ class Connections:
             if waiting:
                 self._waited_for.release()
 
-    def _told(self, error: psycopg.Error) -> UpsizeError:
+    def _translated(self, error: psycopg.Error) -> UpsizeError:
         """What to say if it is not tried again; raises what need not be."""
         why = str(error).strip()
         if isinstance(error, psycopg.errors.DiskFull):
@@ -162,8 +167,8 @@ class Connections:
             raise StoreUnavailable(self.where, why) from error
         if any(never in why for never in NEVER):
             raise InvalidInput(f"{self.where}: {why}", param="store") from None
-        self.gate.failed(stalled=isinstance(error, psycopg.errors.ConnectionTimeout))
-        if self.gate.stalled:
+        self.breaker.failed(stalled=isinstance(error, psycopg.errors.ConnectionTimeout))
+        if self.breaker.stalled:
             raise StoreUnavailable(self.where, why) from error
         return StoreUnavailable(self.where, why)
 
@@ -171,18 +176,18 @@ class Connections:
         if self._closed:
             raise StoreUnavailable(self.where, "the index has let go of it")
         connection, kept = self._take()
-        failures = self.gate.failures
+        failures = self.breaker.failures
         given_up: list[Silent] = []
 
         def look(quiet: float) -> None:
             try:
                 if self._closed:
                     raise Silent("the store is being closed")
-                if self.gate.failures != failures:
+                if self.breaker.failures != failures:
                     raise Silent("it stopped answering")
                 if seconds is not None and quiet > seconds + GRACE:
                     raise Silent(f"it has not ended a statement after {quiet:.0f} s")
-                if quiet > SLOW and self.gate.silent > SLOW:
+                if quiet > SLOW and self.breaker.silent > SLOW:
                     self._ask()
             except Silent as silent:
                 given_up.append(silent)
@@ -195,13 +200,13 @@ class Connections:
                 connection.execute(sql.SQL("SET statement_timeout = {}").format(limit))
                 connection.seconds = seconds
             result = work(connection)
-            self.gate.heard()
+            self.breaker.answered()
             return result
         except psycopg.Error as error:
             if given_up:  # what follows from the connection's end
                 raise given_up[0] from None
             if error.sqlstate and not error.sqlstate.startswith(AWAY):
-                self.gate.heard()  # an error is an answer
+                self.breaker.answered()  # an error is an answer
             elif kept and connection.closed:
                 self._let_go_of_kept()
                 raise Stale from error
@@ -217,11 +222,11 @@ class Connections:
             psycopg.connect(self._dsn, **(self._defaults | {"connect_timeout": PING})).close()
         except psycopg.OperationalError as error:
             if "FATAL" not in str(error):  # which is an answer too: it has too many clients, or starts
-                self.gate.failed(stalled=True)
+                self.breaker.failed(stalled=True)
                 raise Silent(f"no answer, and no new connection within {PING} s ({str(error).strip()})") from None
         finally:
             self._asking.release()
-        self.gate.heard()
+        self.breaker.answered()
 
     def _take(self) -> tuple[Connection, bool]:
         """A connection, and whether it was kept from an earlier call."""
@@ -255,10 +260,10 @@ class Connections:
 
     def _connect(self) -> Connection:
         connection = Connection.connect(self._dsn, autocommit=True, **self._defaults)
-        failures = self.gate.failures
+        failures = self.breaker.failures
 
         def look(quiet: float) -> None:
-            if self._closed or self.gate.failures != failures or quiet > CONNECT:
+            if self._closed or self.breaker.failures != failures or quiet > CONNECT:
                 raise Silent("it does not answer a new connection")
 
         connection.look = look

@@ -56,12 +56,12 @@ class PgvectorStore:
         """`environment_password`: whether PGPASSWORD may be sent to this server."""
         self.exact_below = exact_below
         try:
-            told = psycopg.conninfo.conninfo_to_dict(dsn)
+            conninfo = psycopg.conninfo.conninfo_to_dict(dsn)
         except psycopg.Error as error:
             raise InvalidInput(
                 f"The address of PostgreSQL cannot be read: {str(error).strip()}.", param="store"
             ) from None
-        if not environment_password and not told.get("password"):
+        if not environment_password and not conninfo.get("password"):
             dsn = psycopg.conninfo.make_conninfo(dsn, password="")  # libpq then looks into ~/.pgpass alone
         self._connections = Connections(dsn, PATIENCE if patience is None else patience)
         self._indexed: dict[str, bool] = {}
@@ -77,7 +77,7 @@ class PgvectorStore:
         return self._connections.run(work, "long", None)
 
     def require_answering(self) -> None:  # noqa: D102 (Store's)
-        self._connections.gate.require_answering()
+        self._connections.breaker.require_answering()
 
     def create(self, table: Table) -> None:  # noqa: D102
         if table.dimension > LARGEST:

@@ -20,8 +20,8 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from upsize.errors import InvalidInput, RowsRefused, StoreDamaged, StoreUnavailable, UnusableProxy
 from upsize.proxies import client_options
 from upsize.store.base import Hit, Table, VectorRows, Vectors, column_of, cut
+from upsize.store.circuit_breaker import Kind, breaker_of
 from upsize.store.filters import Condition, Filter, scalars
-from upsize.store.gate import Kind, gate_of
 from upsize.store.numbers import EXACT, split
 
 log = logging.getLogger("upsize.store")
@@ -48,9 +48,9 @@ class QdrantStore:
     def __init__(self, **where: Any) -> None:
         """`url` of a server, or `path` of a folder."""
         self._local = "path" in where
-        told = urlsplit(str(where.get("url") or where.get("path")))
-        self._where = f"Qdrant ({told.hostname or ''}{told.path})"  # without what it may hold of a password
-        self._gate = gate_of(f"qdrant {told.hostname} {told.port} {told.path}", self._where)
+        address = urlsplit(str(where.get("url") or where.get("path")))
+        self._where = f"Qdrant ({address.hostname or ''}{address.path})"  # without what it may hold of a password
+        self._breaker = breaker_of(f"qdrant {address.hostname} {address.port} {address.path}", self._where)
         self._request_bytes = REQUEST_BYTES
         # The local mode is one SQLite connection, and not made for several threads.
         self._one = threading.RLock()
@@ -69,7 +69,7 @@ class QdrantStore:
 
     def require_answering(self) -> None:  # noqa: D102 (Store's)
         if not self._local:
-            self._gate.require_answering()
+            self._breaker.require_answering()
 
     def create(self, table: Table) -> None:  # noqa: D102
         sizes = {"vector": table.dimension, **({"coarse": table.coarse} if table.coarse else {})}
@@ -199,8 +199,8 @@ class QdrantStore:
         """Nothing to do: the server optimises by itself."""
 
     def indexed(self, table: Table) -> bool:  # noqa: D102
-        told = self._guarded(lambda: self._searcher.get_collection(table.name), "read")
-        return bool(told.indexed_vectors_count)
+        collection = self._guarded(lambda: self._searcher.get_collection(table.name), "read")
+        return bool(collection.indexed_vectors_count)
 
     def drop(self, table: Table) -> None:  # noqa: D102
         self._guarded(lambda: self._client.delete_collection(table.name))
@@ -239,35 +239,35 @@ class QdrantStore:
     def _guarded(self, work: Callable[[], T], kind: Kind = "write") -> T:
         if self._local:
             with self._one:
-                return self._told(work)
-        with self._gate.enter(kind):
+                return self._translated(work)
+        with self._breaker.enter(kind):
             try:
-                result = self._told(work)
+                result = self._translated(work)
             except StoreUnavailable as error:
                 cause = error.__cause__
                 if isinstance(cause, ResponseHandlingException):
-                    self._gate.failed(stalled=isinstance(cause.source, httpx.TimeoutException))
+                    self._breaker.failed(stalled=isinstance(cause.source, httpx.TimeoutException))
                 raise
-            self._gate.heard()
+            self._breaker.answered()
             return result
 
-    def _told(self, work: Callable[[], T]) -> T:
+    def _translated(self, work: Callable[[], T]) -> T:
         """What the client raises, as what an index can act on."""
         try:
             return work()
         except ResponseHandlingException as error:
-            told = str(error) if isinstance(error.source, httpx.HTTPError) else "what answers there is not Qdrant"
+            message = str(error) if isinstance(error.source, httpx.HTTPError) else "what answers there is not Qdrant"
             if isinstance(error.source, httpx.TimeoutException):
-                told = f"time-out ({told or type(error.source).__name__})"
-            raise StoreUnavailable(self._where, told) from error
+                message = f"time-out ({message or type(error.source).__name__})"
+            raise StoreUnavailable(self._where, message) from error
         except UnexpectedResponse as error:
             code = error.status_code or 0
             if code in (401, 403):
-                told = (
+                message = (
                     f"it wants another key than QDRANT_API_KEY in the environment ({code}); the key is sent to "
                     "QDRANT_URL alone or, where that is not set, to what serve --store names"
                 )
-                raise StoreUnavailable(self._where, told) from error
+                raise StoreUnavailable(self._where, message) from error
             if code == 413 or (code == 400 and b"larger than" in error.content.lower()):
                 raise TooManyBytes(self._where, f"it answered with status {code}: the request is too large") from error
             kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged

@@ -70,6 +70,6 @@ def task_scores() -> tuple[TaskScores, ...]:
 @cache
 def about() -> About:
     """What the table says of itself."""
-    told = json.loads((_FOLDER / "about.json").read_text(encoding="utf-8"))
-    fields = {name: told[name] for name in About.__dataclass_fields__ if name != "screened"}
-    return About(**fields, screened=len(told["screened"]))
+    about = json.loads((_FOLDER / "about.json").read_text(encoding="utf-8"))
+    fields = {name: about[name] for name in About.__dataclass_fields__ if name != "screened"}
+    return About(**fields, screened=len(about["screened"]))

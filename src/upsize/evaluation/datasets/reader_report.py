@@ -43,8 +43,8 @@ class ReaderReport:
         """The result of `parse` for each record. A record that raises BadRow becomes a row error."""
         for record in table.records():
             try:
-                if record.fault:
-                    raise BadRow(record.fault)
+                if record.row_error:
+                    raise BadRow(record.row_error)
                 value = parse(record)
             except BadRow as bad:
                 self.row_errors.append(RowError(table.name, table.unit, record.line, str(bad)))

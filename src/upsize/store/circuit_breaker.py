@@ -38,7 +38,7 @@ class CircuitBreaker:
         self._where, self._clock = where, clock
         self._changed = threading.Condition()
         self._started: dict[Kind, dict[object, float]] = {"read": {}, "write": {}, "long": {}}
-        self._heard = clock()
+        self._last_answer = clock()
         self._shut_until: float | None = None
         self._pause = PAUSE
         self._probing = False
@@ -87,22 +87,22 @@ class CircuitBreaker:
     def _silent(self) -> float:
         """Seconds for which it has not answered while a call waited. Long work counts for nothing."""
         begun = [begun for kind in ("read", "write") for begun in self._started[kind].values()]
-        return self._clock() - max(min(begun), self._heard) if begun else 0.0
+        return self._clock() - max(min(begun), self._last_answer) if begun else 0.0
 
     @property
     def silent(self) -> float:
         """Seconds since it was last heard of."""
-        return self._clock() - self._heard
+        return self._clock() - self._last_answer
 
     @property
     def failures(self) -> int:
         """How often it was found away. A call that sees it grow while waiting waits in vain."""
         return self._failures
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """It answered."""
         with self._changed:
-            self._heard, self._pause, self._shut_until, self._stalled = self._clock(), PAUSE, None, False
+            self._last_answer, self._pause, self._shut_until, self._stalled = self._clock(), PAUSE, None, False
             self._changed.notify_all()
 
     @property
@@ -119,14 +119,14 @@ class CircuitBreaker:
             self._changed.notify_all()
 
 
-_GATES: WeakValueDictionary[str, CircuitBreaker] = WeakValueDictionary()
+_BREAKERS: WeakValueDictionary[str, CircuitBreaker] = WeakValueDictionary()
 _MAKING = threading.Lock()
 
 
-def gate_of(server: str, where: str) -> CircuitBreaker:
+def breaker_of(server: str, where: str) -> CircuitBreaker:
     """The gate of a server, by its address: one for all indexes of this process. `where` is what messages call it."""
     with _MAKING:
-        gate = _GATES.get(server)
-        if gate is None:
-            gate = _GATES[server] = CircuitBreaker(where)
-        return gate
+        breaker = _BREAKERS.get(server)
+        if breaker is None:
+            breaker = _BREAKERS[server] = CircuitBreaker(where)
+        return breaker

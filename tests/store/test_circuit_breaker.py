@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from upsize.errors import StoreUnavailable
-from upsize.store.gate import FEW, MOST, PAUSE, QUIET, STALLED, CircuitBreaker
+from upsize.store.circuit_breaker import FEW, MOST, PAUSE, QUIET, STALLED, CircuitBreaker
 
 
 class Clock:
@@ -47,7 +47,7 @@ def test_after_a_failure_calls_fail_at_once_and_one_probe_at_a_time_is_let_throu
         raise AssertionError
     clock.now += PAUSE
     with one.enter("write"):
-        one.heard()
+        one.answered()
         with one.enter("read"):
             one.require_answering()
 
@@ -60,7 +60,7 @@ def test_while_a_server_is_silent_few_calls_wait_for_it(one: CircuitBreaker, clo
         clock.now += QUIET + 0.1
         with pytest.raises(StoreUnavailable, match=f"{FEW} calls wait for it"), one.enter("read"):
             raise AssertionError
-        one.heard()
+        one.answered()
         with one.enter("read"):
             pass
         clock.now += STALLED + 0.1
