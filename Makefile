@@ -1,11 +1,11 @@
-# Two commands do everything on a fresh machine: make serve, make test.
+# On a fresh machine, `make serve` and `make test` set up what they need.
 PYTHON ?= python3
 PORT ?= 30000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: serve test check docs-check bench-smoke clean help
+.PHONY: serve wheel test check docs-check bench-smoke clean help
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml | $(BIN)/python
 
 serve: $(VENV)/.serving  ## set up, then serve the demo models on port 30000 (PORT=… for another)
 	$(BIN)/upsize serve --port $(PORT)
+
+wheel: | $(BIN)/python  ## build dist/upsize-*.whl, with the CPU kernels compiled
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 test: $(STAMP)  ## set up, then run the tests
 	$(BIN)/python -m pytest -n 2

@@ -37,7 +37,7 @@ def _start(language: str) -> tuple[str, str]:
     r = _read("fresh-start")
     serve, test = r["serve"], r["test"]
     if language == "en":
-        return "A fresh clone to its first vector, `make serve`; through the tests, `make test`", (
+        return "From a fresh clone to the first vector (`make serve`); to the end of the tests (`make test`)", (
             f"{serve['minutes_to_first_vector']} min, {serve['installed_mb']} MB installed; "
             f"{test['minutes']} min, {test['installed_mb']} MB"
         )
@@ -53,10 +53,10 @@ def _parity(language: str) -> tuple[str, str]:
     cosine = _figure(r, "transformers, served precision", "cosine")
     centred = _figure(r, "transformers, served precision", "centred cosine")
     label = {
-        "en": "0.6B shape, random weights, against transformers in float32: float32 greatest difference of a value; "
-        "bfloat16 worst cosine, worst centred cosine",
+        "en": "0.6B shape, random weights, compared with transformers in float32: largest difference of a value in "
+        "float32; worst cosine and worst centred cosine in bfloat16",
         "zh": "0.6B 结构、随机权重，与 transformers float32 对比："
-        "float32 最大数值差；bfloat16 最低余弦、最低中心化余弦",
+        "float32 的最大数值差；bfloat16 的最低余弦、最低中心化余弦",
     }[language]
     return label, f"{exact:.1e}; {cosine:.6f}, {centred:.6f}"
 
@@ -64,8 +64,8 @@ def _parity(language: str) -> tuple[str, str]:
 def _invariance(language: str) -> tuple[str, str]:
     r = _read("verified-random-0.6b-bfloat16")
     label = {
-        "en": f"The same, a text alone against in {r['batches']} random batches: worst cosine",
-        "zh": f"同上，单独编码与在 {r['batches']} 个随机批次中编码：最低余弦",
+        "en": f"The same model, each text alone compared with the text in {r['batches']} random batches: worst cosine",
+        "zh": f"同一模型，每段文本单独编码与在 {r['batches']} 个随机批次中编码对比：最低余弦",
     }[language]
     return label, f"{_figure(r, 'batch invariance', 'cosine'):.6f}"
 
@@ -99,9 +99,11 @@ def _speed(language: str) -> tuple[str, str]:
     pairs = [(ours("int8"), *best(("int8",))), (ours("bfloat16"), *best(("bf16", "bfloat16")))]
     figures = [f"{mine:.0f} ({peer} {theirs:.0f})" for mine, peer, theirs in pairs]
     if language == "en":
-        label = "0.6B shape on the CPU, tokens a second of passages (the best peer of the same run): int8; bfloat16"
+        label = "0.6B shape on the CPU, passages, tokens/s (fastest other engine of the same run): int8; bfloat16"
         return label, "; ".join(figures)
-    return "0.6B 结构在 CPU 上，段落每秒 token 数（括号内为同次运行中最快的同类）：int8；bfloat16", "；".join(figures)
+    return "0.6B 结构在 CPU 上处理段落，token/秒（括号内为同次运行中最快的其他引擎）：int8；bfloat16", "；".join(
+        figures
+    )
 
 
 def _mixed(language: str) -> tuple[str, str]:
@@ -110,8 +112,8 @@ def _mixed(language: str) -> tuple[str, str]:
     size = max(d["tokens"] for d in r["documents"])
     if language == "en":
         label = (
-            f"{r['clients']} clients with short queries, 0.6B shape: p95 alone; beside a client that sends documents "
-            f"of {size:,} tokens; errors"
+            f"{r['clients']} clients with short queries, 0.6B shape: p95 latency alone; beside a client that sends "
+            f"documents of {size:,} tokens; errors"
         )
         return label, f"{alone['p95_s']:.1f} s; {beside['p95_s']:.1f} s; {len(r['errors'])}"
     label = f"{r['clients']} 个客户端发送短查询，0.6B 结构：单独时 p95；另有客户端发送 {size:,} token 长文档时；错误数"
@@ -130,9 +132,10 @@ def _moved(language: str) -> tuple[str, str]:
     )
     label = {
         "en": f"An index of {r['texts']:,} sentences in {r['languages']} languages moves from `{r['source']}` to "
-        f"`{r['target']}` in use: failed requests; p95 of searches during the backfill against idle; switch, rollback",
+        f"`{r['target']}` while it serves: failed requests; p95 search latency during the backfill relative to idle; "
+        "duration of the switch and of the rollback",
         "zh": f"{r['languages']} 种语言 {r['texts']:,} 个句子的索引在使用中从 `{r['source']}` 迁移到 `{r['target']}`："
-        "失败的请求；回填期间搜索 p95 与空闲时之比；切换、退回",
+        "失败的请求；回填期间搜索 p95 延迟与空闲时之比；切换与回滚的用时",
     }[language]
     return label, figures
 
@@ -146,9 +149,14 @@ def _demo(language: str) -> tuple[str, str]:
     similar, found, claims = sizes("STS-B en, Spearman"), sizes("XQuAD zh, nDCG@10"), sizes("SciFact, nDCG@10")
     bm25 = [r["references"][task]["BM25"]["value"] for task in ("XQuAD zh, nDCG@10", "SciFact, nDCG@10")]
     if language == "en":
-        label = "Demo models trained here, `demo-xs` / `demo-s` / `demo-m`: STS-B en; XQuAD zh; SciFact"
+        label = (
+            "Demo models trained here, `demo-xs` / `demo-s` / `demo-m`: STS-B en (Spearman); "
+            "XQuAD zh, SciFact (nDCG@10)"
+        )
         return label, f"{similar}; {found} (BM25 {bm25[0]:.2f}); {claims} (BM25 {bm25[1]:.2f})"
-    label = "本项目训练的演示模型 `demo-xs` / `demo-s` / `demo-m`：STS-B 英文；XQuAD 中文；SciFact"
+    label = (
+        "本项目训练的演示模型 `demo-xs` / `demo-s` / `demo-m`：STS-B 英文（Spearman）；XQuAD 中文、SciFact（nDCG@10）"
+    )
     return label, f"{similar}；{found}（BM25 {bm25[0]:.2f}）；{claims}（BM25 {bm25[1]:.2f}）"
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +53,15 @@ def test_the_curl_cell_runs(language: str, address: str) -> None:
     command = cell.replace(ADDRESS, address).replace("curl ", "curl --silent --noproxy '*' ", 1)
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     assert [result["index"] for result in json.loads(ran.stdout)["results"]] == [1, 0]
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_index_cell_runs(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lancedb", reason="lancedb is not installed: pip install 'upsize[index]'")
+    monkeypatch.setenv("UPSIZE_INDEXES", str(tmp_path))
+    monkeypatch.chdir(READMES[language].parent)
+    (cell,) = [cell for cell in cells(language, "sh") if cell.startswith("upsize index")]
+    for line in cell.splitlines():
+        command = [sys.executable, "-m", *shlex.split(line, comments=True)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "switched" in ran.stdout
