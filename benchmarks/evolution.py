@@ -60,8 +60,8 @@ def _move() -> list[str]:
         "### A move under traffic",
         "",
         f"{r['texts']:,} sentences in {r['languages']} languages move from `{r['source']}` to `{r['target']}` in a "
-        f"service, with {rates} a second all the time, open loop. The plan said {r['planned_s']:g} s, the backfill "
-        f"took {r['backfill_s']:g} s beside the traffic. Of {r['requests']:,} requests {r['failed']} failed. The p95 "
+        f"service, under an open-loop load of {rates} per second throughout. The plan estimated {r['planned_s']:g} s, the backfill "
+        f"took {r['backfill_s']:g} s under this load. Of {r['requests']:,} requests {r['failed']} failed. The p95 "
         f"of searches during the backfill was {r['search_p95_backfill_over_idle']:g} times that of an idle service. "
         f"The switch took {turn['switched']} s, the rollback {turn['rolled back']} s. Of what the traffic wrote and "
         f"deleted, {r['written_and_wrong_at_the_end']} and {r['deleted_and_there_at_the_end']} documents were wrong at "
@@ -85,11 +85,12 @@ def _crashes() -> list[str]:
     return [
         "### Killed at random moments",
         "",
-        "`kill -9` in the middle of a kind of work; then the index is opened and everything in it held against what",
-        "had been acknowledged: each write there once, each delete gone from every generation, the pointer valid,",
-        "every vector that of its text (`python -m benchmarks.crashes`, seeds in the result).",
+        "The benchmark kills the process with `kill -9` in the middle of the work named, opens the index, and compares",
+        "everything in it with what had been acknowledged: each write is there once, each delete is gone from every",
+        "generation, the active generation is valid, and every vector is that of its text",
+        "(`python -m benchmarks.crashes`; the result has the seeds).",
         "",
-        *table(["store", "kills", "killed in", "faults", "in step again within"], lines),
+        *table(["store", "kills", "killed in", "faults", "up to date again within"], lines),
         "",
     ]
 
@@ -99,7 +100,7 @@ def _faults() -> list[str]:
     if r is None:
         return []
     rows = [[f["fault"], f["message"].replace("|", "\\|").replace("\n", " ")[:420], f["outcome"]] for f in r["rows"]]
-    return ["### Faults and mistakes", "", *table(["what", "what is said", "what became of it"], rows), ""]
+    return ["### Faults and mistakes", "", *table(["fault", "message", "outcome"], rows), ""]
 
 
 def _ann() -> list[str]:
@@ -153,11 +154,11 @@ def _ladder() -> list[str]:
     if r is None:
         return []
     lines = [
-        "### The ladder",
+        "### The cascade",
         "",
-        f"`{r['small']}` below, `{r['large']}` above, `{r['reranker']}` between them. nDCG@10 with 95 % intervals; the "
-        "share of the gap between L0 and L3 that a rung recovers; the median of a search; of L2, in brackets, with no "
-        "vector kept. "
+        f"L0 is `{r['small']}`, L3 is `{r['large']}`, L1 reranks with `{r['reranker']}`. The table shows nDCG@10 with "
+        "95 % intervals, the share of the gap between L0 and L3 that a stage recovers, and the median time of a search. "
+        "The time in brackets is that of L2 with no vector kept. "
         f"{conditions(r)}",
         "",
         "![nDCG@10 over latency](pictures/ladder.svg)",
@@ -179,7 +180,7 @@ def _ladder() -> list[str]:
         lines += [
             f"**{name}**, {told['queries']:,} queries, {told['documents']:,} documents",
             "",
-            *table(["rung", "nDCG@10", "of the gap", "ms"], rows),
+            *table(["stage", "nDCG@10", "share of the gap", "ms"], rows),
             "",
         ]
     return lines
