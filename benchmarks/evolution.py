@@ -60,8 +60,8 @@ def _move() -> list[str]:
         "### A move under traffic",
         "",
         f"{r['texts']:,} sentences in {r['languages']} languages move from `{r['source']}` to `{r['target']}` in a "
-        f"service, under an open-loop load of {rates} per second throughout. The plan estimated {r['planned_s']:g} s, the backfill "
-        f"took {r['backfill_s']:g} s under this load. Of {r['requests']:,} requests {r['failed']} failed. The p95 "
+        f"service, under an open-loop load of {rates} per second throughout. The plan estimated {r['planned_s']:g} s, "
+        f"the backfill took {r['backfill_s']:g} s under this load. Of {r['requests']:,} requests {r['failed']} failed. The p95 "
         f"of searches during the backfill was {r['search_p95_backfill_over_idle']:g} times that of an idle service. "
         f"The switch took {turn['switched']} s, the rollback {turn['rolled back']} s. Of what the traffic wrote and "
         f"deleted, {r['written_and_wrong_at_the_end']} and {r['deleted_and_there_at_the_end']} documents were wrong at "
@@ -157,8 +157,8 @@ def _ladder() -> list[str]:
         "### The cascade",
         "",
         f"L0 is `{r['small']}`, L3 is `{r['large']}`, L1 reranks with `{r['reranker']}`. The table shows nDCG@10 with "
-        "95 % intervals, the share of the gap between L0 and L3 that a stage recovers, and the median time of a search. "
-        "The time in brackets is that of L2 with no vector kept. "
+        "95 % intervals, the share of the gap between L0 and L3 that a stage recovers, and the median time of a "
+        "search. The time in brackets is that of L2 with no vector kept. "
         f"{conditions(r)}",
         "",
         "![nDCG@10 over latency](pictures/ladder.svg)",
