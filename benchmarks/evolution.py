@@ -61,11 +61,11 @@ def _move() -> list[str]:
         "",
         f"{r['texts']:,} sentences in {r['languages']} languages move from `{r['source']}` to `{r['target']}` in a "
         f"service, under an open-loop load of {rates} per second throughout. The plan estimated {r['planned_s']:g} s, "
-        f"the backfill took {r['backfill_s']:g} s under this load. Of {r['requests']:,} requests {r['failed']} failed. The p95 "
-        f"of searches during the backfill was {r['search_p95_backfill_over_idle']:g} times that of an idle service. "
-        f"The switch took {turn['switched']} s, the rollback {turn['rolled back']} s. Of what the traffic wrote and "
-        f"deleted, {r['written_and_wrong_at_the_end']} and {r['deleted_and_there_at_the_end']} documents were wrong at "
-        f"the end. {conditions(r)}",
+        f"the backfill took {r['backfill_s']:g} s under this load. Of {r['requests']:,} requests {r['failed']} failed. "
+        f"The p95 of searches during the backfill was {r['search_p95_backfill_over_idle']:g} times that of an idle "
+        f"service. The switch took {turn['switched']} s, the rollback {turn['rolled back']} s. Of what the "
+        f"traffic wrote and deleted, {r['written_and_wrong_at_the_end']} and {r['deleted_and_there_at_the_end']} "
+        f"documents were wrong at the end. {conditions(r)}",
         "",
         *table(["phase", "search, p50 / p95 ms", "add", "update", "delete", "failed"], rows),
         "",
