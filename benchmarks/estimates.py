@@ -27,7 +27,7 @@ from upsize.diagnostics.rates import FULL, QUERY
 from upsize.diagnostics.size_estimates import estimate_sizes
 from upsize.model import open_checkpoint
 from upsize.model.config import ModelConfig
-from upsize.selection.matrix.child import resident
+from upsize.selection.matrix.child import peak_resident_memory
 
 PASSAGE = 128
 """Tokens; a full batch is of several."""
@@ -84,7 +84,7 @@ def _member(path: str, config: ModelConfig, family: Sequence[FamilyMember]) -> F
 def _run(path: str, precision: str, seconds: float) -> dict[str, float]:
     """In a process of its own: medians of full batches and of single queries, and the peak of resident memory beyond
     Python and libraries."""
-    before = resident()
+    before = peak_resident_memory()
     model = load_model(path, kind="embedding", device="cpu", dtype=precision)
     rng, vocabulary = np.random.default_rng(0), model.checkpoint.config.vocab_size
     _read_vectors(model)
@@ -93,7 +93,11 @@ def _run(path: str, precision: str, seconds: float) -> dict[str, float]:
         _once(model, [np.append(first, rng.integers(0, vocabulary, 16, dtype=np.int32)) for _ in range(4)])
     batch = _median(model, [PASSAGE] * (FULL // PASSAGE), seconds, rng)
     query = _median(model, [QUERY], seconds, rng)
-    return {"memory_gb": (resident() - before) / 1e9, "tokens_per_second": FULL / batch, "query_ms": 1e3 * query}
+    return {
+        "memory_gb": (peak_resident_memory() - before) / 1e9,
+        "tokens_per_second": FULL / batch,
+        "query_ms": 1e3 * query,
+    }
 
 
 def _read_vectors(model: LoadedModel) -> None:

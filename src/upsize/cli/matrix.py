@@ -16,23 +16,23 @@ from upsize.progress import ProgressBar
 
 
 def matrix(
-    sizes: Annotated[list[str] | None, typer.Option(help="Which. Default: 0.6B 4B 8B.")] = None,
+    sizes: Annotated[list[str] | None, typer.Option(help="Sizes. Default: 0.6B 4B 8B.")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="Precisions. Default: the two that serve best here.")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Cells, matrix.json and index.html.")] = Path("matrix"),
     weights: Annotated[
         list[str] | None, typer.Option(metavar="SIZE=FOLDER", help="Real weights of a size; may be repeated.")
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="All layers in every cell; takes hours for 8B.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of repeated runs in a short cell.")] = 10.0,
-    long_tokens: Annotated[int, typer.Option(min=32, max=32768, help="Of the long text.")] = 32768,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of repeated runs in a short cell.")] = 10.0,
+    long_tokens: Annotated[int, typer.Option(min=32, max=32768, help="Tokens of the long text.")] = 32768,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and for how long.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be measured, and for how long.")] = False,
     json: Annotated[Path | None, JSON] = None,
 ) -> None:
-    """What each size takes and gives on this machine, and the use that follows from it.
+    """Measure what each size costs and gives on this machine, and recommend a use.
 
-    Without --weights, random weights of the same shapes are measured: as fast, and as large. Of a large size a few
-    layers are, and scaled. The same command goes on where it stopped.
+    Without --weights, random weights of the same shapes are measured: as fast, and as large. Of a large size, a few
+    layers are measured, and scaled. A command that was stopped resumes when it is run again.
 
     - `upsize matrix`
     - `upsize matrix --sizes 0.6B 4B --dtype bfloat16 --out report/matrix`

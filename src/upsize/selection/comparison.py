@@ -1,4 +1,4 @@
-"""From a sample to what is known of it: bounds, tests, decision, the sample that would settle it. Pure, no words."""
+"""The statistical analysis of a sample: bounds, tests, decision, and the sample size that would settle it. Pure."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ from upsize.selection.verdict import SampleSize
 
 CONFIDENCE = 0.95
 
-Why = Literal["margin", "seeds", "far", "order"]
+NoSizeReason = Literal["margin", "seeds", "far", "order"]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Of candidates in order of size."""
+    """Comparison of all candidates, in order of size."""
 
     quality: QualityBounds
-    """Of each candidate, for it alone."""
+    """Bounds of each candidate's own quality, each at the full confidence."""
     differences: Bounds
-    """Of each pair, later minus earlier, for all at once."""
+    """Simultaneous bounds of each pair, larger minus smaller."""
     p: Floats
     p_adjusted: Floats
     lower: Floats
-    """(candidates, candidates): of quality[j] − quality[i] at [i, j]."""
+    """(candidates, candidates) lower bounds of quality[j] − quality[i] at [i, j]; `upper` likewise."""
     upper: Floats
     decided: DecisionResult | None
-    """Among the feasible, in places of all candidates; None where none is feasible."""
+    """The decision among the feasible, in indices of all candidates; None where none is feasible."""
     size: SampleSize | None
     too_few: bool = False
     """Whether there are too few independent units to tell candidates apart by."""
     independent: int = 0
     effective: float = 0.0
-    """Clusters of equal size that would tell as much as those there are."""
+    """Effective number of clusters: so many of equal size carry the same information."""
     more: int | None = None
-    """Units to label beyond those there are: to settle it, or where there are too few, to be judged at all. None where
-    settled, and where no number would do."""
-    why_no_number: Why | None = None
+    """Units to label in addition, to settle it or, where there are too few, to judge at all. None where it is settled,
+    or where no number would do."""
+    no_size_reason: NoSizeReason | None = None
     """Why `more` is None although it is not settled."""
 
 
@@ -73,30 +73,32 @@ def compare_candidates(
     decidable: bool = True,
     resamples: int = RESAMPLES,
 ) -> Analysis:
-    """All that the sample says. `units` is how many there are where the independent ones are clusters of them;
-    `decidable` is False where judgements allow no two models to differ, which no number of such units changes."""
+    """Analyse a sample. `units` is their number where the independent ones are clusters; `decidable` is False where the
+    judgements allow no two models to differ, however many there are."""
     independent, m = sample.values.shape
-    able = list(range(m) if feasible is None else feasible)
+    feasible_indices = list(range(m) if feasible is None else feasible)
     matrix = contrasts(m)
     found = bounds(sample, matrix, seed=seed, confidence=CONFIDENCE, resamples=resamples)
     quality = quality_bounds(sample, CONFIDENCE)
     p, adjusted = randomisation(sample, matrix, seed=seed, resamples=resamples)
     lower, upper = bound_matrices(m, found.lower, found.upper)
     decided = size = None
-    too_few = len(able) > 1 and sample.too_few
+    too_few = len(feasible_indices) > 1 and sample.too_few
     all_units = units or independent
     more: int | None = None
-    why: Why | None = None
-    if able and not decidable:
-        decided, why = DecisionResult("cannot_tell", able[0], False, ()), "order"
+    why: NoSizeReason | None = None
+    if feasible_indices and not decidable:
+        decided, why = DecisionResult("cannot_tell", feasible_indices[0], False, ()), "order"
     elif too_few:
-        decided = DecisionResult("cannot_tell", able[0], False, ())
+        decided = DecisionResult("cannot_tell", feasible_indices[0], False, ())
         if independent < FEWEST:
             more = math.ceil((FEWEST - independent) * all_units / independent)
-    elif able:
-        inner = decide(lower[np.ix_(able, able)], upper[np.ix_(able, able)], delta)
-        pairs = tuple((able[i], able[j]) for i, j in inner.open)
-        decided = DecisionResult(inner.decision, able[inner.choice], inner.settled, pairs)
+    elif feasible_indices:
+        inner = decide(
+            lower[np.ix_(feasible_indices, feasible_indices)], upper[np.ix_(feasible_indices, feasible_indices)], delta
+        )
+        pairs = tuple((feasible_indices[i], feasible_indices[j]) for i, j in inner.open)
+        decided = DecisionResult(inner.decision, feasible_indices[inner.choice], inner.settled, pairs)
         size = sample_size_to_settle(found, pairs, m, delta, independent, all_units) if pairs else None
         more = size.more if size else None
         why = _why_no_number(found, pairs, m, delta, independent, all_units) if pairs and size is None else None
@@ -108,14 +110,15 @@ def compare_candidates(
 def sample_size_to_settle(
     found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
 ) -> SampleSize | None:
-    """Units at which all `pairs` (i, j) are told to be better by more than delta or not. `found` is of all pairs of `m`
-    candidates. Without a margin it is planned for the differences observed. None where no number does."""
-    place = {pair: k for k, pair in enumerate(combinations(range(m), 2))}
+    """The number of units that settles, for all `pairs` (i, j), whether j is better than i by more than delta. `found`
+    has the bounds of all pairs of `m` candidates. With a margin of 0 the plan assumes the observed differences. None
+    where no number settles it."""
+    pair_index = {pair: k for k, pair in enumerate(combinations(range(m), 2))}
     totals: list[int | None] = []
     observed: list[int | None] = []
     sds = []
     for i, j in pairs:
-        k = place[min(i, j), max(i, j)]
+        k = pair_index[min(i, j), max(i, j)]
         beyond = float(found.estimate[k]) * (1 if i < j else -1) - delta
         sd = upper_sd(_sd(found, k, independent), independent)
         plan = partial(
@@ -142,7 +145,7 @@ def sample_size_to_settle(
 
 def _why_no_number(
     found: Bounds, pairs: Sequence[tuple[int, int]], m: int, delta: float, independent: int, units: int
-) -> Why:
+) -> NoSizeReason:
     """Why `sample_size_to_settle` gives no number: the variance of the seeds alone is too large, the margin is 0 for
     equal candidates, or it would take more units than anybody labels."""
     without_seeds = replace(found, error_seeds=np.zeros_like(found.error_seeds))
@@ -152,7 +155,7 @@ def _why_no_number(
 
 
 def _most(numbers: Sequence[int | None], each: float) -> int | None:
-    """The greatest, in units. None where one is."""
+    """The greatest number, times `each` units. None where one is None."""
     known = [n for n in numbers if n is not None]
     if len(known) < len(numbers):
         return None
@@ -160,31 +163,31 @@ def _most(numbers: Sequence[int | None], each: float) -> int | None:
 
 
 def _rounded(units: int) -> int:
-    """Up to two figures: it is a plan."""
+    """Rounded up to two significant digits."""
     step = int(10 ** max(len(str(units)) - 2, 0))
     return -(-units // step) * step
 
 
 def _sd(found: Bounds, k: int, n: int) -> float:
-    """Of one unit's difference, the imagined units included: where all tie, their variance is not taken as zero."""
+    """Standard deviation of one unit's difference. The bootstrap's pseudo-units keep it above zero where all tie."""
     return float(np.sqrt((found.error[k] ** 2 - found.error_seeds[k] ** 2) * n))
 
 
 @dataclass(frozen=True)
 class SliceAnalysis:
-    """The choice against every other candidate on a part of the units."""
+    """Every other candidate against the choice on one slice."""
 
     name: str
     quality: float
     others: tuple[int, ...]
     differences: Bounds
-    """Other minus choice."""
+    """Simultaneous bounds of other minus choice."""
 
 
 def compare_slices(
     parts: Mapping[str, Sample], choice: int, feasible: Sequence[int], *, seed: int, resamples: int = RESAMPLES
 ) -> list[SliceAnalysis]:
-    """Bounds for all slices and all comparisons with the choice at once."""
+    """Simultaneous bounds for all slices and all comparisons with the choice."""
     others = tuple(i for i in feasible if i != choice)
     if not parts or not others:
         return []

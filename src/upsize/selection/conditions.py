@@ -1,4 +1,4 @@
-"""Under which conditions a verdict was measured."""
+"""The conditions that a verdict was measured under."""
 
 from __future__ import annotations
 

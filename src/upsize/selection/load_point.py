@@ -1,8 +1,8 @@
-"""One run of open-loop load judged: quantiles of latency, and whether the service kept up. Pure.
+"""The result of one open-loop run: quantiles of latency, and whether the service kept up. Pure.
 
-Everything counts from the schedule, not from when the sender got round to it. A service keeps up if the arrivals that
-are due and unanswered stay few, and if answers come at the rate at which arrivals were scheduled. Where the sender was
-behind its schedule, the run says so: it tells nothing about the service beyond the rate that was really offered.
+Every time counts from the schedule, not from the instant of sending. A service keeps up if few arrivals are due and
+unanswered, and if answers come at the rate of the schedule. Where the sender was behind its schedule, `sender_late`
+says so: the run then shows nothing about the service beyond the rate that was really offered.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy import stats
 from upsize.selection.verdict import LoadPoint, Quantile
 
 UNANSWERED_SHARE = 0.1
-"""Share of a run's arrivals that may be unanswered when the last one is due, and of its length that the answers may lag
-behind the schedule, if the service keeps up."""
+"""A service keeps up if at most this share of the arrivals is unanswered when the last one is due, and if its answers
+lag behind the schedule by at most this share of the run's length; chosen."""
 FEW_UNANSWERED = 3
-"""Arrivals that may always be unanswered then."""
+"""Arrivals that may always be unanswered then; chosen."""
 QUANTILES = (0.5, 0.95, 0.99)
 
 Seconds = NDArray[np.float64]
@@ -33,30 +33,30 @@ class LoadObservation:
     instants: Seconds
     """When each was due."""
     sent: Seconds
-    """When each was handed to the service; NaN of what was not, for the run was given up before."""
+    """When each was handed to the service; NaN where the run ended before."""
     ends: Seconds
-    """When each was answered; NaN of what was given up."""
+    """When each was answered; NaN where the run ended before."""
     failed: NDArray[np.bool_]
-    """Refused, failed, or given up."""
+    """Refused, failed, or unanswered at the end of the run."""
     seconds: float
-    """From the beginning to the last answer, or until the rest was given up."""
+    """From the beginning to the last answer, or to the end of the run."""
     busy: float = 0.0
-    """Share of the CPU time that other processes left too little of (`compute.contention`)."""
+    """Share of the wanted CPU time that other processes took (`compute.contention`), 0 to 1."""
 
     @property
     def latencies(self) -> Seconds:
-        """From each scheduled instant. Of what was given up: until it was."""
+        """(arrivals,) seconds from the scheduled instant to the answer, or to the end of the run."""
         return np.where(np.isnan(self.ends), self.seconds, self.ends) - self.instants
 
     @property
     def lateness(self) -> Seconds:
-        """Of the sender: from each scheduled instant until it was sent, or the run given up."""
+        """(arrivals,) seconds from the scheduled instant to the sending, or to the end of the run."""
         late: Seconds = np.where(np.isnan(self.sent), self.seconds, self.sent) - self.instants
         return late
 
     @property
     def errors(self) -> int:
-        """Arrivals that failed or were given up."""
+        """Arrivals that failed or were not answered."""
         return int(self.failed.sum())
 
     @property
@@ -103,7 +103,7 @@ def lagging(observed: LoadObservation) -> bool:
 
 
 def load_point_of(observed: LoadObservation) -> LoadPoint:
-    """What a run says."""
+    """Summarise a run."""
     n = len(observed.instants)
     p50, p95, p99 = (quantile(observed.latencies, p) for p in QUANTILES)
     few = observed.waiting <= max(FEW_UNANSWERED, UNANSWERED_SHARE * n)

@@ -1,4 +1,4 @@
-"""Peak memory of a model, in a process of its own: what it takes beyond Python and libraries themselves."""
+"""Peak memory of a model, measured in a process of its own, beyond what Python and the libraries take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from upsize.compute import LoadedModel, load_model
 from upsize.errors import UpsizeError
-from upsize.selection.matrix.child import most_allocated, resident
+from upsize.selection.matrix.child import peak_gpu_memory, peak_resident_memory
 
 
 def peak_bytes(model: str, precision: str, lengths: Sequence[int], device: str = "auto") -> int:
@@ -39,12 +39,12 @@ def _measure(pipe: Connection, model: str, precision: str, lengths: list[int], d
     """In the child."""
     try:
         pipe.send(_peak(model, precision, lengths, device))
-    except Exception as error:  # told by the parent, in words
+    except Exception as error:  # the parent raises it
         pipe.send(f"{type(error).__name__}: {error}")
 
 
 def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
-    before = resident()
+    before = peak_resident_memory()
     loaded = load_model(model, dtype=precision, device=device)
     budget = loaded.plan.budget
     batch = [lengths[0]]
@@ -54,7 +54,7 @@ def _peak(model: str, precision: str, lengths: list[int], device: str) -> int:
             break
         batch.append(length)
     _run(loaded, batch)
-    return most_allocated(loaded.plan.device) or max(resident() - before, 0)
+    return peak_gpu_memory(loaded.plan.device) or max(peak_resident_memory() - before, 0)
 
 
 def _run(loaded: LoadedModel, lengths: list[int]) -> None:

@@ -121,16 +121,16 @@ def _mean_pair_tokens(
     rng, lengths = np.random.default_rng(seed), list[int]()
     documents = len(groups[document_group].texts)
     for unit in rng.integers(0, len(ranked.units), SAMPLED_PAIRS).tolist():
-        place = int(rng.integers(0, documents)) if document_group == "corpus" else 0
-        query, texts = _pair(ranked, unit, place)
+        document = int(rng.integers(0, documents)) if document_group == "corpus" else 0
+        query, texts = _pair(ranked, unit, document)
         pairs = encode_pairs(checkpoint.tokenizer, instruction, query, texts, checkpoint.context, Truncation(True))
         lengths += [len(pair.ids) for pair in pairs]
     return float(np.mean(lengths))
 
 
-def _pair(task: RankingTask, unit: int, place: int) -> tuple[str, Sequence[str]]:
+def _pair(task: RankingTask, unit: int, document: int) -> tuple[str, Sequence[str]]:
     ranking = np.full((len(task.units), 1), -1)
-    ranking[unit] = place
+    ranking[unit] = document
     return task.pairs(ranking, unit)
 
 

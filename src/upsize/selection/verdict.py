@@ -1,4 +1,4 @@
-"""Verdict: the answer, with everything that it rests on. Frozen, and the same as `verdict.json` (docs/verdict.md)."""
+"""The verdict: the answer with all that it rests on. Its fields are those of `verdict.json` (docs/verdict.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 SCHEMA = 1
-"""Of verdict.json. A field that is added keeps it; one that changes its meaning raises it."""
+"""Schema of verdict.json. A new field keeps it; a field whose meaning changes raises it."""
 
 T = TypeVar("T")
 Decision = Literal["stay", "go_up", "cannot_tell"]
@@ -37,16 +37,16 @@ class Difference:
     lower: float
     upper: float
     p: float
-    """Of the randomisation test that the two are alike, two-sided, (b + 1) / (B + 1)."""
+    """Two-sided p-value of the randomisation test that the two are equal, (b + 1) / (B + 1)."""
     p_adjusted: float
-    """The same with all comparisons of the family accounted for."""
+    """The p-value adjusted for all comparisons of the family."""
     sd: float
     """Standard deviation of the units' paired differences: what a sample size is planned with."""
 
 
 @dataclass(frozen=True)
 class Quantile:
-    """Of latencies, in milliseconds, with its 95 % interval from order statistics."""
+    """A quantile of latencies in milliseconds, with its 95 % interval from order statistics."""
 
     estimate: float
     lower: float
@@ -56,7 +56,7 @@ class Quantile:
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """Answers at one rate of arrivals, timed from the instant at which each was scheduled."""
+    """Load at one rate of arrivals. Latency counts from the scheduled instant of each arrival."""
 
     rate: float
     """Arrivals a second that were scheduled."""
@@ -77,12 +77,12 @@ class LoadPoint:
     sender_late: bool = False
     """Whether the sender was behind its schedule: then the run does not tell what the service can do at this rate."""
     busy: float = 0.0
-    """Share of the CPU time wanted here that other processes took; from 0.1 on the latencies are disturbed."""
+    """Share of the wanted CPU time that other processes took, 0 to 1; from 0.1 on the latencies are disturbed."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """At the user's rate, and swept up to the knee."""
+    """Latency at the user's rate, and at rates up to the knee."""
 
     at_rate: LoadPoint
     sweep: tuple[LoadPoint, ...] = ()
@@ -95,7 +95,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes."""
+    """Memory of a candidate in bytes."""
 
     weights: int
     estimated: int
@@ -106,19 +106,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Cost:
-    """In the currency that the price was given in."""
+    """Cost in the currency of the given price."""
 
     per_hour: float
     per_million_queries: float
     backfill: float
-    """For embedding the documents once."""
+    """Cost of embedding the documents once."""
     at_most: bool = False
     """Whether a million queries may cost less, since the knee is a lower bound."""
 
 
 @dataclass(frozen=True)
 class CandidateReport:
-    """One candidate: what it is, what it gives, what it takes. Candidates come smallest first."""
+    """One candidate with its quality, cost and latency. Candidates are ordered smallest first."""
 
     id: str
     """E.g. `demo-s`, `demo-s@64`, `demo-s@64:float32`, `demo-s+demo-rerank/20`."""
@@ -131,14 +131,15 @@ class CandidateReport:
     fingerprint: str
     feasible: bool
     why_not: str | None
-    """In a sentence, where it is not feasible although it was measured."""
+    """Why it is not feasible although it was measured, as a clause; None where it is feasible."""
     quality: Interval
     flops_a_query: float
-    """Of one query of mean length, reranking included: what candidates are ordered by, then memory, then vector."""
+    """Floating-point operations of a query of mean length, reranking included. Candidates are ordered by it, then by
+    memory, then by vector size."""
     bytes_a_vector: int
     memory: Memory | None
     tokens_per_second: float | None
-    """Of the backfill: documents, packed."""
+    """Throughput of the backfill: documents in packed batches."""
     backfill_seconds: float | None
     latency: Latency | None
     money: Cost | None
@@ -148,7 +149,7 @@ class CandidateReport:
 
 @dataclass(frozen=True)
 class InfeasibleCandidate:
-    """A candidate that was never loaded, and the sum that says why."""
+    """A candidate that was not loaded, with the arithmetic that excludes it."""
 
     id: str
     model: str
@@ -158,12 +159,12 @@ class InfeasibleCandidate:
     depth: int | None
     reason: str
     arithmetic: tuple[str, ...]
-    """The sum, a line each."""
+    """The arithmetic, line by line."""
 
 
 @dataclass(frozen=True)
 class SliceVerdict:
-    """What holds for a part of the units. Bounds hold for all slices and comparisons at once."""
+    """The answer for one slice of the units. Bounds hold for all slices and comparisons at once."""
 
     name: str
     units: int
@@ -171,7 +172,7 @@ class SliceVerdict:
     """`as_all`: nothing is surely better than the choice here by more than delta, and nothing can be; `too_few`: not
     judged."""
     quality: float | None
-    """Of the choice."""
+    """Quality of the choice on the slice."""
     candidate: str | None
     """With `go_up` the smallest that is surely better here and not surely worse than another by more than delta; with
     `cannot_tell` the smallest that may be better."""
@@ -181,7 +182,7 @@ class SliceVerdict:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """How many units would settle it, at `power`."""
+    """The number of units that settles the decision with probability `power`."""
 
     total: int
     more: int
@@ -194,7 +195,7 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What was measured, on what."""
+    """The task, its metric and its units."""
 
     name: str
     metric: str
@@ -222,7 +223,7 @@ class Verdict:
     runner_up: str | None
     what_would_change_it: tuple[str, ...]
     queries_needed: int | None
-    """Units more to label; None where settled, or where no number would do (`reason` says why)."""
+    """Units to label in addition; None where it is settled, or where no number would do (`reason` says why)."""
     sample_size: SampleSize | None
     delta: float
     confidence: float
@@ -232,7 +233,7 @@ class Verdict:
     slices: tuple[SliceVerdict, ...]
     task: TaskFacts
     dataset: Mapping[str, Any]
-    """Path, kind, digest and counts, as `measure` read it."""
+    """Path, name, kind, digest and counts of the data."""
     seed: int
     resamples: int
     too_few: bool = False
@@ -240,7 +241,7 @@ class Verdict:
     limits: Mapping[str, float] = field(default_factory=dict)
     """Quantile (`p50`, `p95`, `p99`) → milliseconds that the user allows it."""
     notes: tuple[str, ...] = ()
-    """What the reader must hear: truncated texts, skipped rows, a busy machine."""
+    """What a reader must know: truncated texts, skipped rows, a busy machine."""
     machine: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
@@ -248,19 +249,19 @@ class Verdict:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """A dictionary for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Verdict:
-        """Back from plain values. ValueError for another schema."""
+        """A verdict from the values of a verdict.json. ValueError for another schema."""
         if value.get("schema") != SCHEMA:
             raise ValueError(f"verdict.json has schema {value.get('schema')!r}; this upsize reads {SCHEMA}.")
         return from_plain(cls, value)
 
     @classmethod
     def read(cls, path: Path) -> Verdict:
-        """From the file."""
+        """Read a verdict.json. ValueError for another schema."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -1,8 +1,8 @@
-"""The decision matrix: each size on this machine, as measured facts, and the use that follows from them by rule.
+"""The table of sizes (`upsize matrix`): measured facts of each size on this machine, and a recommended use by rule.
 
-A cell is one figure's measurement, made in a process of its own and kept on disk, so that a matrix goes on where it
-stopped. Where the weights are not there, random ones of the same shape are measured; where a whole size would take too
-long, a few of its layers, and the figure is scaled with the sum shown.
+A cell is one measurement, made in a process of its own and kept on disk, so that a stopped run resumes. Without real
+weights, random weights of the same shape are measured. Where a whole size would take too long, a few of its layers are
+measured, and the figure is scaled with the arithmetic shown.
 """
 
 from upsize.selection.matrix.cells import Cell, CellSettings, cells_of, expected_seconds

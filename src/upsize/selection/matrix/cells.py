@@ -1,7 +1,7 @@
-"""Cells: what is measured of a size in a precision, on how many layers, and how a whole is scaled from a few.
+"""Cells: the measurements of a size in a precision, and how a figure of all layers is scaled from a few.
 
-The time of a pass is a + b × layers: all layers do the same, but for the last, which every network has once. So two
-networks of few layers give b, and the sum for the whole is shown with the figure.
+The time of a forward pass is a + b × layers, because all layers do the same work. So two networks of few layers give a
+and b, and the arithmetic for all layers is shown with the figure.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def cells_of(member: FamilyMember, precision: str, weights: str, settings: CellS
 
 
 def expected_seconds(cell: Cell, member: FamilyMember, rates: Rates) -> float:
-    """About how long it takes: starting, writing and loading the weights, then the runs. Pure; rough by a half."""
+    """Estimated seconds: start, writing and loading the weights, then the runs. Pure; off by up to a half."""
     share = cell.layers / member.layers
     tokens = sum(cell.lengths)
     rate = rates.batch_rate(cell.precision, member.hidden_size)
@@ -104,7 +104,7 @@ def expected_seconds(cell: Cell, member: FamilyMember, rates: Rates) -> float:
 def measure_cell(cell: Cell, config: ModelConfig, folder: Path) -> dict[str, Any]:
     """The cell's figures: read from `folder` where they are there, else measured in a child and written whole.
 
-    Raises UpsizeError where the child failed, with what it said.
+    Raises UpsizeError with the child's last line where it failed.
     """
     path = folder / cell.file
     if not path.exists():
@@ -116,12 +116,13 @@ def measure_cell(cell: Cell, config: ModelConfig, folder: Path) -> dict[str, Any
             measured = asdict(cell) | _in_child(cell, model, environment)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, (json.dumps(measured, indent=2) + "\n").encode())
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return told
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def _in_child(cell: Cell, model: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """A first process leaves the packed form on disk, as a first start does, so that its work is not in the figures."""
+    """Measure in a child process. One before it leaves the packed weights on disk, so that packing is not in the
+    figures."""
     once = cell.name == "long"
     of = {"model": model, "precision": cell.precision, "device": cell.settings.device}
     _ask(cell, of | {"lengths": (1,), "seconds": 0.0, "fewest": 1, "most": 1}, environment)
@@ -137,28 +138,28 @@ def _ask(cell: Cell, asked: Mapping[str, Any], environment: Mapping[str, str]) -
     command = [sys.executable, "-m", "upsize.selection.matrix.child", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         killed = " (killed, most likely for its memory)" if done.returncode == -9 else ""
         raise UpsizeError(
             f"{cell.size} {cell.precision}, {cell.name} on {cell.layers} layers: the measuring process ended with code "
             f"{done.returncode}{killed}: {last}"
         )
-    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return told
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
 
 
 def quantile(times: Sequence[float], q: float) -> float:
-    """Of the runs' seconds."""
+    """The q-quantile of the runs' seconds."""
     return float(np.quantile(np.asarray(times), q))
 
 
 def scaled(few: float, more: float, layers: tuple[int, int], whole: int) -> float:
-    """A whole from two networks of few layers."""
+    """The figure of `whole` layers, from those of networks with `layers` layers."""
     return more + (whole - layers[1]) * (more - few) / (layers[1] - layers[0])
 
 
 def sum_shown(few: float, more: float, layers: tuple[int, int], whole: int, unit: str, by: float = 1.0) -> str:
-    """The same, as a line that can be checked by hand."""
+    """The arithmetic of `scaled`, as a line that can be checked by hand."""
     a, b = few / by, more / by
     return (
         f"{plain(b, 4)} + ({whole} − {layers[1]}) × ({plain(b, 4)} − {plain(a, 4)}) / {layers[1] - layers[0]} = "
@@ -167,6 +168,6 @@ def sum_shown(few: float, more: float, layers: tuple[int, int], whole: int, unit
 
 
 def missing_bytes(config: ModelConfig, precision: str, layers: int) -> int:
-    """Of the layers that a network of `layers` lacks."""
+    """Bytes of the layers that a network of `layers` layers lacks."""
     each = 1 if precision == INT8 else PRECISIONS[precision]
     return (config.layers - layers) * layer_parameters(config) * each

@@ -1,7 +1,7 @@
 """One measurement in a process of its own: `python -m upsize.selection.matrix.child JSON` prints JSON.
 
-Its own, because the greatest memory of a process is never forgotten, and because a process that the system kills for
-its memory takes nobody along.
+A process of its own, because the peak memory of a process never falls, and because the system may kill a process that
+takes too much memory.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def measure_batch(
     model: str, precision: str, lengths: Sequence[int], seconds: float, fewest: int, most: int, device: str
 ) -> dict[str, Any]:
     """Run one batch of sequences of `lengths` tokens again and again: for `seconds`, `fewest` to `most` times, after a
-    short one that wakes everything (and, where several are wanted, one whole).
+    short warm-up (and, where several runs follow, a whole one).
 
     Where other processes take much of the processor meanwhile, the runs are made once more; the less disturbed count.
     Gives `times` (s, each run), `busy` (share of the processor that others took), `loaded_s`, `resident_before` (Python
     and libraries), `peak` (bytes resident at most; on a GPU allocated there), and what the model is computed in.
     """
-    before = resident()
+    before = peak_resident_memory()
     started = time.perf_counter()
     loaded = load_model(model, kind="embedding", dtype=precision, device=device)
     loaded_s = time.perf_counter() - started
     rng = np.random.default_rng(0)
 
     def batch() -> list[Ids]:
-        """Another one each time, for beginnings that were seen before would be remembered."""
+        """New ids each time, so that the prefix cache has no hits."""
         return [rng.integers(0, 1000, n, dtype=np.int32) for n in lengths]
 
     _run(loaded, [batch()[0][:16]])
@@ -65,7 +65,7 @@ def measure_batch(
         "busy": busy,
         "loaded_s": loaded_s,
         "resident_before": before,
-        "peak": most_allocated(loaded.plan.device) or resident(),
+        "peak": peak_gpu_memory(loaded.plan.device) or peak_resident_memory(),
         "device": loaded.plan.device,
         "arithmetic": loaded.compute_dtype,
         "threads": loaded.threads,
@@ -77,7 +77,7 @@ def _run(loaded: LoadedModel, batch: Sequence[Ids]) -> None:
         pass
 
 
-def most_allocated(device: str) -> int:
+def peak_gpu_memory(device: str) -> int:
     """Greatest bytes that torch held on a GPU; 0 for a CPU."""
     if device == "cpu":
         return 0
@@ -86,7 +86,7 @@ def most_allocated(device: str) -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
-def resident() -> int:
+def peak_resident_memory() -> int:
     """Greatest resident bytes of this process. Linux keeps `ru_maxrss` over exec, so there a child would begin with
     its parent's; the status file starts afresh."""
     status = Path("/proc/self/status")

@@ -33,7 +33,7 @@ def write_random(config: ModelConfig, layers: int, folder: Path) -> Path:
         weight_map |= dict.fromkeys(tensors, name)
     _write(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
     shutil.copy(demo.folder(_TOKENIZER) / "tokenizer.json", folder)
-    told = {
+    values = {
         "architectures": [c.architecture],
         "model_type": "qwen3",
         "hidden_size": c.hidden_size,
@@ -51,7 +51,7 @@ def write_random(config: ModelConfig, layers: int, folder: Path) -> Path:
         "tie_word_embeddings": c.tied,
         "torch_dtype": "bfloat16",
     }
-    _write(folder / "config.json", told)
+    _write(folder / "config.json", values)
     return folder
 
 

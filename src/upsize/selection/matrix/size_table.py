@@ -39,10 +39,11 @@ from upsize.selection.matrix.cells import (
 
 SIZE_TABLE_FILE = "matrix.json"
 INTERACTIVE_MS = 200.0
-"""p95 of one sentence up to which a size counts as fit for people who wait."""
+"""p95 of one sentence, in milliseconds, up to which a size serves interactive queries; chosen."""
 DAYS = 7.0
-"""For a million passages, up to which a size counts as fit for embedding a corpus here."""
+"""Days for a million passages up to which a size embeds a corpus here; chosen."""
 PASSAGES = 1_000_000
+"""The corpus that index sizes and days are given for."""
 
 Json = dict[str, Any]
 
@@ -56,8 +57,8 @@ def members_of(sizes: Sequence[str]) -> list[FamilyMember]:
 
 
 def precisions_to_measure(names: Sequence[str], machine: Machine, settings: CellSettings) -> list[str]:
-    """Those wanted, or where none is, the two that serve here best: int8 and bfloat16 on a CPU with compiled kernels,
-    else bfloat16 and float32. InvalidInput for one that does not exist, or is not computed here."""
+    """The requested precisions, or by default the two that serve best here: int8 and bfloat16 on a CPU with compiled
+    kernels, else bfloat16 and float32. InvalidInput for one that this machine does not compute."""
     on_gpu = bool(machine.gpus) and settings.device != "cpu"
     able = [
         name
@@ -72,7 +73,7 @@ def precisions_to_measure(names: Sequence[str], machine: Machine, settings: Cell
 
 
 def memory_facts(member: FamilyMember, precision: str, machine: Machine, settings: CellSettings) -> Json:
-    """What it needs, by arithmetic, and whether that fits."""
+    """Memory that a size needs, by arithmetic, and whether it fits."""
     on_gpu = bool(machine.gpus) and settings.device != "cpu"
     there, free = (machine.gpus[0].memory,) * 2 if on_gpu else (machine.memory, machine.available)
     weights = member_weight_bytes(member, precision)
@@ -101,7 +102,7 @@ def cell_figures(cells: Sequence[Json], member: FamilyMember, precision: str) ->
 def _figure(name: Name, cells: Sequence[Json], member: FamilyMember, precision: str) -> Json:
     whole = [c for c in cells if c["layers"] == member.layers]
     few = [c for c in cells if c["layers"] != member.layers]
-    told: Json = {
+    figure: Json = {
         "basis": "measured" if whole else "estimated",
         "weights": "random" if cells[0]["weights"] == "random" else "real",
         "layers": [c["layers"] for c in (whole or few)],
@@ -118,28 +119,28 @@ def _figure(name: Name, cells: Sequence[Json], member: FamilyMember, precision: 
     }[name]
     for key, value in values.items():
         if whole:
-            told[key] = value(whole[0])
+            figure[key] = value(whole[0])
         if len(few) == 2:
             layers = (few[0]["layers"], few[1]["layers"])
             estimate = scaled(value(few[0]), value(few[1]), layers, member.layers)
             if whole:
-                told.setdefault("scaled_over_whole", {})[key] = estimate / told[key]
+                figure.setdefault("scaled_over_whole", {})[key] = estimate / figure[key]
             else:
-                told[key] = estimate
+                figure[key] = estimate
                 unit = "ms" if key.endswith("_ms") else "s"
                 shown = sum_shown(value(few[0]), value(few[1]), layers, member.layers, unit)
-                told["arithmetic"].append(f"{key}: {shown}")
+                figure["arithmetic"].append(f"{key}: {shown}")
     if name == "passages":
-        told["tokens_per_second"] = told["tokens"] / told.pop("batch_s")
+        figure["tokens_per_second"] = figure["tokens"] / figure.pop("batch_s")
     last = (whole or few)[-1]
     missing = 0 if whole else missing_bytes(config_of(member), precision, last["layers"])
-    told["peak_bytes"] = last["peak"] - (last["resident_before"] if last["device"] == "cpu" else 0) + missing
+    figure["peak_bytes"] = last["peak"] - (last["resident_before"] if last["device"] == "cpu" else 0) + missing
     if missing:
-        told["arithmetic"].append(
-            f"peak: {(told['peak_bytes'] - missing) / 1e9:.2f} GB with {last['layers']} layers + {missing / 1e9:.2f} "
+        figure["arithmetic"].append(
+            f"peak: {(figure['peak_bytes'] - missing) / 1e9:.2f} GB with {last['layers']} layers + {missing / 1e9:.2f} "
             f"of the other {member.layers - last['layers']}"
         )
-    return told
+    return figure
 
 
 def _at(q: float, by: float = 1.0) -> Callable[[Json], float]:
@@ -236,11 +237,11 @@ def build_size_table(
     machine = around.machine
     chosen, names = members_of(sizes), precisions_to_measure(dtypes, machine, settings)
     cells = [(member, cell) for member, cell in cells_to_measure(chosen, names, machine, settings, weights or {})]
-    told = []
+    figure = []
     for member, cell in cells:
         if each is not None:
             each(cell, False)
-        told.append(measure_cell(cell, config_of(member), folder / "cells"))
+        figure.append(measure_cell(cell, config_of(member), folder / "cells"))
         if each is not None:
             each(cell, True)
     matrix: Json = {
@@ -261,7 +262,7 @@ def build_size_table(
         "sentence_tokens": SENTENCE,
         "passage_tokens": PASSAGE,
         "batch_passages": BATCH,
-        "sizes": table_rows(chosen, names, told, machine, settings),
+        "sizes": table_rows(chosen, names, figure, machine, settings),
         "article": [asdict(c) for c in CLAIMS],
     }
     write_atomic(folder / SIZE_TABLE_FILE, (json.dumps(matrix, indent=2, ensure_ascii=False) + "\n").encode())

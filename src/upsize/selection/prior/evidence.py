@@ -1,9 +1,9 @@
-"""The answer with no data: what the published scores of the three sizes say of a kind of task. A prior, said to be one.
+"""The answer without data: the published scores of the three sizes on a kind of task. It is a prior, and says so.
 
-The unit is the data set (tasks that share one are averaged first): what would be drawn again is another data set, such
-as the user's. Gains are paired, larger minus smaller on the same data set; intervals are BCa bootstraps over data sets
-(Efron 1987; `scipy.stats.bootstrap`). Of a narrow question few data sets are left, so wider ones are answered beside
-it, and the lead rests on the narrowest that has enough.
+The unit is the data set, because the user's data is another data set; tasks that share one are averaged first. Gains
+are paired, larger minus smaller on the same data set. Intervals are BCa bootstraps over data sets (Efron 1987;
+`scipy.stats.bootstrap`). A narrow question has few data sets, so wider questions are answered beside it, and the lead
+rests on the narrowest question with at least ENOUGH.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from upsize.errors import InvalidInput
 from upsize.number_format import short
 
 DELTA = 0.01
-"""Of the metric: gains up to this do not count as paying."""
+"""Margin of the metric: a gain up to this does not pay; chosen, the same as the default of `choose`."""
 ENOUGH = 10
-"""Data sets that an interval, and so the lead, needs: bootstraps of fewer are too narrow."""
+"""Fewest data sets for an interval, and so for the lead; chosen: bootstrap intervals of fewer are too narrow."""
 RESAMPLES = 4000
 EVERY_LANGUAGE = "*"
 RANKING = ("retrieval", "code search", "reranking", "instruction reranking")
@@ -34,7 +34,7 @@ _TABLE_OF_KIND = {"code search": "code", "instruction reranking": "instruction f
 
 @dataclass(frozen=True)
 class Step:
-    """What the next size gave over data sets, on the metric's own scale of 0 to 1."""
+    """The gain of the next larger size over data sets, on the metric's own scale of 0 to 1."""
 
     smaller: str
     larger: str
@@ -44,7 +44,7 @@ class Step:
     upper: float | None
     """95 % interval of the mean; None: fewer than ENOUGH data sets."""
     quartiles: tuple[float, float, float]
-    """Of the data sets' gains: a new data set falls between the outer two about half of the time."""
+    """Quartiles of the data sets' gains: a new data set falls between the outer two about half of the time."""
     not_better: int
     """Data sets on which the larger size gained nothing or lost."""
     does_not_pay: int
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All published tasks of one question."""
+    """All published tasks that match one question."""
 
     question: str
     """Such as `clustering, zh, news`; `all tasks`."""
@@ -66,18 +66,18 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is published on a question, from the narrowest evidence to the widest."""
+    """The published evidence on a question, from the narrowest to the widest."""
 
     task: str | None
     language: str | None
     domain: str | None
     delta: float
     lead: str
-    """One sentence: the size that the scores lean to, and how surely."""
+    """One sentence: the size that the scores support, and how surely."""
     leaning: str
-    """`0.6B`, `4B` or `8B`: the smallest above which no gain is shown to clear delta."""
+    """`0.6B`, `4B` or `8B`: the smallest size above which no gain is shown to exceed delta."""
     rests_on: int
-    """Place in `evidence` of what the lead rests on."""
+    """Index in `evidence` of the question that the lead rests on."""
     evidence: tuple[Evidence, ...]
     reranking: tuple[Reranked, ...]
     """Where a reranker is an alternative: the table nearest to the question, then the others."""
@@ -86,16 +86,18 @@ class Prior:
     caveat: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """A dictionary for JSON."""
         return asdict(self)
 
 
 def published_prior(
     task: str | None, language: str | None = None, domain: str | None = None, *, delta: float = DELTA
 ) -> Prior:
-    """What is published of `task` in `language` (ISO 639, as `zh` or `zh-CN`) on texts of `domain`; None: of any.
+    """The published evidence on `task` in `language` (ISO 639, such as `zh` or `zh-CN`) on texts of `domain`.
 
-    Raises InvalidInput for what no published task has, naming what there is.
+    None stands for any.
+
+    Raises InvalidInput for a task, language or domain that no published task has; the message lists those that exist.
     """
     rows = task_scores()
     task = _known("task", task, {r.kind for r in rows})
@@ -125,19 +127,19 @@ def published_prior(
 def _known(name: str, value: str | None, there: set[str]) -> str | None:
     if value is None:
         return None
-    wanted = value.strip().lower()
+    normalised = value.strip().lower()
     if name != "domain":
-        wanted = wanted.replace("-", " ").replace("_", " ")
+        normalised = normalised.replace("-", " ").replace("_", " ")
     names = sorted(there - {EVERY_LANGUAGE})
-    if wanted not in names:
+    if normalised not in names:
         raise InvalidInput(f"--{name} {value!r}: no published task has it. There are: {', '.join(names)}.", param=name)
-    return wanted
+    return normalised
 
 
 def _questions(
     task: str | None, language: str | None, domain: str | None
 ) -> list[tuple[str | None, str | None, str | None]]:
-    """From the narrowest to the widest; the language is kept longer than the domain."""
+    """Questions from the narrowest to the widest; the domain is dropped before the language."""
     wider = [
         (task, language, domain),
         (task, language, None),
@@ -177,7 +179,7 @@ def _evidence(
 
 
 def _step(means: np.ndarray[Any, np.dtype[np.float64]], smaller: int, delta: float) -> Step:
-    """From one size to the next over `means` (data sets, sizes)."""
+    """The step from size index `smaller` to the next; `means` is (data sets, sizes)."""
     gains = means[:, smaller + 1] - means[:, smaller]
     lower = upper = None
     if len(gains) >= ENOUGH and np.ptp(gains) > 0:
@@ -197,28 +199,28 @@ def _step(means: np.ndarray[Any, np.dtype[np.float64]], smaller: int, delta: flo
 
 
 def pays(step: Step, delta: float) -> bool | None:
-    """Whether the mean gain is shown to clear delta, shown not to, or (None) neither."""
+    """True where the mean gain is shown to exceed delta, False where it is shown not to, None where neither is."""
     if step.lower is None or step.upper is None:
         return None
     return True if step.lower > delta else False if step.upper <= delta else None
 
 
 def _lead(evidence: Evidence, delta: float) -> tuple[str, str]:
-    leaning, told = SIZES[0], []
+    leaning, clauses = SIZES[0], []
     for step in evidence.steps:
         verdict = pays(step, delta)
         shown = {
-            True: f"shown to clear {short(100 * delta)}",
-            False: f"shown not to clear {short(100 * delta)}",
-            None: f"not shown to clear {short(100 * delta)}",
+            True: f"shown to exceed {short(100 * delta)}",
+            False: f"shown not to exceed {short(100 * delta)}",
+            None: f"not shown to exceed {short(100 * delta)}",
         }[verdict]
-        told.append(
+        clauses.append(
             f"{step.larger} over {step.smaller} {points(step)}, {shown}; it does not pay on {step.does_not_pay} "
             f"of {evidence.data_sets} data sets"
         )
         if verdict and leaning == step.smaller:
             leaning = step.larger
-    return f"Published scores lean to {leaning} ({evidence.question}). In points of 100: {'. '.join(told)}.", leaning
+    return f"Published scores lean to {leaning} ({evidence.question}). In points of 100: {'. '.join(clauses)}.", leaning
 
 
 def points(step: Step) -> str:
@@ -229,7 +231,7 @@ def points(step: Step) -> str:
 
 
 def _reranking(task: str | None, language: str | None) -> tuple[Reranked, ...]:
-    """The table nearest to the question first."""
+    """All tables, the one that matches the question first."""
     nearest = _TABLE_OF_KIND.get(task or "") or _TABLE_OF_LANGUAGE.get(language or "", "multilingual")
     return tuple(sorted(RERANKED, key=lambda table: table.what != nearest))
 
@@ -250,9 +252,9 @@ def _reranker_lead(tables: Sequence[Reranked]) -> str | None:
 
 
 def source() -> str:
-    """Where the scores are from, in one sentence."""
-    told = about()
+    """The source of the scores, in one sentence."""
+    origin = about()
     return (
-        f"{told.tasks} tasks of {told.data_sets} data sets that all three sizes ran; {told.source} at "
-        f"{told.commit[:12]}, {told.licence}; {told.screened} broken runs left out ({told.screen})."
+        f"{origin.tasks} tasks of {origin.data_sets} data sets that all three sizes ran; {origin.source} at "
+        f"{origin.commit[:12]}, {origin.licence}; {origin.screened} broken runs left out ({origin.screen})."
     )

@@ -1,4 +1,4 @@
-"""A prior on the terminal."""
+"""Prints a prior on the terminal."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _evidence(prior: Prior) -> Table:
     for smaller, larger in pairwise(SIZES):
         table.add_column(f"{smaller} → {larger}", justify="right")
         table.add_column("does not pay", justify="right")
-    for place, row in enumerate(prior.evidence):
-        mark = "→ " if place == prior.rests_on else "  "
+    for index, row in enumerate(prior.evidence):
+        mark = "→ " if index == prior.rests_on else "  "
         steps = [cell for step in row.steps for cell in (points(step), f"{step.does_not_pay} of {row.data_sets}")]
         table.add_row(mark + escape(row.question), str(row.data_sets), *(f"{100 * m:.1f}" for m in row.means), *steps)
     table.caption = (
