@@ -161,7 +161,7 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "code", "told"),
+    ("path", "body", "status", "code", "message"),
     [
         ("/search", {"query": "x", "fliter": {"lang": "en"}}, 400, "invalid_value", "fliter"),
         ("/search", {"query": ""}, 400, "invalid_value", "The query is empty"),
@@ -211,16 +211,16 @@ def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> No
         ),
         ("/move/switch", {}, 409, "refused", "not on a move"),
         ("/move/start", {"to": "demo-xs"}, 409, "refused", "already"),
-        ("/move/start", {}, 409, "refused", "no backfill to go on with"),
+        ("/move/start", {}, 409, "refused", "no backfill to resume"),
         ("/move/compare", {"queries": []}, 409, "refused", "not on a move"),
         ("/ladder/measure", {"queries": [], "rescore": [5]}, 400, "invalid_value", "no larger model"),
     ],
 )
-def test_mistakes_are_told(
-    client: httpx.Client, index: str, path: str, body: Any, status: int, code: str, told: str
+def test_mistakes_have_their_messages(
+    client: httpx.Client, index: str, path: str, body: Any, status: int, code: str, message: str
 ) -> None:
     found = error(client.post(f"{index}{path}", json=body))
-    assert told in found[2]
+    assert message in found[2]
     assert found[:2] == (status, code)
     assert client.get(index).json()["documents"] == 6
 
