@@ -64,7 +64,7 @@ def test_pages_of_the_origins_given_may_call(embedder_folder: Path) -> None:
             assert reply.status_code == 200
 
 
-def test_metrics_are_open_unless_told_otherwise(embedder_folder: Path) -> None:
+def test_metrics_are_open_by_default(embedder_folder: Path) -> None:
     with live({"embed": embedder_folder}, keys=["one"]) as client:
         assert client.get("/metrics").status_code == 200
 

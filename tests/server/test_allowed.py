@@ -49,9 +49,9 @@ def listener() -> Iterator[socket.socket]:
 
 
 def refused(reply: httpx.Response) -> str:
-    told = reply.json()["error"]
-    assert (reply.status_code, told["code"]) == (403, "not_allowed"), reply.text
-    return str(told["message"])
+    payload = reply.json()["error"]
+    assert (reply.status_code, payload["code"]) == (403, "not_allowed"), reply.text
+    return str(payload["message"])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_a_model_that_is_not_configured_is_not_looked_for(
 
 
 def test_a_long_name_is_not_given_back_whole(client: httpx.Client) -> None:
-    told = refused(client.post(f"{INDEX}/move/plan", json={"to": "x\n\x1b[31m" * 100}))
-    assert len(told) < 500
-    assert told.isprintable()
+    payload = refused(client.post(f"{INDEX}/move/plan", json={"to": "x\n\x1b[31m" * 100}))
+    assert len(payload) < 500
+    assert payload.isprintable()
 
 
 def test_models_that_are_configured_are_loaded(client: httpx.Client, embedder_folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_models_that_are_configured_are_loaded(client: httpx.Client, embedder_fo
 
 
 @pytest.mark.parametrize("store", ["lancedb=http://x", "a=ftp://x", "=http://x", "http://x", "a b=http://x", "a=/tmp"])
-def test_a_store_flag_that_is_wrong_is_told(store: str) -> None:
+def test_a_wrong_store_flag_is_an_error(store: str) -> None:
     with pytest.raises(InvalidInput, match="NAME=ADDRESS"):
         parse_allowed((store,))
 

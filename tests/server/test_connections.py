@@ -286,7 +286,7 @@ def holding(limits: ConnectionLimits) -> Iterator[tuple[httpx.Client, Queue[str]
             thread.join()
 
 
-def test_beyond_the_limit_health_is_answered_and_others_are_told() -> None:
+def test_beyond_the_limit_health_is_served_and_other_requests_get_503() -> None:
     """Where all are being answered. Those that wait for their clients have made room before, however young."""
     with (
         holding(ConnectionLimits(connections=3, spare=2, settled_seconds=60)) as (client, asked),

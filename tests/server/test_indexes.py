@@ -52,8 +52,8 @@ def post(client: httpx.Client, path: str, body: Any = None) -> Any:
 
 
 def error(reply: httpx.Response) -> tuple[int, str, str]:
-    told = reply.json()["error"]
-    return reply.status_code, told["code"], told["message"]
+    payload = reply.json()["error"]
+    return reply.status_code, payload["code"], payload["message"]
 
 
 def test_a_line_feed_belongs_to_an_id(client: httpx.Client, index: str) -> None:
@@ -75,9 +75,9 @@ def test_documents_are_written_found_read_and_deleted(client: httpx.Client, inde
         "metadata": {"length": len(TEXTS["soup"])},
     }
     assert len(results) == 2
-    told = client.get(index).json()
-    assert reply.headers["x-upsize-fingerprint"] == told["generations"][0]["fingerprint"]
-    assert (told["documents"], told["active"], told["generations"][0]["vectors"]) == (6, "g1", 6)
+    payload = client.get(index).json()
+    assert reply.headers["x-upsize-fingerprint"] == payload["generations"][0]["fingerprint"]
+    assert (payload["documents"], payload["active"], payload["generations"][0]["vectors"]) == (6, "g1", 6)
     assert client.get(f"{index}/documents/soup").json()["text"] == TEXTS["soup"]
     assert post(client, f"{index}/delete", {"ids": ["soup", "x"]}) == {"deleted": ["soup"], "not_found": ["x"]}
     assert "soup" not in [r["id"] for r in post(client, f"{index}/search", {"query": "soup"})["results"]]
@@ -102,11 +102,11 @@ def test_metrics_tell_how_far_each_generation_is(client: httpx.Client, index: st
 
 def test_explain_says_which_rungs_answered_and_how_long_each_took(client: httpx.Client, index: str) -> None:
     body = {"query": "recipe for onion soup", "explain": True, "rerank": {"model": "demo-rerank", "depth": 3}, "k": 3}
-    told = post(client, f"{index}/search", body)
-    assert told["explain"]["rungs"] == ["L0", "L1"]
-    assert told["explain"]["model"] == str(demo.folder("demo-xs"))
-    assert told["explain"]["milliseconds"].keys() == {"embed", "search", "texts", "rerank"}
-    assert all(r["scores"].keys() == {"cosine", "reranker"} for r in told["results"])
+    payload = post(client, f"{index}/search", body)
+    assert payload["explain"]["rungs"] == ["L0", "L1"]
+    assert payload["explain"]["model"] == str(demo.folder("demo-xs"))
+    assert payload["explain"]["milliseconds"].keys() == {"embed", "search", "texts", "rerank"}
+    assert all(r["scores"].keys() == {"cosine", "reranker"} for r in payload["results"])
 
 
 def test_a_move_over_http(client: httpx.Client, index: str) -> None:
@@ -121,8 +121,8 @@ def test_a_move_over_http(client: httpx.Client, index: str) -> None:
         "demo-s",
     )
     end = time.monotonic() + 20
-    while not (told := client.get(f"{index}/move").json())["ready"]:
-        assert time.monotonic() < end, told
+    while not (payload := client.get(f"{index}/move").json())["ready"]:
+        assert time.monotonic() < end, payload
         time.sleep(0.02)
     labelled = [{"query": query, "relevant": [{"id": id}]} for query, id in QUERIES.items()]
     verdict = post(client, f"{index}/move/compare", {"queries": labelled})
@@ -144,20 +144,20 @@ def test_a_move_over_http(client: httpx.Client, index: str) -> None:
 
 
 def test_rungs_are_set_measured_and_left(client: httpx.Client, index: str) -> None:
-    told = post(
+    payload = post(
         client,
         f"{index}/ladder",
         {"rerank": {"model": "demo-rerank", "depth": 3}, "rescore": {"model": "demo-s", "depth": 4}},
     )
-    assert told["rerank"] == {"model": "demo-rerank", "depth": 3}
-    assert told["rescore"]["depth"] == 4
+    assert payload["rerank"] == {"model": "demo-rerank", "depth": 3}
+    assert payload["rescore"]["depth"] == 4
     labelled = [{"query": query, "relevant": [{"id": id}]} for query, id in QUERIES.items()]
     body = {"queries": labelled, "rerank": [{"model": "demo-rerank", "depth": 3}], "rescore": [2]}
     assert len(post(client, f"{index}/ladder/measure", body)["ways"]) == 3
     assert post(client, f"{index}/ladder", {"rerank": None})["rerank"] is None
-    told = post(client, f"{index}/ladder", {"rescore": None})
-    assert told["rescore"] is None
-    assert len(told["generations"]) == 1
+    payload = post(client, f"{index}/ladder", {"rescore": None})
+    assert payload["rescore"] is None
+    assert len(payload["generations"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ FOLDERS = {"/srv/my models/em": "embed", "/data/indexes": ""}
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "public_message"),
     [
         (errors.CheckpointError("/srv/my models/em", "a reranker", "an embedder"), "embed: expected a reranker"),
         (errors.CheckpointError("/srv/my models/em/config.json", "a", "b"), "embed/config.json: expected a"),
@@ -36,9 +36,9 @@ FOLDERS = {"/srv/my models/em": "embed", "/data/indexes": ""}
         (errors.UnknownDocument("/a/b/c", "docs"), "No document '/a/b/c'"),
     ],
 )
-def test_messages_have_names_in_place_of_folders(error: Exception, told: str) -> None:
+def test_messages_have_names_in_place_of_folders(error: Exception, public_message: str) -> None:
     message = public(error, FOLDERS)
-    assert message.startswith(told)
+    assert message.startswith(public_message)
     assert not any(folder in message for folder in (*FOLDERS, "/root", "/mnt"))
 
 
@@ -47,8 +47,8 @@ def test_messages_of_a_status_too() -> None:
         "trouble": "/data/indexes/docs/g1 cannot be used",
         "generations": [{"error": "/a/b/c: x", "text": "/a/b"}],
     }
-    told = {"trouble": "docs/g1 cannot be used", "generations": [{"error": "c: x", "text": "/a/b"}]}
-    assert public_status(status, FOLDERS) == told
+    payload = {"trouble": "docs/g1 cannot be used", "generations": [{"error": "c: x", "text": "/a/b"}]}
+    assert public_status(status, FOLDERS) == payload
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,9 @@ def test_no_reply_shows_a_folder_and_the_log_does(
     with caplog.at_level(logging.WARNING, "upsize.server"):
         reply = client.post(f"/v1/indexes/{path}", json=body)
     assert reply.status_code == status
-    told = reply.json()["error"]["message"]
-    assert str(demo.folder("demo-m").parent) not in told
-    assert "/tmp" not in told
+    payload = reply.json()["error"]["message"]
+    assert str(demo.folder("demo-m").parent) not in payload
+    assert "/tmp" not in payload
     assert str(demo.folder("demo-m").parent) in caplog.text or os.environ["UPSIZE_INDEXES"] in caplog.text
 
 

@@ -57,8 +57,8 @@ def test_fields_beside_the_text_are_named_and_change_nothing(server: httpx.Clien
     reply = server.post(path, json={"query": QUERY, "documents": documents})
     scores = [r["relevance_score"] for r in reply.json()["results"]]
     assert scores == pytest.approx([r["relevance_score"] for r in plain.json()["results"]], abs=1e-5)
-    told = reply.json() if path != "/v2/rerank" else reply.json()["meta"]
-    assert told["warnings"] == ["documents: only `text` is ranked, not `title`"]
+    payload = reply.json() if path != "/v2/rerank" else reply.json()["meta"]
+    assert payload["warnings"] == ["documents: only `text` is ranked, not `title`"]
     assert reply.headers["x-upsize-input-lint"] == "ignored_document_fields"
     assert "x-upsize-input-lint" not in plain.headers
     only = server.post(path, json={"query": QUERY, "documents": [{"id": "a", "text": DOCUMENTS[0], "title": None}]})
