@@ -1,4 +1,4 @@
-"""Every level of the kernels that this machine runs; all of this room is skipped where they were not built."""
+"""Fixtures: the compiled library and each of its levels. Without it these tests are skipped."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from upsize.compute.native.library import LEVELS, library
 def built() -> ctypes.CDLL:
     found = library()
     if found is None:
-        pytest.skip("the compiled kernels are not built: pip install -e . with a compiler at hand")
+        pytest.skip("the compiled kernels are not built; build them with a C++ compiler: pip install -e .")
     return found
 
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest, built: ctypes.CDLL) -> Iterator[str]:
-    """Run with the kernels of one level."""
+    """Runs the test with the kernels of one level."""
     wanted, best = LEVELS.index(request.param), built.upsize_best_level()
     if wanted > best:
-        pytest.skip(f"this processor runs {LEVELS[best]} at most")
+        pytest.skip(f"this processor runs levels up to {LEVELS[best]}; a newer one runs the rest")
     built.upsize_level(wanted)
     yield request.param
     built.upsize_level(best)

@@ -1,4 +1,4 @@
-"""A packed file that is cut while a batch reads it: an error of that batch, and no other SIGBUS is taken."""
+"""A packed file that is truncated while a batch reads it is an error of that batch. Other SIGBUS signals still kill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from upsize.compute.native.library import library
 
 Folder = Callable[[Layout], Path]
 
-# In processes of their own: what goes wrong kills them.
+# The tests run in subprocesses, because a failure kills the process.
 BEGIN = """
 import faulthandler, mmap, os, shutil, signal, sys, threading
 import numpy as np

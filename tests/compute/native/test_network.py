@@ -26,7 +26,7 @@ LAYOUTS = {
     "bfloat16 on disk": Layout(dtype="bfloat16"),
 }
 LEAST = {"int8": 0.99, "bfloat16": 0.9998}
-"""Centred cosine with float32 of the worst text, on networks as small and loud as these."""
+"""Centred cosine with float32 of the worst text, on networks as small as these and with as large outlier channels."""
 
 
 def native(
@@ -62,9 +62,7 @@ def test_states_are_those_of_the_torch_network(
 
 
 @pytest.mark.parametrize("precision", LEAST)
-def test_a_layer_held_at_a_time_is_the_same_network(
-    built: ctypes.CDLL, checkpoint_folder: Folder, precision: str
-) -> None:
+def test_one_layer_at_a_time_is_the_same_network(built: ctypes.CDLL, checkpoint_folder: Folder, precision: str) -> None:
     checkpoint = open_checkpoint(folder := checkpoint_folder(Layout()))
     config, load, sequences = checkpoint.config, checkpoint.weights.load, some(7, (3, 80))
     once = NativeQwen3(config, LayerAtATime(config, load, precision), load("embed_tokens.weight"), precision, 1, 512, 0)
@@ -73,7 +71,7 @@ def test_a_layer_held_at_a_time_is_the_same_network(
 
 
 @pytest.mark.parametrize("precision", LEAST)
-def test_a_text_is_the_same_to_the_bit_in_any_company(
+def test_a_text_is_the_same_to_the_bit_whatever_its_batch_mates(
     built: ctypes.CDLL, checkpoint_folder: Folder, precision: str
 ) -> None:
     net = native(checkpoint_folder(Layout()), precision)
@@ -85,7 +83,7 @@ def test_a_text_is_the_same_to_the_bit_in_any_company(
 
 @pytest.mark.parametrize("precision", LEAST)
 @pytest.mark.parametrize(
-    "layout", [Layout(), Layout(hidden_size=256, intermediate_size=512)], ids=["small", "shared out"]
+    "layout", [Layout(), Layout(hidden_size=256, intermediate_size=512)], ids=["small", "parallel"]
 )
 @pytest.mark.parametrize(("chunk_rows", "threads"), [(7, 1), (40, 2), (100, 2), (512, 3)])
 def test_neither_chunks_nor_threads_change_a_bit(
@@ -98,12 +96,12 @@ def test_neither_chunks_nor_threads_change_a_bit(
     for used in (1, threads - 1, threads + 5, 0):
         net.use_threads(used)
         found.append(states(net, sequences))
-    built.upsize_threads(1)
+    built.upsize_set_threads(1)
     for states_found in found:
         np.testing.assert_array_equal(states_found, expected)
 
 
-def test_a_pass_that_is_overtaken_goes_on_as_before(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
+def test_a_preempted_batch_continues_unchanged(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
     net = native(checkpoint_folder(Layout()), "int8", prefix_cache_bytes=1 << 24, chunk_rows=16)
     long, short = some(4, (100, 20))
     expected = states(net, [long]), states(net, [short])
@@ -115,7 +113,7 @@ def test_a_pass_that_is_overtaken_goes_on_as_before(built: ctypes.CDLL, checkpoi
 
 
 @pytest.mark.parametrize("precision", LEAST)
-def test_remembered_beginnings_change_no_bit(built: ctypes.CDLL, checkpoint_folder: Folder, precision: str) -> None:
+def test_cached_prefixes_change_no_bit(built: ctypes.CDLL, checkpoint_folder: Folder, precision: str) -> None:
     folder = checkpoint_folder(Layout())
     instruction, query = some(5, (19, 70))
     texts = [instruction + t for t in some(6, (1, 5, 30, 64, 200))]
@@ -127,12 +125,12 @@ def test_remembered_beginnings_change_no_bit(built: ctypes.CDLL, checkpoint_fold
         np.testing.assert_array_equal(np.concatenate([states(net, [t]) for t in texts]), expected)
 
 
-def test_a_text_that_is_not_finite_spoils_no_other(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
+def test_a_text_that_is_not_finite_affects_no_other(built: ctypes.CDLL, checkpoint_folder: Folder) -> None:
     folder = checkpoint_folder(Layout())
     net = native(folder, "bfloat16", prefix_cache_bytes=1 << 24)
-    loud = net._embedding.copy()
-    loud[7] = np.nan
-    net._embedding = loud
+    spoiled = net._embedding.copy()
+    spoiled[7] = np.nan
+    net._embedding = spoiled
     good, bad = [1, 2, 3, 4, 5, 6, 8, 9, 10, 11], [1, 2, 3, 4, 5, 6, 8, 9, 10, 7, 7, 7]
     alone = states(net, [good])
     for _ in range(3):

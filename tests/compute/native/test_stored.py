@@ -1,4 +1,4 @@
-"""The packed form on disk: written once, made anew when broken; int8 checked once, refused when off."""
+"""Packed weights on disk: written once, and again when damaged; the fidelity of int8 is measured once and must do."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_int8_that_is_off_is_not_served(
     monkeypatch.setattr(loaded, "MIN_FIDELITY", 0.99999)
     model = load_model(str(checkpoint_folder(Layout())), device="cpu", dtype="int8")
     assert model.plan.precision == model.fingerprint.dtype == "float32"
-    assert "int8 keeps a centred cosine of only" in model.plan.notes[-1]
+    assert "int8 reaches a centred cosine of only" in model.plan.notes[-1]
 
 
 @pytest.mark.filterwarnings("error")
@@ -224,7 +224,7 @@ def test_int8_of_weights_that_are_not_finite_is_refused(
 
 
 @pytest.mark.filterwarnings("error")
-def test_states_that_cannot_be_compared_do_not_agree() -> None:
+def test_hidden_states_that_cannot_be_compared_have_a_low_fidelity() -> None:
     states = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
     for bad in (np.nan, np.inf):
         other = states.copy()

@@ -1,4 +1,4 @@
-"""An installation without torch serves int8 and bfloat16 by the compiled kernels, and says what it cannot do."""
+"""An installation without torch runs int8 and bfloat16 on the compiled kernels, and says what it cannot do."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The network on compiled kernels, for CPUs: int8 with dynamic activations, and bfloat16.
+"""Qwen3 on compiled CPU kernels: int8 with dynamic activations, and bfloat16.
 
-`csrc` holds the kernels, `library` loads them, `packing` makes of a checkpoint what they read, `stored` keeps that on
-disk, `network` runs it, `prefixes` remembers beginnings that texts share. All of it is numpy: an installation without
-torch serves by it. The torch network is what the tests hold it against.
+`csrc` holds the C++ kernels and `library` loads them. `packing` converts a checkpoint's tensors to packed weights,
+`packed_weights` keeps those on disk, `qwen3` runs the network, and `prefix_cache` keeps keys and values of prefixes
+that texts share. The package needs numpy and no torch; the tests compare it with the torch implementation.
 """
 
 from upsize.compute.native.library import level, supports_shape

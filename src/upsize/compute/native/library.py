@@ -1,7 +1,7 @@
 """The compiled library, and the structures that it takes, field by field as in `csrc/types.h`.
 
-It is built with the package where a compiler is at hand. Plain C calls through ctypes: no link to torch or to Python,
-and other threads run while a call does.
+The package builds it where a compiler is at hand. Python calls plain C functions through ctypes: the library does not
+link to torch or to Python, and other Python threads run during a call.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from upsize.model.config import ModelConfig
 log = logging.getLogger(__name__)
 
 LEVELS = ("plain", "avx2", "avx512_vnni", "avx512_bf16")
-"""What the kernels are compiled for, from the plainest to the best; the best that the processor has is used."""
+"""Levels of instruction sets that the kernels are compiled for, from the most portable to the fastest. The library uses
+the fastest one that the processor runs."""
 INT8, BF16 = 0, 1
-"""Kinds of a packed matrix."""
+"""Weight types of a packed matrix."""
 PANEL = 64
-"""Outputs side by side in a packed matrix; also the slots whose keys lie together."""
+"""Outputs in one panel of a packed matrix; also the slots whose keys lie in one panel."""
+MAX_HIDDEN, MAX_HEAD_DIM = 1 << 14, 512
+"""Sizes of the kernels' stack buffers, as in `csrc/types.h`: four times those of the largest model of the family."""
+UNSUPPORTED_SHAPE, OUT_OF_MEMORY = 1, 2
+"""Status codes of a call that failed, as in `csrc/types.h`."""
 
 
-class Matrix(Structure):
-    """A packed matrix."""
+class CMatrix(Structure):
+    """A packed matrix: `PackedMatrix` in C++."""
 
     _fields_ = (
         ("panels", c_void_p),
@@ -33,15 +38,15 @@ class Matrix(Structure):
         ("inputs", c_int32),
         ("outputs", c_int32),
         ("group", c_int32),
-        ("kind", c_int32),
+        ("weight_type", c_int32),
     )
 
 
 class CLayer(Structure):
-    """One layer's matrices and norms."""
+    """Matrices and norms of one layer: `Layer` in C++."""
 
     _fields_ = (
-        *((name, Matrix) for name in ("qkv", "output", "gate_up", "down")),
+        *((name, CMatrix) for name in ("qkv", "output", "gate_up", "down")),
         *((name, c_void_p) for name in ("input_norm", "q_norm", "k_norm", "mlp_norm")),
         *((name, c_int32) for name in ("hidden", "heads", "kv_heads", "head_dim", "intermediate")),
         ("eps", c_float),
@@ -49,43 +54,70 @@ class CLayer(Structure):
 
 
 class CBatch(Structure):
-    """Rows on their way through the network."""
+    """The rows of a batch in one layer: `Batch` in C++."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("states", "queries", "cos", "sin", "keys", "values", "first", "slot")),
+        *((name, c_void_p) for name in ("hidden_states", "queries", "cos", "sin")),
+        *((name, c_void_p) for name in ("keys", "values", "first_slot", "slot")),
         ("slots", c_int64),
     )
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library, or None where it was not built or cannot be read."""
+    """The compiled library; None where it is missing, cannot be loaded, or was built from another version."""
     path = next(Path(__file__).parent.glob("libupsize*.so"), None)
     if path is None:
         return None
     try:
-        found = ctypes.CDLL(str(path))
+        loaded = ctypes.CDLL(str(path))
     except OSError as error:
-        log.warning("%s cannot be loaded, so products run in torch: %s", path, error)
+        log.warning("%s cannot be loaded, so matrix products run in torch: %s", path, error)
         return None
-    found.upsize_level.argtypes = found.upsize_threads.argtypes = found.upsize_use_threads.argtypes = [c_int]
-    found.upsize_project.argtypes = found.upsize_finish.argtypes = [POINTER(CLayer), POINTER(CBatch), c_int, c_int]
-    found.upsize_turn.argtypes = [c_void_p, c_int, c_int]
-    found.upsize_linear.argtypes = [POINTER(Matrix), c_void_p, c_int, c_void_p]
-    if hasattr(found, "upsize_watch"):
-        found.upsize_watch.argtypes = [c_void_p, c_size_t]
-        found.upsize_unwatch.argtypes = found.upsize_damaged.argtypes = [c_int]
-    else:
-        log.warning("%s was built from an earlier version of the source: build it again (pip install -e .)", path)
-    return found
+    sizes = [ctypes.sizeof(structure) for structure in (CMatrix, CLayer, CBatch)]
+    if not hasattr(loaded, "upsize_struct_sizes") or _struct_sizes(loaded) != sizes:
+        log.warning(
+            "%s was built from another version of the source, so matrix products run in torch: "
+            "build it again (pip install -e .)",
+            path,
+        )
+        return None
+    for function in (loaded.upsize_level, loaded.upsize_set_threads, loaded.upsize_use_threads):
+        function.argtypes = [c_int]
+    for function in (loaded.upsize_qkv_forward, loaded.upsize_attn_mlp_forward):
+        function.argtypes = [POINTER(CLayer), POINTER(CBatch), c_int, c_int]
+        function.restype = raise_for_status
+    loaded.upsize_rotate.argtypes = [c_void_p, c_int, c_int]
+    loaded.upsize_linear.argtypes = [POINTER(CMatrix), c_void_p, c_int, c_void_p]
+    loaded.upsize_linear.restype = raise_for_status
+    loaded.upsize_watch.argtypes = [c_void_p, c_size_t]
+    loaded.upsize_unwatch.argtypes = loaded.upsize_damaged.argtypes = [c_int]
+    return loaded
+
+
+def _struct_sizes(loaded: ctypes.CDLL) -> list[int]:
+    sizes = (c_int32 * 3)()
+    loaded.upsize_struct_sizes(sizes)
+    return list(sizes)
+
+
+def raise_for_status(status: int) -> None:
+    """Raise MemoryError or ValueError for the status code of a failed call."""
+    if status == OUT_OF_MEMORY:
+        raise MemoryError("the compiled kernels cannot allocate their scratch memory")
+    if status == UNSUPPORTED_SHAPE:
+        raise ValueError(
+            f"the layer does not fit the compiled kernels' buffers: at most {MAX_HIDDEN} hidden values, {MAX_HEAD_DIM} "
+            "values a head, and int8 groups of 16 inputs or more"
+        )
 
 
 def level() -> str | None:
-    """The best level that this machine runs, or None without the library."""
-    found = library()
-    return None if found is None else LEVELS[found.upsize_best_level()]
+    """The fastest level that this machine runs; None without the library."""
+    loaded = library()
+    return None if loaded is None else LEVELS[loaded.upsize_best_level()]
 
 
 def supports_shape(config: ModelConfig) -> bool:
-    """Whether a network of that shape fits the kernels' fixed buffers. All of the family do, four times over."""
-    return config.hidden_size <= 1 << 14 and config.head_dim <= 512
+    """Whether a network of this shape fits the kernels' stack buffers. Every model of the family does."""
+    return config.hidden_size <= MAX_HIDDEN and config.head_dim <= MAX_HEAD_DIM

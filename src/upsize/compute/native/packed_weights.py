@@ -1,11 +1,11 @@
-"""The packed form on disk: written when a model is first loaded, mapped from then on, shared between processes.
+"""Packed weights on disk: written when a model is first loaded, then mapped and shared between processes.
 
-A file holds the arrays end to end, each from a multiple of 64 bytes on, then a JSON index of them (name → type, shape,
-offset, CRC-32 of each 16 MiB), then the index's CRC-32 in 4 bytes and its length in 8, both little-endian. All is
-checked when the file is opened, by several threads: a damaged one is written again.
+A file holds the arrays end to end, each aligned to 64 bytes; then a JSON index (name → dtype, shape, offset, CRC-32 of
+each 16 MiB); then the index's CRC-32 in 4 bytes and its length in 8 bytes, both little-endian. Opening a file checks
+all checksums on several threads; a damaged file is written again.
 
-The token vectors are in it too, though the checkpoint has them as they are. A file that is mapped must not change, and
-this one is written by nobody else: it is made beside its place and renamed, so what another process has mapped stays.
+The file includes the token vectors, although the checkpoint has the same values. A mapped file must not change, and
+only this module writes this one: it writes a temporary file and renames it, so a mapping of the old file stays valid.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ from upsize.model.stored_tensor import bytes_of
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.generic]]
-Made = Iterable[tuple[str, NDArray[np.generic]]]
+NamedArrays = Iterable[tuple[str, NDArray[np.generic]]]
 ALIGNMENT = 64
 LAYOUT = "2"
-"""Of the file; those of layout 1 had no checksums and no token vectors."""
+"""Version of the file layout. Layout 1 had no checksums and no token vectors."""
 BLOCK = 16 << 20
-"""Bytes that have one checksum: zlib's CRC-32 takes 4 ms for them."""
+"""Bytes that share one checksum: zlib computes their CRC-32 in 4 ms."""
 TAIL = struct.Struct("<IQ")
 TOKENS = "embed_tokens"
 
 
 def load_network(checkpoint: Checkpoint, precision: str, threads: int) -> NativeQwen3:
-    """The checkpoint's network in `precision` (int8 or bfloat16), its packed form read from disk or written there.
+    """The checkpoint's network in `precision` (int8 or bfloat16). Reads the packed weights, or writes them first.
 
-    `threads` is for the whole process: its networks share the threads.
+    `threads` holds for the whole process, whose networks share one thread pool.
     """
     config, load = checkpoint.config, checkpoint.weights.load
 
-    def make() -> Made:
+    def pack() -> NamedArrays:
         yield from packed_arrays(config, load, precision)
         yield TOKENS, load("embed_tokens.weight")
 
-    arrays = stored_arrays(packed_file(checkpoint.identity, precision), make, threads)
+    arrays = stored_arrays(packed_file(checkpoint.identity, precision), pack, threads)
     guard = arrays.require_unchanged if isinstance(arrays, MappedArrays) else None
     return NativeQwen3(config, arrays, arrays[TOKENS], precision, threads, guard=guard)
 
 
 def packed_file(identity: str, precision: str) -> Path:
-    """The file of the checkpoint with that identity."""
+    """The packed file of the checkpoint with this identity (`Checkpoint.identity`)."""
     return cache_folder() / f"{identity}-{precision}-{FORM}.{LAYOUT}.packed"
 
 
-def stored_arrays(path: Path, make: Callable[[], Made], threads: int = 1) -> Arrays:
-    """The arrays in `path`, mapped and checked by `threads`; made and written first where there is no such file.
+def stored_arrays(path: Path, pack: Callable[[], NamedArrays], threads: int = 1) -> Arrays:
+    """The arrays of the file, mapped, and checked on `threads` threads. A missing or damaged file is written first.
 
-    Where it cannot be written they stay in memory, and a warning says so.
+    Where it cannot be written, the arrays stay in memory and a warning says so.
     """
     try:
         return MappedArrays(path, threads)
@@ -80,15 +80,14 @@ def stored_arrays(path: Path, make: Callable[[], Made], threads: int = 1) -> Arr
     except (OSError, ValueError) as error:
         log.warning("%s is not as it was written (%s); it is written anew", path, error)
     try:
-        _write(path, make())
+        _write(path, pack())
         return MappedArrays(path, threads)
     except (OSError, ValueError) as error:
         log.warning("the packed weights are kept in memory, for %s cannot be written: %s", path, error)
-        return dict(make())
+        return dict(pack())
 
 
-def _write(path: Path, arrays: Made) -> None:
-    """To a file beside it, then by a rename: nobody ever sees half of it."""
+def _write(path: Path, arrays: NamedArrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     index = {}
     with replacing(path) as file:
@@ -102,7 +101,7 @@ def _write(path: Path, arrays: Made) -> None:
 
 
 class MappedArrays(dict[str, NDArray[np.generic]]):
-    """The arrays of a packed file, mapped and checked. ValueError where the file is not as it was written."""
+    """The arrays of a packed file, mapped and checked. Raises ValueError where a checksum differs."""
 
     def __init__(self, path: Path, threads: int) -> None:
         super().__init__()
@@ -130,10 +129,10 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
         self._check()
 
     def require_unchanged(self) -> None:
-        """WeightsDamaged where somebody cut the file or wrote to it since it was checked. Takes some microseconds.
+        """Raise WeightsDamaged where the file was truncated or modified since it was checked.
 
-        Asked before and after a batch. What was cut off reads as zeros, and stays so. One who deletes or replaces the
-        file does no harm.
+        The network calls it before and after each batch; it takes a few microseconds. A truncated part reads as zeros
+        from then on. Deleting or replacing the file does no harm, because the mapping keeps the old one.
         """
         if self._mapped.size() < len(self._mapped) or self._watched():
             raise self._changed("a file that was cut")
@@ -170,9 +169,11 @@ class MappedArrays(dict[str, NDArray[np.generic]]):
 
 
 def _watch(mapped: mmap.mmap) -> Callable[[], bool]:
-    """Have reads beyond the end of a file that was cut give zeros, not SIGBUS; whether any did, from then on."""
+    """Make reads beyond the end of a truncated file give zeros instead of SIGBUS.
+
+    Returns a function that says whether there was such a read."""
     compiled = library()
-    if compiled is None or not hasattr(compiled, "upsize_watch"):
+    if compiled is None:
         return lambda: False
     number = compiled.upsize_watch(np.frombuffer(mapped, np.uint8).ctypes.data, len(mapped))
     weakref.finalize(mapped, compiled.upsize_unwatch, number).atexit = False

@@ -1,9 +1,9 @@
-"""From a checkpoint's tensors to the matrices that the kernels read: turned, quantised, cut into panels.
+"""Convert a checkpoint's tensors to packed weights: rotate them, quantise them, arrange them in panels.
 
-The int8 form turns the network first, after QuaRot (Ashkboos et al. 2024): the residual stream by a Hadamard matrix,
-which RMSNorm does not notice once its weight has moved into the matrix behind it, and each value head by another. That
-spreads a loud channel over all channels, and costs next to nothing at run time: only the token vectors are turned on
-their way in, and the last states on their way out.
+int8 rotates the network before it quantises, after QuaRot (Ashkboos et al. 2024): the residual stream with one
+Hadamard matrix, and each value head with another. RMSNorm does not change under the rotation once its weight is folded
+into the matrix that follows. The rotation spreads an outlier channel over all channels. It costs little at run time:
+only the token vectors are rotated on the way in and the last hidden states on the way out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from upsize.model.config import ModelConfig
 from upsize.model.stored_tensor import Array
 
 GROUP = 128
-"""Inputs that share a scale of their activations, where nothing spreads a loud one; see also `rotated_group`."""
+"""Inputs that share one activation scale where no rotation spreads outlier channels; see also `rotated_group`."""
 FORM = "1"
-"""Of the packed values: another form gives other vectors."""
+"""Version of the packed values. Another version gives other vectors."""
 QUANTIZATION = f"weights by output, activations by {GROUP} inputs or by what is turned together; form {FORM}"
-"""What a fingerprint says of the int8 form."""
+"""The fingerprint's description of int8. Its words are part of published fingerprints, so they do not change."""
 
 Floats = NDArray[np.float32]
 
@@ -38,16 +38,17 @@ def hadamard(size: int) -> Floats:
 
 
 def rotated_group(width: int) -> int:
-    """Inputs of a turned row that share a scale: those that one Hadamard matrix made alike. A group more costs time."""
+    """Inputs of a rotated row that share one activation scale: all that one Hadamard matrix mixes, so that none is an
+    outlier. Smaller groups would cost time."""
     return max(width & -width, GROUP)
 
 
 def rotate(x: Floats) -> Floats:
-    """The last dimension times Hadamard matrices of the largest power of two that divides it. Its own inverse."""
+    """Multiply the last dimension with Hadamard matrices of the largest power of two in it. Its own inverse."""
     size = x.shape[-1] & -x.shape[-1]
     inner = 1 << (size.bit_length() // 2)
     outer = size // inner
-    # H of a × b is the Kronecker product of H of a and H of b: two small products instead of one large.
+    # The Hadamard matrix of size a × b is the Kronecker product of those of a and b: two small GEMMs do.
     rows: Floats = (x.reshape(-1, inner) @ hadamard(inner)).reshape(-1, outer, inner)
     columns: Floats = rows.swapaxes(1, 2).reshape(-1, outer) @ hadamard(outer)
     return np.asarray(columns.reshape(-1, inner, outer).swapaxes(1, 2).reshape(x.shape), np.float32)
@@ -55,14 +56,14 @@ def rotate(x: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class PackedMatrix:
-    """A matrix (outputs, inputs) as the kernels read it."""
+    """A matrix (outputs, inputs) in the kernels' format; `scales` has one value an output for int8, else it is None."""
 
     panels: Array
     scales: Floats | None
 
 
 def in_panels(weight: Array, step: int) -> Array:
-    """(outputs, inputs) → (panels, inputs / step, 64, step), filled up with zeros."""
+    """(outputs, inputs) → (panels, inputs / step, 64, step), padded with zeros."""
     outputs, inputs = weight.shape
     full = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // step) * step), weight.dtype)
     full[:outputs, :inputs] = weight
@@ -70,7 +71,7 @@ def in_panels(weight: Array, step: int) -> Array:
 
 
 def pack_int8(weight: Floats) -> PackedMatrix:
-    """One scale for each output; each value rounded, plus 128."""
+    """Quantise to int8 with one scale an output; store each value plus 128 in uint8."""
     scales = np.maximum(weight.max(1), -weight.min(1)) / np.float32(127)
     scales[scales == 0] = 1
     quantised = weight / scales[:, None]
@@ -78,29 +79,29 @@ def pack_int8(weight: Floats) -> PackedMatrix:
     quantised += 128
     full = np.zeros(-(-len(weight) // PANEL) * PANEL, np.float32)
     full[: len(scales)] = scales
-    with np.errstate(invalid="ignore"):  # what is not finite shows by its scale
+    with np.errstate(invalid="ignore"):  # a weight that is not finite makes its scale not finite
         return PackedMatrix(in_panels(quantised.astype(np.uint8), 4), full)
 
 
 def pack_bfloat16(weight: Array) -> PackedMatrix:
-    """Rounded to bfloat16; the panels are its bits."""
+    """Round to bfloat16; the panels hold its bits in uint16."""
     return PackedMatrix(in_panels(weight.astype(bfloat16, copy=False).view(np.uint16), 2), None)
 
 
 def interleaved(gate: Array, up: Array) -> Array:
-    """Gate and up in turn, 32 outputs of each, so that one panel has both sides of its SwiGLU."""
+    """Interleave gate and up, 32 outputs of each, so that one panel has both factors of its SwiGLU."""
     rows, inputs = gate.shape
     half = PANEL // 2
     both = np.zeros((-(-rows // half), 2, half, inputs), gate.dtype)
-    for side, weight in enumerate((gate, up)):
+    for factor, weight in enumerate((gate, up)):
         flat = np.zeros((len(both) * half, inputs), gate.dtype)
         flat[:rows] = weight
-        both[:, side] = flat.reshape(-1, half, inputs)
+        both[:, factor] = flat.reshape(-1, half, inputs)
     return both.reshape(-1, inputs)
 
 
 class LayerAtATime:
-    """What `packed_arrays` gives, made when asked for, and one layer held at a time: for a network that is run once."""
+    """The arrays of `packed_arrays`, made on demand, one layer in memory at a time: for a network that runs once."""
 
     def __init__(self, config: ModelConfig, load: Callable[[str], Array], precision: str) -> None:
         self._config, self._load, self._precision = config, load, precision
@@ -112,28 +113,28 @@ class LayerAtATime:
             if part == "layers":
                 self._held = dict(packed_layer(self._config, self._load, self._precision, int(rest[0])))
             else:
-                self._held = dict(packed_ends(self._load))
+                self._held = dict(packed_final_norm(self._load))
         return self._held[name]
 
 
 def packed_arrays(
     config: ModelConfig, load: Callable[[str], Array], precision: str
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Name → array of everything that the native network holds but its token vectors, a layer at a time."""
+    """Names and arrays of all packed weights, a layer at a time. The token vectors are not among them."""
     for index in range(config.layers):
         yield from packed_layer(config, load, precision, index)
-    yield from packed_ends(load)
+    yield from packed_final_norm(load)
 
 
-def packed_ends(load: Callable[[str], Array]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """What is not of a layer."""
+def packed_final_norm(load: Callable[[str], Array]) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """The name and array of the weight that belongs to no layer."""
     yield "norm", load("norm.weight").astype(np.float32)
 
 
 def packed_layer(
     config: ModelConfig, load: Callable[[str], Array], precision: str, index: int
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Name → array of one layer."""
+    """Names and arrays of one layer's packed weights."""
     int8, name = precision == "int8", f"layers.{index}."
 
     def small(part: str) -> Floats:

@@ -1,8 +1,8 @@
-"""Prefixes: keys and values of beginnings that texts share, such as a query's instruction or a rerank prompt's query.
+"""The prefix cache: keys and values of prefixes that texts share, such as an instruction or a rerank prompt's query.
 
-Attention looks backwards alone, so the keys and values of a text's first tokens are those of any other text that begins
-with the same tokens. The second text that shares a beginning with a recent one leaves it behind; from the third on it
-is not computed again. What was used longest ago is forgotten first.
+Attention is causal, so the keys and values of a prefix are the same in every text that begins with it. The second text
+that shares a prefix with a recent one stores it; from the third one on it is a hit. The least recently used prefix is
+evicted first.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from numpy.typing import NDArray
 from upsize.model.config import ModelConfig
 
 PREFIX_CACHE_BYTES = 48 << 20
-"""Bytes of keys and values that are kept: of the 0.6B, 430 tokens."""
+"""Bytes of keys and values that the cache holds: 430 tokens of the 0.6B model."""
 MIN_PREFIX = 8
-"""Tokens. Less is not worth the copying."""
+"""Tokens of the shortest prefix. Copying a shorter one costs more than it saves."""
 MAX_PREFIX = 512
+"""Tokens of the longest prefix, which bounds what a lookup compares."""
 RECENT_TEXTS = 32
-"""Texts whose beginnings are compared with a new one's."""
+"""Recent texts with which a lookup compares a new text's prefix."""
 MAX_PREFIXES = 128
-"""Prefixes, at most: a small model's fit by the thousand, and looking through them would take longer than computing."""
+"""Prefixes, at most. Thousands of a small model would fit, but comparing them would take longer than computing them."""
 
 Ids = NDArray[np.integer]
 
 
 def kv_bytes_per_token(config: ModelConfig) -> int:
-    """Of one token's keys and values in all layers."""
+    """Bytes of one token's keys and values in all layers."""
     return config.layers * config.kv_heads * config.head_dim * 4
 
 
 def max_prefix_cache_bytes(config: ModelConfig) -> int:
-    """What a network keeps at most."""
+    """Bytes that a network's cache holds at most."""
     return min(PREFIX_CACHE_BYTES, MAX_PREFIXES * MAX_PREFIX * kv_bytes_per_token(config))
 
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """Some first tokens, and each layer's keys and values of them."""
+    """The token ids of a prefix, and its keys and values in each layer."""
 
     Layer: ClassVar[TypeAlias] = tuple[NDArray[np.uint16], NDArray[np.uint16]]
     ids: Ids
@@ -50,13 +51,13 @@ class Prefix:
 
 
 @dataclass(frozen=True)
-class PrefixPlan:
-    """What to do with one sequence: its first `shared` tokens come from `prefix`, its first `keep` are to be kept."""
+class PrefixLookup:
+    """The first `hit_tokens` tokens of a sequence come from `prefix`; the batch stores its first `store_tokens`."""
 
     ids: Ids
     prefix: Prefix | None
-    shared: int
-    keep: int
+    hit_tokens: int
+    store_tokens: int
 
 
 class PrefixCache:
@@ -66,70 +67,70 @@ class PrefixCache:
         self._longest = min(MAX_PREFIX, limit // kv_bytes_per_token)
         self._limit, self._token_bytes = limit, kv_bytes_per_token
         self._cached: OrderedDict[bytes, Prefix] = OrderedDict()
-        """All tokens of a prefix → it; what was used longest ago first."""
+        """A prefix's token ids, int32 → the prefix; the least recently used one first."""
         self._starts: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        """The first SHORTEST tokens → the keys in `_cached` of those that begin with them."""
+        """The first MIN_PREFIX token ids → the keys in `_cached` that begin with them."""
         self._tokens = 0
         self._recent = np.full((RECENT_TEXTS, max(self._longest, 1)), -1, np.int32)
         self._next = 0
 
-    def plan(self, sequences: Sequence[Ids]) -> list[PrefixPlan]:
-        """What is remembered of each sequence, and what is worth remembering. The last token is always computed."""
+    def lookup(self, sequences: Sequence[Ids]) -> list[PrefixLookup]:
+        """The longest cached prefix of each sequence, and the prefix that it shall store. A hit never includes a
+        sequence's last token, which is always computed."""
         if self._longest < MIN_PREFIX:
-            return [PrefixPlan(ids, None, 0, 0) for ids in sequences]
-        plans: list[PrefixPlan] = []
-        promised: set[bytes] = set()
+            return [PrefixLookup(ids, None, 0, 0) for ids in sequences]
+        lookups: list[PrefixLookup] = []
+        storing: set[bytes] = set()
         for ids in sequences:
             head = ids[: min(len(ids) - 1, self._longest)].astype(np.int32)
-            prefix, shared = self._find(head)
-            keep = self._shared_with_recent(head)
-            name = head[:keep].tobytes()
-            if keep < shared + MIN_PREFIX or name in promised:
-                keep = 0
+            prefix, hit_tokens = self._find(head)
+            store_tokens = self._shared_with_recent(head)
+            key = head[:store_tokens].tobytes()
+            if store_tokens < hit_tokens + MIN_PREFIX or key in storing:
+                store_tokens = 0
             else:
-                promised.add(name)
-            plans.append(PrefixPlan(ids, prefix, shared, keep))
-        return plans
+                storing.add(key)
+            lookups.append(PrefixLookup(ids, prefix, hit_tokens, store_tokens))
+        return lookups
 
     def add(self, prefixes: Iterable[Prefix]) -> None:
-        """Keep them, and forget what was used longest ago.
+        """Store prefixes, and evict the least recently used ones where the cache is full.
 
-        One that is not finite is not kept: the text was bad that left it behind, and others must not see that.
+        A prefix with values that are not finite is dropped: it would spoil the other texts that begin with it.
         """
         for prefix in prefixes:
             if not all(_finite(array) for layer in prefix.layers for array in layer):
                 continue
-            name = prefix.ids.astype(np.int32).tobytes()
-            if name not in self._cached:
-                self._starts[_start(name)].add(name)
+            key = prefix.ids.astype(np.int32).tobytes()
+            if key not in self._cached:
+                self._starts[_start(key)].add(key)
                 self._tokens += len(prefix.ids)
-            self._cached[name] = prefix
+            self._cached[key] = prefix
             while len(self._cached) > MAX_PREFIXES or self._tokens * self._token_bytes > self._limit:
                 self._evict()
 
     def _evict(self) -> None:
-        """What was used longest ago."""
-        name, prefix = self._cached.popitem(last=False)
-        same = self._starts[_start(name)]
-        same.remove(name)
+        key, prefix = self._cached.popitem(last=False)
+        same = self._starts[_start(key)]
+        same.remove(key)
         if not same:
-            del self._starts[_start(name)]
+            del self._starts[_start(key)]
         self._tokens -= len(prefix.ids)
 
     def _find(self, head: NDArray[np.int32]) -> tuple[Prefix | None, int]:
-        """The prefix kept that has most of `head`, and how much."""
-        best, shared = None, MIN_PREFIX - 1
-        for name in self._starts.get(_start(head.tobytes()), ()):
-            length = _common(self._cached[name].ids, head)
-            if length > shared:
-                best, shared = name, length
+        """The cached prefix that shares the most tokens with `head`, and their number."""
+        best, hit_tokens = None, MIN_PREFIX - 1
+        for key in self._starts.get(_start(head.tobytes()), ()):
+            length = _common(self._cached[key].ids, head)
+            if length > hit_tokens:
+                best, hit_tokens = key, length
         if best is None:
             return None, 0
         self._cached.move_to_end(best)
-        return self._cached[best], shared
+        return self._cached[best], hit_tokens
 
     def _shared_with_recent(self, head: NDArray[np.int32]) -> int:
-        """The longest beginning that `head` shares with a recent one, which it joins."""
+        """Tokens of the longest prefix that `head` shares with a recent text. Adds `head` to the recent texts."""
         differs = self._recent[:, : len(head)] != head
         if not len(head):
             return 0
@@ -140,13 +141,13 @@ class PrefixCache:
         return length
 
 
-def _start(name: bytes) -> bytes:
-    """Of its first SHORTEST tokens, int32 each; no prefix that is kept has fewer."""
-    return name[: 4 * MIN_PREFIX]
+def _start(key: bytes) -> bytes:
+    """The bytes of the first MIN_PREFIX token ids, int32; every cached prefix has as many."""
+    return key[: 4 * MIN_PREFIX]
 
 
 def _finite(bits: NDArray[np.uint16]) -> bool:
-    """Of bfloat16: not all eight bits of any exponent are set."""
+    """Whether bfloat16 values are finite: no exponent has all eight bits set."""
     return not bool(((bits & 0x7F80) == 0x7F80).any())
 
 

@@ -1,13 +1,16 @@
-"""Qwen3 on compiled kernels, packed: flat token ids and cumulative lengths in, last states out; each layer two calls.
+"""Qwen3 on compiled kernels, packed: flat token ids and cumulative lengths in, last tokens' hidden states out.
 
-The work goes slab by slab (some hundred rows through one whole layer), and `forward` is a generator that pauses after
-each, so that a short query can overtake a long text. In the last layer only keys and values are computed of all rows.
-`project` gives the queries, keys and values of a slab's rows, `finish` all that comes after; what lies between the
-products happens within the calls, on values that are still in the cache. The residual stream is float32, keys and
-values are bfloat16. Each sequence's keys begin at a multiple of 64 slots, so every sum has the same order whatever the
-batch: a text's state is the same to the bit in any company, and with its first tokens taken from memory.
+A batch goes through each layer in prefill chunks of a few hundred rows. `forward` is a generator with a yield point
+after each chunk, so that a short query can preempt a long text. Two library calls compute a chunk's layer:
+`qkv_forward` its queries, keys and values, `attn_mlp_forward` its attention and MLP. The values between the GEMMs stay
+in the CPU's caches. In the last layer only keys and values are computed for all rows; the rest is for each sequence's
+last row alone.
 
-All of it is numpy: torch's own threads would wait for work by spinning, and take the cores from ours.
+The residual stream is float32, keys and values are bfloat16. Each sequence's keys start at a multiple of 64 slots, so
+every sum has the same order in every batch: a text's hidden state is the same to the bit whatever its batch mates, and
+whether or not the prefix cache hits.
+
+The module uses numpy and no torch, because torch's idle threads spin and would take cores from the kernels' threads.
 """
 
 from __future__ import annotations
@@ -27,19 +30,25 @@ from upsize.compute.native.prefix_cache import PREFIX_CACHE_BYTES, Prefix, Prefi
 from upsize.model.config import ModelConfig
 from upsize.model.weights import StoredRows
 
-CHUNK_ROWS = 128, 512
-"""Rows of a slab, at least and at most."""
+MIN_CHUNK_ROWS, MAX_CHUNK_ROWS = 128, 512
+"""Rows of a prefill chunk: at most a CPU batch (`plan.CPU_BUDGET`), because GEMMs are no faster with more rows."""
+QUERY_TOKENS = 27
+"""Tokens of a short query, for which `prefill_chunk_rows` sets the distance of yield points."""
 Floats = NDArray[np.float32]
 
 
 def prefill_chunk_rows(layers: int) -> int:
-    """Rows of a slab, so that a batch pauses about as often as a short query of 27 tokens would take in all layers."""
-    fewest, most = CHUNK_ROWS
-    return min(max(27 * layers // fewest * fewest, fewest), most)
+    """Rows of a prefill chunk in a network of so many layers.
+
+    A chunk takes about as long in one layer as a short query takes in all layers, so a query that preempts a batch
+    waits about as long as it computes.
+    """
+    rows = QUERY_TOKENS * layers // MIN_CHUNK_ROWS * MIN_CHUNK_ROWS
+    return min(max(rows, MIN_CHUNK_ROWS), MAX_CHUNK_ROWS)
 
 
 class NativeQwen3:
-    """The network without its head, over packed arrays (`packing.packed_arrays`) that it keeps."""
+    """Qwen3 without a head, over packed weights (`packing.packed_arrays`)."""
 
     def __init__(
         self,
@@ -55,59 +64,61 @@ class NativeQwen3:
         """`embedding` is (vocabulary, hidden), in any float type. `guard` runs before and after each batch, and raises
         where the packed arrays have changed."""
         library = c.library()
-        assert library is not None  # whoever plans a native network has seen its level
+        assert library is not None  # `plan` chooses this network only where the library is loaded
         self._library: ctypes.CDLL = library
-        library.upsize_threads(threads)
+        library.upsize_set_threads(threads)
         self.config, self.int8 = config, precision == "int8"
         self.chunk_rows = chunk_rows or prefill_chunk_rows(config.layers)
         self.compute_dtype = precision
         self._guard = guard or (lambda: None)
-        self._packed, self._embedding = packed, embedding  # the layers' pointers lead into them
+        self._packed, self._embedding = packed, embedding  # the layers hold pointers into the arrays
         self._layers = None if isinstance(packed, LayerAtATime) else [self._layer(i) for i in range(config.layers)]
         half = np.arange(0, config.head_dim, 2, dtype=np.float32)
         self._inverse_frequency = (1.0 / config.rope_theta ** (half / config.head_dim)).astype(np.float32)
         self.prefixes = PrefixCache(prefix_cache_bytes, kv_bytes_per_token(config))
 
     def use_threads(self, count: int) -> None:
-        """Compute on so many of the process's threads from now on."""
+        """Use `count` of the process's threads from now on."""
         self._library.upsize_use_threads(count)
 
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Floats]:
-        """Last states after the final norm, (sequences, hidden) in float32.
+        """Each sequence's last hidden state after the final norm, (sequences, hidden) in float32.
 
-        `ids` (tokens,) are the sequences laid end to end; sequence i is `ids[cu[i]:cu[i + 1]]`. Run it to its end, or
-        pause after any step; closing it drops the work. Its last pause is True. Rows of beginnings that are
-        remembered are not computed again.
+        `ids` (tokens,) are the sequences end to end; sequence i is `ids[cu[i]:cu[i + 1]]`. Rows of cached prefixes are
+        not computed again. The generator yields False after each prefill chunk of each layer and True at the end;
+        closing it drops the batch.
+
+        Raises MemoryError where the kernels cannot allocate, and what `guard` raises.
         """
         self._guard()
-        plans = self.prefixes.plan([ids[a:b] for a, b in pairwise(cu)])
-        kept: list[list[Prefix.Layer]] = [[] for _ in plans]
-        rows = BatchLayout(self.config, [len(p.ids) for p in plans], [p.shared for p in plans])
-        x = self._token_vectors(np.concatenate([p.ids[p.shared :] for p in plans]))
-        angles = rows.positions[:, None].astype(np.float32) * self._inverse_frequency
-        batch, _memory = rows.batch(x, np.cos(angles), np.sin(angles))
+        lookups = self.prefixes.lookup([ids[a:b] for a, b in pairwise(cu)])
+        stored: list[list[Prefix.Layer]] = [[] for _ in lookups]
+        layout = BatchLayout(self.config, [len(p.ids) for p in lookups], [p.hit_tokens for p in lookups])
+        x = self._token_vectors(np.concatenate([p.ids[p.hit_tokens :] for p in lookups]))
+        angles = layout.positions[:, None].astype(np.float32) * self._inverse_frequency
+        batch, _memory = layout.batch(x, np.cos(angles), np.sin(angles))
         chunks = [(start, min(start + self.chunk_rows, len(x))) for start in range(0, len(x), self.chunk_rows)]
         for index, layer in enumerate(self._layers or map(self._layer, range(self.config.layers))):
             last = index == self.config.layers - 1
-            for i, plan in enumerate(plans):
-                if plan.prefix is not None:
-                    rows.restore_prefix(i, plan.prefix.layers[index], plan.shared)
+            for i, found in enumerate(lookups):
+                if found.prefix is not None:
+                    layout.restore_prefix(i, found.prefix.layers[index], found.hit_tokens)
             for start, stop in chunks:
-                self._library.upsize_project(byref(layer), byref(batch), start, stop)
+                self._library.upsize_qkv_forward(byref(layer), byref(batch), start, stop)
                 if not last:
-                    self._library.upsize_finish(byref(layer), byref(batch), start, stop)
+                    self._library.upsize_attn_mlp_forward(byref(layer), byref(batch), start, stop)
                 yield False
-            for i, plan in enumerate(plans):
-                if plan.keep:
-                    kept[i].append(rows.copy_prefix(i, plan.keep))
-        self._guard()  # prefixes outlive the batch
+            for i, found in enumerate(lookups):
+                if found.store_tokens:
+                    stored[i].append(layout.copy_prefix(i, found.store_tokens))
+        self._guard()  # before the prefixes are stored: they outlive the batch
         self.prefixes.add(
-            Prefix(p.ids[: p.keep], tuple(layers)) for p, layers in zip(plans, kept, strict=True) if layers
+            Prefix(p.ids[: p.store_tokens], tuple(layers)) for p, layers in zip(lookups, stored, strict=True) if layers
         )
-        # In the last layer everything after keys and values is for the last rows alone.
-        out = x[rows.ends]
-        batch, _memory = rows.last().batch(out, angles, angles)
-        self._library.upsize_finish(byref(layer), byref(batch), 0, len(out))
+        # The rest of the last layer is for the last rows alone. It reads no rotary tables.
+        out = x[layout.ends]
+        batch, _memory = layout.last().batch(out, angles, angles)
+        self._library.upsize_attn_mlp_forward(byref(layer), byref(batch), 0, len(out))
         self._rotate(out)
         scale = np.sqrt(np.mean(out * out, 1, keepdims=True) + np.float32(self.config.norm_eps))
         normed: Floats = out / scale * self._packed["norm"].view(np.float32)
@@ -121,9 +132,9 @@ class NativeQwen3:
         return x
 
     def _rotate(self, x: Floats) -> None:
-        """Between the space of the checkpoint and that of the int8 form: the turn is its own inverse."""
+        """Convert from or to the rotated basis of int8, in place. The rotation is its own inverse."""
         if self.int8:
-            self._library.upsize_turn(x.ctypes.data, len(x), self.config.hidden_size)
+            self._library.upsize_rotate(x.ctypes.data, len(x), self.config.hidden_size)
 
     def _layer(self, index: int) -> c.CLayer:
         name, config = f"layers.{index}.", self.config
@@ -132,9 +143,9 @@ class NativeQwen3:
         def pointer(part: str) -> int:
             return self._packed[name + part].ctypes.data
 
-        def matrix(part: str, inputs: int, outputs: int, group: int = GROUP) -> c.Matrix:
+        def matrix(part: str, inputs: int, outputs: int, group: int = GROUP) -> c.CMatrix:
             scales = pointer(f"{part}.scales") if self.int8 else None
-            return c.Matrix(pointer(f"{part}.panels"), scales, inputs, outputs, group, c.INT8 if self.int8 else c.BF16)
+            return c.CMatrix(pointer(f"{part}.panels"), scales, inputs, outputs, group, c.INT8 if self.int8 else c.BF16)
 
         rotated = rotated_group(config.hidden_size)
 

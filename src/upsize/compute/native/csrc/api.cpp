@@ -1,4 +1,4 @@
-// The names that library.py calls.
+// The C functions that library.py calls.
 #include "pool.h"
 #include "types.h"
 
@@ -10,7 +10,7 @@ extern const Kernels avx2, avx512_vnni, avx512_bf16;
 
 namespace {
 
-// From the plainest to the best.
+// From the most portable to the fastest, in the order of library.LEVELS.
 const Kernels* const LEVELS[] = {
     &plain,
 #if defined(__x86_64__)
@@ -21,11 +21,10 @@ const Kernels* const LEVELS[] = {
 int best() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    auto has = [](bool all) { return all; };
-    const bool fma = has(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-    const bool vnni = has(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vnni"));
+    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool vnni = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vnni");
     if (fma && vnni) return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
     if (fma) return 1;
 #endif
@@ -43,21 +42,34 @@ extern "C" {
 
 int upsize_best_level() { return best(); }
 
-// Use the kernels of a level up to the best (for tests); the level in use.
+// Use the kernels of a level up to the best one (for tests). Returns the level in use.
 int upsize_level(int wanted) {
     if (wanted >= 0 && wanted <= best()) level = wanted;
     return level;
 }
 
-void upsize_threads(int count) { set_threads(count); }
+// Write the sizes of PackedMatrix, Layer and Batch, in bytes.
+void upsize_struct_sizes(int32_t* sizes) {
+    sizes[0] = sizeof(PackedMatrix);
+    sizes[1] = sizeof(Layer);
+    sizes[2] = sizeof(Batch);
+}
+
+void upsize_set_threads(int count) { set_threads(count); }
 
 void upsize_use_threads(int count) { use_threads(count); }
 
-void upsize_project(const Layer* l, const Batch* b, int start, int stop) { LEVELS[level]->project(*l, *b, start, stop); }
+int upsize_qkv_forward(const Layer* l, const Batch* b, int start, int stop) {
+    return LEVELS[level]->qkv_forward(*l, *b, start, stop);
+}
 
-void upsize_finish(const Layer* l, const Batch* b, int start, int stop) { LEVELS[level]->finish(*l, *b, start, stop); }
+int upsize_attn_mlp_forward(const Layer* l, const Batch* b, int start, int stop) {
+    return LEVELS[level]->attn_mlp_forward(*l, *b, start, stop);
+}
 
-void upsize_turn(float* x, int rows, int width) { LEVELS[level]->turn(x, rows, width); }
+void upsize_rotate(float* x, int rows, int width) { LEVELS[level]->rotate(x, rows, width); }
 
-void upsize_linear(const Matrix* m, const float* x, int rows, float* out) { LEVELS[level]->linear(*m, x, rows, out); }
+int upsize_linear(const PackedMatrix* m, const float* x, int rows, float* out) {
+    return LEVELS[level]->linear(*m, x, rows, out);
+}
 }

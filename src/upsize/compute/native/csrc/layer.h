@@ -1,38 +1,42 @@
-// One layer over some rows of a batch: `project` gives queries, keys and values, `finish` does the rest. Between the
-// two every row's keys must be there.
+// One decoder layer over some rows of a batch. `qkv_forward` computes queries, keys and values; `attn_mlp_forward`
+// computes attention and the MLP. Every row's keys must be stored before the second call.
 //
-// Many rows: each thread takes some of them through all of it. Few rows: the threads share each product by its columns.
+// With many rows each thread takes a block of rows through the whole call. With few rows the threads share each GEMM by
+// its columns.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 
-#include "product.h"
+#include "gemm.h"
 
 namespace {
 
-// Rows that one thread takes through a layer at once: their values stay in its cache.
-constexpr int BLOCK = 96;
-// Rows of one sequence whose attention is computed together, and keys at a time.
-constexpr int QUERIES = 24, KEYS = 256;
+// Rows that one thread takes through a layer at once, so that their values stay in its cache.
+constexpr int ROW_BLOCK = 96;
+// Attention computes QUERY_TILE rows of one sequence together, over KEY_TILE keys at a time.
+constexpr int QUERY_TILE = 24, KEY_TILE = 256;
 
-// Memory of one thread, kept from call to call.
+// Buffers of one thread, which it reuses from call to call.
 struct Scratch {
     char* memory = nullptr;
     size_t size = 0;
     size_t used = 0;
 
     ~Scratch() { free(memory); }
-    void reserve(size_t bytes) {
+    // False where the system has no memory left.
+    bool reserve(size_t bytes) {
         if (bytes > size) {
             free(memory);
             size = (bytes + 4095) / 4096 * 4096;
             memory = (char*)aligned_alloc(4096, size);
-            if (!memory) abort();
+            if (!memory) size = 0;
         }
         used = 0;
+        return memory;
     }
     template <class T>
-    T* take(size_t count) {
+    T* allocate(size_t count) {
         T* p = (T*)(memory + used);
         used += (count * sizeof(T) + 127) / 64 * 64;
         return p;
@@ -40,36 +44,47 @@ struct Scratch {
 };
 thread_local Scratch scratch;
 
-INLINE int widest(const Layer& l) {
+INLINE int widest_row(const Layer& l) {
     int attention = l.heads * l.head_dim;
     int w = l.hidden > attention ? l.hidden : attention;
     return w > l.intermediate ? w : l.intermediate;
 }
 
-// Bytes of all that a call takes for `rows` rows.
-INLINE size_t needed(const Layer& l, int rows) {
-    size_t wide = up_to(widest(l), PANEL) + PANEL, qkv = up_to(l.qkv.outputs, PANEL) + PANEL;
-    return rows * (wide * 4 + (qkv > wide ? qkv : wide) * 4 + wide * sizeof(Side) + (wide / 16 + 1) * 8) + (1 << 16);
+// Whether the scratch memory has room for the activation scales of a matrix.
+INLINE bool supported(const PackedMatrix& m) { return m.weight_type == BF16 || m.group >= MIN_GROUP; }
+
+// Whether a layer fits the stack buffers below and the scratch memory.
+INLINE bool supported(const Layer& l) {
+    return l.hidden <= MAX_HIDDEN && l.head_dim <= MAX_HEAD_DIM && l.qkv.inputs == l.hidden &&
+           l.gate_up.inputs == l.hidden && supported(l.qkv) && supported(l.output) && supported(l.gate_up) &&
+           supported(l.down);
 }
 
-INLINE Rows rows_for(const Layer& l, const Matrix& m, int rows, Scratch& s) {
-    Rows r;
-    r.stride = up_to(widest(l), PANEL) + PANEL / 2;  // not a power of two, whose rows would share cache sets
-    r.values = s.take<Side>(rows * r.stride);
+// Bytes of scratch memory that one call needs for `rows` rows.
+INLINE size_t scratch_bytes(const Layer& l, int rows) {
+    size_t wide = up_to(widest_row(l), PANEL) + PANEL, qkv = up_to(l.qkv.outputs, PANEL) + PANEL;
+    size_t row = wide * 4 + (qkv > wide ? qkv : wide) * 4 + wide * sizeof(Bf16Activation) + (wide / MIN_GROUP + 1) * 8;
+    return rows * row + (1 << 16);
+}
+
+// Room for the activations of any of the layer's GEMMs; `set_groups` selects which one.
+INLINE Activations allocate_activations(const Layer& l, int rows, Scratch& s) {
+    Activations r;
+    r.stride = up_to(widest_row(l), PANEL) + PANEL / 2;  // not a power of two: rows would share cache sets
+    r.values = s.allocate<Bf16Activation>(rows * r.stride);
     r.groups = 0;
-    r.scales = s.take<float>(rows * (widest(l) / 16 + 1));
-    r.sums = s.take<int32_t>(rows * (widest(l) / 16 + 1));
-    (void)m;
+    r.scales = s.allocate<float>(rows * (widest_row(l) / MIN_GROUP + 1));
+    r.sums = s.allocate<int32_t>(rows * (widest_row(l) / MIN_GROUP + 1));
     return r;
 }
 
-// The same rows for another matrix.
-INLINE void aim(Rows& r, const Matrix& m) { r.groups = m.kind == INT8 ? groups_of(m) : 1; }
+// Use the activations for the GEMM with matrix m.
+INLINE void set_groups(Activations& r, const PackedMatrix& m) { r.groups = m.weight_type == INT8 ? group_count(m) : 1; }
 
 INLINE float inverse_rms(const float* x, int n, float eps) {
-    F squares = {};
+    F32x16 squares = {};
     for (int i = 0; i < n; i += LANES) {
-        F v = load(x + i, n - i);
+        F32x16 v = load(x + i, n - i);
         squares += v * v;
     }
     return 1.0f / __builtin_sqrtf(sum(squares) / n + eps);
@@ -80,203 +95,217 @@ INLINE void norm_row(const float* x, const float* weight, int n, float eps, floa
     for (int i = 0; i < n; i += LANES) store(y + i, load(x + i, n - i) * scale * load(weight + i, n - i), n - i);
 }
 
-// Norm and take each row of the residual stream.
-INLINE void normed(bool together, const Layer& l, const Matrix& m, const float* weight, const float* x, int rows,
-                   const Rows& into) {
-    each(together && rows > 8, rows, [&](int r) {
-        alignas(64) float y[1 << 14];
+// RMSNorm each row of the residual stream, and quantise it for matrix m.
+INLINE void norm_and_quantize(bool parallel, const Layer& l, const PackedMatrix& m, const float* weight,
+                              const float* x, int rows, const Activations& into) {
+    parallel_for(parallel && rows > 8, rows, [&](int r) {
+        alignas(64) float y[MAX_HIDDEN];
         norm_row(x + (long)r * l.hidden, weight, l.hidden, l.eps, y);
-        take(m, into, r, y);
+        quantize_row(m, into, r, y);
     });
 }
 
-// RMSNorm of a head and its rotation by halves; y may be x.
-INLINE void norm_rotate(const float* x, const float* weight, int n, float eps, const float* cos, const float* sin,
-                        float factor, float* y) {
+// RMSNorm of one head, then RoPE over halves of it; y may be x.
+INLINE void norm_rope(const float* x, const float* weight, int n, float eps, const float* cos, const float* sin,
+                      float factor, float* y) {
     const int half = n / 2;
     const float scale = inverse_rms(x, n, eps) * factor;
     for (int i = 0; i < half; i += LANES) {
         const int k = half - i;
-        F a = load(x + i, k) * load(weight + i, k) * scale, b = load(x + half + i, k) * load(weight + half + i, k) * scale;
-        F c = load(cos + i, k), s = load(sin + i, k);
+        F32x16 a = load(x + i, k) * load(weight + i, k) * scale;
+        F32x16 b = load(x + half + i, k) * load(weight + half + i, k) * scale;
+        F32x16 c = load(cos + i, k), s = load(sin + i, k);
         store(y + i, a * c - b * s, k);
         store(y + half + i, b * c + a * s, k);
     }
 }
 
-// Of some rows' product one key head, and the queries that share it, to where attention wants them.
-static void place(const Layer& l, const Batch& b, int head, int start, int count, float* qkv, long stride) {
+// Norm and rotate one key head of each row and the query heads that share it; store the queries in the batch, and
+// scatter keys and values into their panels.
+static void rope_and_scatter_kv(const Layer& l, const Batch& b, int head, int start, int count, float* qkv,
+                                long stride) {
     const int d = l.head_dim, half = d / 2, panels = (d + PANEL - 1) / PANEL, shared = l.heads / l.kv_heads;
-    const float factor = LOG2E / __builtin_sqrtf((float)d);  // softmax by powers of two
+    const float factor = LOG2E / __builtin_sqrtf((float)d);  // the softmax uses powers of two
     for (int row = start; row < start + count; ++row, qkv += stride) {
         const float *cos = b.cos + (long)row * half, *sin = b.sin + (long)row * half;
         for (int h = head * shared; h < (head + 1) * shared; ++h) {
             float* x = qkv + h * d;
             bf16* q = b.queries + ((long)row * l.heads + h) * d;
-            norm_rotate(x, l.q_norm, d, l.eps, cos, sin, factor, x);
+            norm_rope(x, l.q_norm, d, l.eps, cos, sin, factor, x);
             for (int i = 0; i < d; i += LANES) store_bf16(q + i, load(x + i, d - i), d - i);
         }
         const long slot = b.slot[row];
-        alignas(64) bf16 small[1024];
+        alignas(64) bf16 key[MAX_HEAD_DIM];
         float *k = qkv + (l.heads + head) * d, *v = k + l.kv_heads * d;
-        norm_rotate(k, l.k_norm, d, l.eps, cos, sin, 1.0f, k);
-        for (int i = 0; i < d; i += LANES) store_bf16(small + i, load(k + i, d - i));
+        norm_rope(k, l.k_norm, d, l.eps, cos, sin, 1.0f, k);
+        for (int i = 0; i < d; i += LANES) store_bf16(key + i, load(k + i, d - i));
         bf16* keys = b.keys + head * b.slots * d + slot / PANEL * PANEL * d + slot % PANEL * 2;
-        for (int i = 0; i < half; ++i) memcpy(keys + i * PANEL * 2, small + 2 * i, 4);
+        for (int i = 0; i < half; ++i) memcpy(keys + i * PANEL * 2, key + 2 * i, 4);
         bf16* values = b.values + head * panels * b.slots * PANEL + slot / 2 * PANEL * 2 + slot % 2;
         for (int i = 0; i < d; i += LANES)
-            store_apart(values + i / PANEL * b.slots * PANEL + i % PANEL * 2, narrow(load(v + i, d - i)), d - i);
+            store_stride2(values + i / PANEL * b.slots * PANEL + i % PANEL * 2, to_bf16(load(v + i, d - i)), d - i);
     }
 }
 
-// R rows times the first `parts` x 16 columns of a panel, stored or added.
+// Multiply R rows with the first `vectors` x 16 columns of a panel; store the sums in c, or add them to it.
 template <int R>
-INLINE void small_product(const Side* a, long stride, const bf16* panel, const char* ahead, int pairs, int parts,
-                          float* c, long c_stride, bool add) {
-    auto piece = [&](int from, auto constant) {
+INLINE void attention_gemm(const Bf16Activation* a, long stride, const bf16* panel, const char* prefetch_address,
+                           int pairs, int vectors, float* c, long c_stride, bool add) {
+    auto columns = [&](int from, auto constant) {
         constexpr int V = decltype(constant)::value;
-        F sums[R][V];
+        F32x16 sums[R][V];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
-                sums[r][v] = add ? cast<F>(c + r * c_stride + (from + v) * LANES) : F{};
-        tile_bf16<R, V>(a, stride, panel + from * 32, ahead, pairs, sums);
+                sums[r][v] = add ? cast<F32x16>(c + r * c_stride + (from + v) * LANES) : F32x16{};
+        tile_bf16<R, V>(a, stride, panel + from * 32, prefetch_address, pairs, sums);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v) memcpy(c + r * c_stride + (from + v) * LANES, &sums[r][v], 64);
     };
-    if (parts == VECTORS) return piece(0, Count<VECTORS>());
+    if (vectors == TILE_VECTORS) return columns(0, Constant<TILE_VECTORS>());
     int v = 0;
-    if constexpr (VECTORS > 2)
-        for (; v + 2 <= parts; v += 2) piece(v, Count<2>());
-    for (; v < parts; ++v) piece(v, Count<1>());
+    if constexpr (TILE_VECTORS > 2)
+        for (; v + 2 <= vectors; v += 2) columns(v, Constant<2>());
+    for (; v < vectors; ++v) columns(v, Constant<1>());
 }
 
-// A head's queries of neighbouring rows as a product takes them: where they are, or widened into `room`.
-INLINE const Side* sides(const bf16* q, long& stride, int count, int d, Side* room) {
-    if constexpr (sizeof(Side) == sizeof(bf16)) return (const Side*)q;
+// One head's queries of consecutive rows as activations: in place, or copied to `widened` with another `stride`.
+INLINE const Bf16Activation* attention_queries(const bf16* q, long& stride, int count, int d,
+                                               Bf16Activation* widened) {
+    if constexpr (sizeof(Bf16Activation) == sizeof(bf16)) return (const Bf16Activation*)q;
     for (int r = 0; r < count; ++r)
-        for (int i = 0; i < d; i += LANES) store_side(room + r * d + i, load(q + r * stride + i, d - i), d - i);
+        for (int i = 0; i < d; i += LANES)
+            store_activation(widened + r * d + i, load(q + r * stride + i, d - i), d - i);
     stride = d;
-    return room;
+    return widened;
 }
 
-// Attention of one head for rows [row, row + count) of the batch: neighbours in one sequence.
-static void attend(const Layer& l, const Batch& b, int head, int row, int count, float* out, long stride) {
+// Attention of one head for rows [row, row + count) of the batch, which are consecutive in one sequence. Online softmax
+// (Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022): a tile of keys may raise the running maximum, and the
+// sums so far are then corrected to the new one.
+static void attend_tile(const Layer& l, const Batch& b, int head, int row, int count, float* out, long stride) {
     const int d = l.head_dim, panels = (d + PANEL - 1) / PANEL, kv = head / (l.heads / l.kv_heads);
-    const long first = b.first[row];
-    const int seen = b.slot[row] - first + 1;  // by the first of the rows; each one after it sees one more
+    const long first = b.first_slot[row];
+    const int seen = b.slot[row] - first + 1;  // keys that the first row sees; each row after it sees one more
     const bf16* keys = b.keys + kv * b.slots * d + first * d;
     const bf16* values = b.values + kv * panels * b.slots * PANEL + first * PANEL;
-    constexpr int S = KEYS + LANES;
-    alignas(64) float scores[QUERIES * S];
-    alignas(64) Side weights[QUERIES * S];
-    alignas(64) float sums[QUERIES * 512];
-    float top[QUERIES], total[QUERIES];
-    alignas(64) Side room[QUERIES * 512];
-    long apart = (long)l.heads * d;
-    const Side* q = sides(b.queries + row * apart + head * d, apart, count, d, room);
-    for (int begin = 0, all_keys = seen + count - 1; begin < all_keys; begin += KEYS) {
-        const int n = all_keys - begin < KEYS ? all_keys - begin : KEYS;
+    constexpr int S = KEY_TILE + LANES;
+    alignas(64) float scores[QUERY_TILE * S];
+    alignas(64) Bf16Activation weights[QUERY_TILE * S];
+    alignas(64) float sums[QUERY_TILE * MAX_HEAD_DIM];
+    float running_max[QUERY_TILE], total[QUERY_TILE];
+    alignas(64) Bf16Activation widened[QUERY_TILE * MAX_HEAD_DIM];
+    long q_stride = (long)l.heads * d;
+    const Bf16Activation* q = attention_queries(b.queries + row * q_stride + head * d, q_stride, count, d, widened);
+    for (int begin = 0, all_keys = seen + count - 1; begin < all_keys; begin += KEY_TILE) {
+        const int n = all_keys - begin < KEY_TILE ? all_keys - begin : KEY_TILE;
         for (int j = 0; j < n; j += PANEL) {
-            const int parts = n - j < PANEL ? (n - j + LANES - 1) / LANES : PARTS;
+            const int vectors = n - j < PANEL ? (n - j + LANES - 1) / LANES : PANEL_VECTORS;
             const bf16* panel = keys + (long)(begin + j) * d;
-            const char* ahead = (const char*)(panel + (begin + j + PANEL < all_keys ? PANEL * d : 0));  // the next keys
-            tiles(count, [&](int r, auto constant) {
-                small_product<decltype(constant)::value>(q + r * apart, apart, panel, ahead, d / 2, parts,
-                                                         scores + r * S + j, S, false);
-                ahead += d / 2 * 64;
+            const bool last = begin + j + PANEL >= all_keys;
+            const char* prefetch_address = (const char*)(panel + (last ? 0 : PANEL * d));
+            for_each_tile(count, [&](int r, auto constant) {
+                attention_gemm<decltype(constant)::value>(q + r * q_stride, q_stride, panel, prefetch_address, d / 2,
+                                                          vectors, scores + r * S + j, S, false);
+                prefetch_address += d / 2 * 64;
             });
         }
         for (int r = 0; r < count; ++r) {
             float* s = scores + r * S;
-            const int mine = seen + r - begin < n ? seen + r - begin : n;  // keys of this stretch that the row sees
-            F m = all(-__builtin_inff());
-            for (int i = 0; i < mine; i += LANES) {
-                if (mine - i < LANES)
-                    for (int k = mine - i; k < LANES; ++k) s[i + k] = -__builtin_inff();
-                m = max(m, cast<F>(s + i));
+            const int visible = seen + r - begin < n ? seen + r - begin : n;  // keys of this tile that the row sees
+            F32x16 m = broadcast(-__builtin_inff());
+            for (int i = 0; i < visible; i += LANES) {
+                if (visible - i < LANES)
+                    for (int k = visible - i; k < LANES; ++k) s[i + k] = -__builtin_inff();
+                m = max(m, cast<F32x16>(s + i));
             }
-            float peak = greatest(m);
-            if (begin && top[r] > peak) peak = top[r];
-            F t = {};
+            float new_max = reduce_max(m);
+            if (begin && running_max[r] > new_max) new_max = running_max[r];
+            F32x16 t = {};
             int i = 0;
-            for (; i < mine; i += LANES) {
-                F p = exp2_of_weight(cast<F>(s + i) - peak);
-                t += store_side(weights + r * S + i, p);
+            for (; i < visible; i += LANES) {
+                F32x16 p = exp2_nonpositive(cast<F32x16>(s + i) - new_max);
+                t += store_activation(weights + r * S + i, p);
             }
-            for (; i < n; i += LANES) store_side(weights + r * S + i, H{});
+            for (; i < n; i += LANES) store_activation(weights + r * S + i, U16x16{});
             if (begin) {
-                const float fade = exp2(all(top[r] - peak))[0];
-                total[r] = total[r] * fade + sum(t);
+                const float correction = exp2(broadcast(running_max[r] - new_max))[0];
+                total[r] = total[r] * correction + sum(t);
                 for (int c = 0; c < panels * PANEL; c += LANES)
-                    store(sums + r * 512 + c, cast<F>(sums + r * 512 + c) * fade);
+                    store(sums + r * MAX_HEAD_DIM + c, cast<F32x16>(sums + r * MAX_HEAD_DIM + c) * correction);
             } else {
                 total[r] = sum(t);
             }
-            top[r] = peak;
+            running_max[r] = new_max;
         }
         for (int p = 0; p < panels; ++p) {
             const bf16* panel = values + p * b.slots * PANEL + (long)begin * PANEL;
-            const char* ahead = (const char*)(panel + (begin + KEYS < all_keys ? KEYS * PANEL : 0));  // the next values
-            tiles(count, [&](int r, auto constant) {
-                small_product<decltype(constant)::value>(weights + r * S, S, panel, ahead, (n + 1) / 2, PARTS,
-                                                         sums + r * 512 + p * PANEL, 512, begin);
-                ahead += KEYS / 2 * 64;
+            const bool last = begin + KEY_TILE >= all_keys;
+            const char* prefetch_address = (const char*)(panel + (last ? 0 : KEY_TILE * PANEL));
+            for_each_tile(count, [&](int r, auto constant) {
+                attention_gemm<decltype(constant)::value>(weights + r * S, S, panel, prefetch_address, (n + 1) / 2,
+                                                          PANEL_VECTORS, sums + r * MAX_HEAD_DIM + p * PANEL,
+                                                          MAX_HEAD_DIM, begin);
+                prefetch_address += KEY_TILE / 2 * 64;
             });
         }
     }
     for (int r = 0; r < count; ++r) {
         const float scale = 1.0f / total[r];
-        for (int c = 0; c < d; c += LANES) store(out + r * stride + c, load(sums + r * 512 + c) * scale, d - c);
+        for (int c = 0; c < d; c += LANES)
+            store(out + r * stride + c, load(sums + r * MAX_HEAD_DIM + c) * scale, d - c);
     }
 }
 
-static void attention(bool together, const Layer& l, const Batch& b, int start, int stop, float* out) {
-    int bounds[1 << 10][2], pieces = 0;  // tiles of neighbours in one sequence
+static void attention(bool parallel, const Layer& l, const Batch& b, int start, int stop, float* out) {
+    constexpr int MAX_TILES = 1 << 10;
+    int bounds[MAX_TILES][2], tiles = 0;  // first row and row count of each tile
     const int width = l.heads * l.head_dim;
     auto run = [&] {
-        each(together, pieces * l.heads, [&](int i) {
-            const int head = i / pieces, *at = bounds[i % pieces];
-            attend(l, b, head, at[0], at[1], out + (long)(at[0] - start) * width + head * l.head_dim, width);
+        parallel_for(parallel, tiles * l.heads, [&](int i) {
+            const int head = i / tiles, *at = bounds[i % tiles];
+            attend_tile(l, b, head, at[0], at[1], out + (long)(at[0] - start) * width + head * l.head_dim, width);
         });
-        pieces = 0;
+        tiles = 0;
     };
     for (int row = start; row < stop;) {
         int count = 1;
-        while (count < QUERIES && row + count < stop && b.first[row + count] == b.first[row] &&
+        while (count < QUERY_TILE && row + count < stop && b.first_slot[row + count] == b.first_slot[row] &&
                b.slot[row + count] == b.slot[row] + count)
             ++count;
-        bounds[pieces][0] = row;
-        bounds[pieces++][1] = count;
+        bounds[tiles][0] = row;
+        bounds[tiles++][1] = count;
         row += count;
-        if (pieces == 1 << 10) run();
+        if (tiles == MAX_TILES) run();
     }
-    if (pieces) run();
+    if (tiles) run();
 }
 
-static void project_rows(bool together, const Layer& l, const Batch& b, int start, int stop) {
+// False where the system has no memory left, as below.
+static bool qkv_rows(bool parallel, const Layer& l, const Batch& b, int start, int stop) {
     const int count = stop - start, wide = up_to(l.qkv.outputs, PANEL);
     Scratch& s = scratch;
-    s.reserve(needed(l, count));
-    Rows rows = rows_for(l, l.qkv, count, s);
-    aim(rows, l.qkv);
-    float* qkv = s.take<float>((size_t)count * wide);
-    normed(together, l, l.qkv, l.input_norm, b.states + (long)start * l.hidden, count, rows);
-    product(together, l.qkv, rows, count, [&](int first, int panel, auto& sums) {
+    if (!s.reserve(scratch_bytes(l, count))) return false;
+    Activations rows = allocate_activations(l, count, s);
+    set_groups(rows, l.qkv);
+    float* qkv = s.allocate<float>((size_t)count * wide);
+    norm_and_quantize(parallel, l, l.qkv, l.input_norm, b.hidden_states + (long)start * l.hidden, count, rows);
+    gemm(parallel, l.qkv, rows, count, [&](int first, int panel, auto& sums) {
         constexpr int R = sizeof(sums) / sizeof(sums[0]);
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < PARTS; ++v)
+            for (int v = 0; v < PANEL_VECTORS; ++v)
                 memcpy(qkv + (long)(first + r) * wide + panel * PANEL + v * LANES, &sums[r][v], 64);
     });
-    each(together, l.kv_heads, [&](int head) { place(l, b, head, start, count, qkv, wide); });
+    parallel_for(parallel, l.kv_heads, [&](int head) { rope_and_scatter_kv(l, b, head, start, count, qkv, wide); });
+    return true;
 }
 
-// x += product.
-INLINE void add_product(bool together, const Matrix& m, const Rows& rows, int count, float* x) {
-    product(together, m, rows, count, [&](int first, int panel, auto& sums) {
+// x += the GEMM's result.
+INLINE void gemm_add(bool parallel, const PackedMatrix& m, const Activations& rows, int count, float* x) {
+    gemm(parallel, m, rows, count, [&](int first, int panel, auto& sums) {
         constexpr int R = sizeof(sums) / sizeof(sums[0]);
         const int column = panel * PANEL;
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < PARTS && column + v * LANES < m.outputs; ++v) {
+            for (int v = 0; v < PANEL_VECTORS && column + v * LANES < m.outputs; ++v) {
                 float* y = x + (long)(first + r) * m.outputs + column + v * LANES;
                 const int n = m.outputs - column - v * LANES;
                 store(y, load(y, n) + sums[r][v], n);
@@ -284,43 +313,50 @@ INLINE void add_product(bool together, const Matrix& m, const Rows& rows, int co
     });
 }
 
-static void finish_rows(bool together, const Layer& l, const Batch& b, int start, int stop) {
+static bool attn_mlp_rows(bool parallel, const Layer& l, const Batch& b, int start, int stop) {
     const int count = stop - start, attended = l.heads * l.head_dim, wide = up_to(l.intermediate, PANEL / 2);
-    float* x = b.states + (long)start * l.hidden;
+    float* x = b.hidden_states + (long)start * l.hidden;
     Scratch& s = scratch;
-    s.reserve(needed(l, count));
-    Rows rows = rows_for(l, l.output, count, s);
-    float* values = s.take<float>((size_t)count * (attended > wide ? attended : wide));
-    attention(together, l, b, start, stop, values);
-    aim(rows, l.output);
-    each(together && count > 8, count, [&](int r) { take(l.output, rows, r, values + (long)r * attended); });
-    add_product(together, l.output, rows, count, x);
-    aim(rows, l.gate_up);
-    normed(together, l, l.gate_up, l.mlp_norm, x, count, rows);
-    product(together, l.gate_up, rows, count, [&](int first, int panel, auto& sums) {
+    if (!s.reserve(scratch_bytes(l, count))) return false;
+    Activations rows = allocate_activations(l, count, s);
+    float* values = s.allocate<float>((size_t)count * (attended > wide ? attended : wide));
+    attention(parallel, l, b, start, stop, values);
+    set_groups(rows, l.output);
+    parallel_for(parallel && count > 8, count,
+                 [&](int r) { quantize_row(l.output, rows, r, values + (long)r * attended); });
+    gemm_add(parallel, l.output, rows, count, x);
+    set_groups(rows, l.gate_up);
+    norm_and_quantize(parallel, l, l.gate_up, l.mlp_norm, x, count, rows);
+    gemm(parallel, l.gate_up, rows, count, [&](int first, int panel, auto& sums) {
         constexpr int R = sizeof(sums) / sizeof(sums[0]);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < 2; ++v)
                 store(values + (long)(first + r) * wide + panel * 32 + v * LANES, silu(sums[r][v]) * sums[r][v + 2]);
     });
-    aim(rows, l.down);
-    each(together && count > 8, count, [&](int r) { take(l.down, rows, r, values + (long)r * wide); });
-    add_product(together, l.down, rows, count, x);
+    set_groups(rows, l.down);
+    parallel_for(parallel && count > 8, count, [&](int r) { quantize_row(l.down, rows, r, values + (long)r * wide); });
+    gemm_add(parallel, l.down, rows, count, x);
+    return true;
 }
 
-// Multiplications that are over before a thread that sleeps is awake.
-constexpr int64_t SMALL = 6 << 20;
+// A call of fewer multiplications ends before a sleeping thread is awake, so it runs on the caller's thread alone.
+constexpr int64_t SERIAL_MULTIPLICATIONS = 6 << 20;
 
-// Some rows to each thread, or few to all of them; on this thread alone what is small.
+// Divide the rows into blocks, each for one thread: f(false, first row, end). With fewer than 48 rows a thread the
+// threads share each GEMM instead: f(true, start, stop). Small work stays on this thread.
 template <class G>
-INLINE void by_blocks(int64_t multiplications, int start, int stop, G&& f) {
-    const bool alone = multiplications < SMALL;
-    const int rows = stop - start, n = alone ? 1 : threads();
-    if (rows < 48 * n && n > 1) return f(true, start, stop);
-    const int64_t blocks = n * ((rows + BLOCK * n - 1) / (BLOCK * n));
-    each(!alone, blocks, [&](int i) { f(false, start + rows * i / blocks, start + rows * (i + 1) / blocks); });
+INLINE Status for_row_blocks(int64_t multiplications, int start, int stop, G&& f) {
+    const bool serial = multiplications < SERIAL_MULTIPLICATIONS;
+    const int rows = stop - start, n = serial ? 1 : thread_count();
+    if (rows < 48 * n && n > 1) return f(true, start, stop) ? OK : OUT_OF_MEMORY;
+    const int64_t blocks = n * ((rows + ROW_BLOCK * n - 1) / (ROW_BLOCK * n));
+    std::atomic<bool> failed{false};
+    parallel_for(!serial, blocks, [&](int i) {
+        if (!f(false, start + rows * i / blocks, start + rows * (i + 1) / blocks)) failed = true;
+    });
+    return failed ? OUT_OF_MEMORY : OK;
 }
 
-INLINE int64_t size_of(const Matrix& m) { return (int64_t)m.inputs * m.outputs; }
+INLINE int64_t multiplications_per_row(const PackedMatrix& m) { return (int64_t)m.inputs * m.outputs; }
 
 }  // namespace

@@ -1,7 +1,7 @@
-// Mapped files that somebody cuts while they are read. Reading a page beyond the end of a mapped file is SIGBUS, which
-// kills the process. Here a fault within a watched mapping puts zeros in the place of what is gone and marks the
-// mapping; whoever computed with it asks afterwards, and throws the result away. Every other SIGBUS goes to whoever
-// handled it before. The handler calls nothing but mmap, sigaction, sigpending and raise, which are plain system calls.
+// Mapped files that are truncated while they are read. Reading a page beyond the end of a mapped file raises SIGBUS,
+// which kills the process. Here a fault within a watched mapping maps zeros over the missing part and marks the mapping
+// as damaged; the caller asks after its computation and discards the result. Every other SIGBUS goes to the handler
+// that was installed before. The handler calls only mmap, sigaction, sigpending and raise, plain system calls.
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +18,8 @@
 #if !defined(_WIN32)
 namespace {
 
-constexpr int MAPPINGS = 256;
-constexpr int REPEATS = 100;
+constexpr int MAPPINGS = 256;  // one for each packed file that a process has loaded
+constexpr int REPEATS = 100;   // returns of another handler for the same fault before the process dies
 
 struct Mapping {
     std::atomic<std::uintptr_t> begin{0}, end{0};
@@ -38,11 +38,11 @@ void die(int number, bool fault) {
     struct sigaction none = {};
     none.sa_handler = SIG_DFL;
     sigaction(number, &none, nullptr);
-    if (!fault) raise(number);  // a fault comes again by itself, when its instruction runs again
+    if (!fault) raise(number);  // a fault repeats by itself, when its instruction runs again
 }
 
-// To the handler that was there before. One that raises the signal again, as faulthandler does when it has said where,
-// gets no second turn; nor does one that returns again and again without a remedy, as that of a disabled faulthandler.
+// Call the handler that was installed before. The process dies if that handler raises the signal again, as faulthandler
+// does after its traceback, or returns REPEATS times without removing the fault, as a disabled faulthandler does.
 void pass_on(int number, siginfo_t* info, void* context, bool fault) {
     const bool with_info = before.sa_flags & SA_SIGINFO;
     const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
@@ -61,14 +61,14 @@ void pass_on(int number, siginfo_t* info, void* context, bool fault) {
 
 void on_fault(int number, siginfo_t* info, void* context) {
     const int saved = errno;
-    const bool fault = info->si_code > 0;  // and no signal that a process sent
+    const bool fault = info->si_code > 0;  // not a signal that a process sent
     const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
     if (fault) {
         for (Mapping& mapping : mappings) {
             const std::uintptr_t begin = mapping.begin, end = mapping.end;
             if (!begin || address < begin || address >= end) continue;
             mapping.damaged = true;
-            // What follows is cut off too. The mapping ends on a page, for mmap rounds its length up.
+            // The rest of the mapping is missing too. It ends on a page boundary, because mmap rounds its length up.
             const std::uintptr_t from = address / page * page, to = (end + page - 1) / page * page;
             void* zeros = mmap(reinterpret_cast<void*>(from), to - from, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
@@ -82,7 +82,7 @@ void on_fault(int number, siginfo_t* info, void* context) {
     errno = saved;
 }
 
-// Ours in front, whoever put another there meanwhile.
+// Install our handler in front of any other, also of one that was installed since the last call.
 void install() {
     struct sigaction now;
     if (sigaction(SIGBUS, nullptr, &now)) return;
@@ -105,7 +105,7 @@ void install() {
 
 extern "C" {
 
-// Watch a mapping of a file; its number, or -1 where there is no room for one more.
+// Watch the mapping of a file. Returns its number, or -1 where MAPPINGS mappings are watched already.
 int upsize_watch(void* begin, std::size_t size) {
 #if !defined(_WIN32)
     install();
@@ -122,7 +122,7 @@ int upsize_watch(void* begin, std::size_t size) {
     return -1;
 }
 
-// Before the mapping is taken away.
+// Stop watching; call it before the file is unmapped.
 void upsize_unwatch(int number) {
 #if !defined(_WIN32)
     if (number < 0 || number >= MAPPINGS) return;
@@ -133,7 +133,7 @@ void upsize_unwatch(int number) {
 #endif
 }
 
-// Whether any of it was cut off and read. From then on too, whatever the file becomes.
+// Whether a part of the mapping was missing when it was read. It stays true whatever happens to the file.
 int upsize_damaged(int number) {
 #if !defined(_WIN32)
     if (number < 0 || number >= MAPPINGS) return 0;

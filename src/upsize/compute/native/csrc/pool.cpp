@@ -13,9 +13,9 @@
 namespace upsize {
 namespace {
 
-// Turns of the waiting loop before a thread goes to sleep, or offers its processor to whom it waits for: some tens of
-// microseconds, longer than the caller needs from one piece of work to the next.
-constexpr int PATIENCE = 4000;
+// Iterations of a spin loop before a thread sleeps, or yields its processor to the thread that it waits for. They take
+// some tens of microseconds, longer than the caller needs between two parallel loops of one layer.
+constexpr int SPIN_COUNT = 4000;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -23,64 +23,65 @@ inline void pause() {
 #endif
 }
 
-// Wait for others to change something. They may need this very processor for it.
+// Spin until other threads make the condition true. They may need this very processor for it, so yield after a while.
 template <class F>
-inline void until(F&& changed) {
-    for (int turns = 0; !changed(); ++turns) {
-        if (turns < PATIENCE) pause();
+inline void spin_until(F&& condition) {
+    for (int spins = 0; !condition(); ++spins) {
+        if (spins < SPIN_COUNT) pause();
         else std::this_thread::yield();
     }
 }
 
 struct Pool {
-    std::mutex callers;  // one at a time
+    std::mutex caller_mutex;  // one caller at a time; also guards `workers`
     std::vector<std::thread> workers;
-    std::atomic<int> used{1};  // threads that work, the caller's among them
+    std::atomic<int> active_threads{1};  // threads that work, the caller's included
 
-    // What is being done. Written while nobody is inside; read by whoever found it open from inside.
-    Piece piece = nullptr;
+    // The current loop. The caller writes it while `running` is 0; a worker reads it after it has seen `open` true
+    // with itself counted in `running`.
+    Iteration body = nullptr;
     void* context = nullptr;
     int count = 0;
     std::atomic<int> next{0};
     std::atomic<bool> open{false};
-    std::atomic<int> inside{0};
+    std::atomic<int> running{0};
 
-    std::mutex bed;
-    std::condition_variable alarm;
+    std::mutex sleep_mutex;
+    std::condition_variable wake_condition;
     std::atomic<int> sleepers{0};
     std::atomic<bool> stopping{false};
 
-    void work() {
-        for (int i; (i = next.fetch_add(1)) < count;) piece(context, i);
+    void run_iterations() {
+        for (int i; (i = next.fetch_add(1)) < count;) body(context, i);
     }
 
-    bool called(int worker) const { return open && worker < used; }
+    bool has_work(int worker) const { return open && worker < active_threads; }
 
-    void live(int worker) {
-        int patience = PATIENCE;
+    void worker_loop(int worker) {
+        int spins_left = SPIN_COUNT;
         while (!stopping) {
-            if (called(worker)) {
-                ++inside;
-                if (open) work();
-                --inside;
-                patience = PATIENCE;
-                until([this] { return !open || stopping; });
-            } else if (--patience > 0) {
+            if (has_work(worker)) {
+                ++running;
+                if (open) run_iterations();
+                --running;
+                spins_left = SPIN_COUNT;
+                spin_until([this] { return !open || stopping; });
+            } else if (--spins_left > 0) {
                 pause();
             } else {
-                std::unique_lock<std::mutex> lock(bed);
+                std::unique_lock<std::mutex> lock(sleep_mutex);
                 ++sleepers;
-                alarm.wait(lock, [&] { return called(worker) || stopping; });
+                wake_condition.wait(lock, [&] { return has_work(worker) || stopping; });
                 --sleepers;
-                patience = PATIENCE;
+                spins_left = SPIN_COUNT;
             }
         }
     }
 
     void wake() {
         if (sleepers == 0) return;
-        { std::lock_guard<std::mutex> lock(bed); }
-        alarm.notify_all();
+        { std::lock_guard<std::mutex> lock(sleep_mutex); }
+        wake_condition.notify_all();
     }
 
     void stop() {
@@ -92,60 +93,62 @@ struct Pool {
     }
 
     void resize(int size) {
-        std::lock_guard<std::mutex> lock(callers);
-        used = size;
+        std::lock_guard<std::mutex> lock(caller_mutex);
+        active_threads = size;
         if (size - 1 == static_cast<int>(workers.size())) return;
         stop();
-        for (int i = 1; i < size; ++i) workers.emplace_back([this, i] { live(i); });
+        for (int i = 1; i < size; ++i) workers.emplace_back([this, i] { worker_loop(i); });
     }
 
-    void run(int pieces, Piece f, void* c) {
-        std::unique_lock<std::mutex> lock(callers, std::try_to_lock);
-        if (!lock || used < 2) {
-            for (int i = 0; i < pieces; ++i) f(c, i);
+    void use(int wanted) {
+        std::lock_guard<std::mutex> lock(caller_mutex);
+        const int size = static_cast<int>(workers.size()) + 1;
+        active_threads = wanted < 1 ? 1 : wanted < size ? wanted : size;
+    }
+
+    void run(int iterations, Iteration f, void* c) {
+        std::unique_lock<std::mutex> lock(caller_mutex, std::try_to_lock);
+        if (!lock || active_threads < 2) {
+            for (int i = 0; i < iterations; ++i) f(c, i);
             return;
         }
-        piece = f;
+        body = f;
         context = c;
-        count = pieces;
+        count = iterations;
         next = 0;
         open = true;
         wake();
-        work();
+        run_iterations();
         open = false;
-        until([this] { return inside == 0; });
+        spin_until([this] { return running == 0; });
     }
 };
 
-Pool* one = nullptr;
+Pool* instance = nullptr;
 
-// A forked process has none of the threads, and its locks and counts may stand as they were in the middle of a run.
-void forked() { one = new Pool; }
+// A forked process has none of the threads, and its copies of the locks and counters may be in any state.
+void replace_after_fork() { instance = new Pool; }
 
-// Never destroyed: its threads may still wait when the process ends.
+// Never destroyed: the pool's threads may still wait on it when the process ends.
 Pool& pool() {
-    static const bool made = [] {
-        one = new Pool;
+    static std::once_flag created;
+    std::call_once(created, [] {
+        instance = new Pool;
 #if !defined(_WIN32)
-        pthread_atfork(nullptr, nullptr, forked);
+        pthread_atfork(nullptr, nullptr, replace_after_fork);
 #endif
-        return true;
-    }();
-    (void)made;
-    return *one;
+    });
+    return *instance;
 }
 
 }  // namespace
 
 void set_threads(int count) { pool().resize(count < 1 ? 1 : count); }
 
-void use_threads(int count) {
-    const int there = static_cast<int>(pool().workers.size()) + 1;
-    pool().used = count < 1 ? 1 : count < there ? count : there;
-}
+void use_threads(int count) { pool().use(count); }
 
-int threads() { return pool().used; }
+int thread_count() { return pool().active_threads; }
 
-void share_out(int count, Piece piece, void* context) { pool().run(count, piece, context); }
+void run_on_pool(int count, Iteration body, void* context) { pool().run(count, body, context); }
 
 }  // namespace upsize

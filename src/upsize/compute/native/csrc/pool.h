@@ -1,29 +1,29 @@
-// Threads that share out numbered pieces of work, claimed one by one: a thread that the machine takes away for a while
-// holds back one piece, not its half of everything.
+// A thread pool for parallel loops. Threads claim one iteration at a time: a thread that the operating system preempts
+// delays one iteration, not its half of the loop.
 #pragma once
 
 namespace upsize {
 
-using Piece = void (*)(void* context, int index);
+using Iteration = void (*)(void* context, int index);
 
-// Threads that there are, the caller's own among them.
+// Set the number of threads of the pool, the caller's included.
 void set_threads(int count);
-// Of these, how many work from now on; the others sleep.
+// Set how many of them work from now on; the others sleep.
 void use_threads(int count);
-int threads();
+int thread_count();
 
-// Call piece(context, i) for every i below count, on all threads; returns when all are done. A second caller at the
-// same time does its pieces alone.
-void share_out(int count, Piece piece, void* context);
+// Call body(context, i) for every i below count, on all threads; return when all calls have returned. While one caller
+// uses the pool, a second caller runs its loop on its own thread.
+void run_on_pool(int count, Iteration body, void* context);
 
-// The same for a lambda; on this thread alone unless `together`.
+// The same for a lambda. With `parallel` false the loop runs on the caller's thread.
 template <class F>
-inline void each(bool together, int count, F&& f) {
-    if (!together || count < 2) {
+inline void parallel_for(bool parallel, int count, F&& f) {
+    if (!parallel || count < 2) {
         for (int i = 0; i < count; ++i) f(i);
         return;
     }
-    share_out(count, [](void* context, int i) { (*static_cast<__typeof__(f)*>(context))(i); }, &f);
+    run_on_pool(count, [](void* context, int i) { (*static_cast<__typeof__(f)*>(context))(i); }, &f);
 }
 
 }  // namespace upsize
