@@ -57,7 +57,7 @@ def limit(seconds: float) -> dict[str, float]:
         x, w = (torch.randn(n, inputs, device="cuda").bfloat16() for n in (rows, outputs))
         products: dict[str, Callable[[], object]] = {"bfloat16": partial(torch.nn.functional.linear, x, w)}
         if torch.cuda.get_device_capability() >= (8, 9):
-            products[FP8] = Fp8Linear(w).product(x)
+            products[FP8] = Fp8Linear(w).bind(x)
         for name, product in products.items():
             spent = median(_times(partial(_repeated, product), seconds)) / REPEATED
             rates[name] = max(rates[name], 2 * rows * inputs * outputs / spent / 1e12)

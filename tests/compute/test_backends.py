@@ -58,12 +58,12 @@ def test_norm_is_the_rms_norm(backend: Backend) -> None:
     assert close(backend, backend.norm(x, weight, 1e-6), expected)
 
 
-def test_rotary_turns_pairs_of_halves(backend: Backend) -> None:
+def test_rope_rotates_pairs_of_halves(backend: Backend) -> None:
     x, angles = noise(5, 4, 24), noise(5, 12)
-    turned = backend.rotary(x.to(backend.dtype), angles.cos(), angles.sin())
+    rotated = backend.rope(x.to(backend.dtype), angles.cos(), angles.sin())
     as_complex = torch.complex(x[..., :12], x[..., 12:]) * torch.polar(torch.ones(5, 1, 12), angles[:, None])
-    assert close(backend, turned, torch.cat((as_complex.real, as_complex.imag), -1))
-    assert turned.dtype == backend.dtype
+    assert close(backend, rotated, torch.cat((as_complex.real, as_complex.imag), -1))
+    assert rotated.dtype == backend.dtype
 
 
 def test_activation_is_swiglu(backend: Backend) -> None:

@@ -118,9 +118,9 @@ def test_a_state_outlives_the_next_batch(checkpoint_folder: Folder) -> None:
 
 
 def test_large_batches_are_not_graphed() -> None:
-    assert Graphs.take(ROWS[-1], 1)
-    assert not Graphs.take(ROWS[-1] + 1, 1)
-    assert not Graphs.take(100, 65)
+    assert Graphs.fits(ROWS[-1], 1)
+    assert not Graphs.fits(ROWS[-1] + 1, 1)
+    assert not Graphs.fits(100, 65)
 
 
 def test_a_model_takes_the_gpu_unasked(embedder_folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_model_takes_the_gpu_unasked(embedder_folder: Path) -> None:
 
 def test_fp8_products_are_near(checkpoint_folder: Folder) -> None:
     if torch.cuda.get_device_capability() < (8, 9):
-        pytest.skip("this GPU does not multiply fp8")
+        pytest.skip("this GPU has no fp8 products")
     x, weight = noise(37, 128).bfloat16(), noise(96, 128, seed=1).bfloat16()
     found, exact = Fp8Linear(weight)(x).float(), x.float() @ weight.float().T
     assert (found - exact).norm() / exact.norm() < 0.05

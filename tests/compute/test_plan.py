@@ -59,7 +59,8 @@ def test_the_context_is_32k_whatever_config_says(tiny: Checkpoint) -> None:
 def test_float16_falls_back_on_the_8b_with_a_note(tiny: Checkpoint, dtype: str) -> None:
     derived = plan(reshaped(tiny, hidden_size=4096), CPU, dtype=dtype)
     assert derived.precision == "bfloat16"
-    assert derived.notes == ("float16 gives NaN on ordinary texts at this size (8B), so it runs in bfloat16 instead",)
+    note = "float16 gives NaN on ordinary texts at this size (8B), so the model runs in bfloat16 instead"
+    assert derived.notes == (note,)
     small = plan(tiny, CPU, dtype=dtype)
     assert (small.precision, small.notes) == ("float16", ())
 
@@ -68,7 +69,8 @@ def test_float16_falls_back_on_the_8b_with_a_note(tiny: Checkpoint, dtype: str) 
 def test_a_precision_of_config_json_that_is_not_used_is_noted(tiny: Checkpoint, stored: str) -> None:
     derived = plan(reshaped(tiny, dtype=stored), CPU)
     assert derived.precision == "bfloat16"
-    assert derived.notes == (f"config.json says {stored}, which this family was not trained for; in bfloat16",)
+    note = f"config.json says {stored}, in which this family was not trained; the model runs in bfloat16"
+    assert derived.notes == (note,)
 
 
 def test_the_stored_tensors_are_counted_not_what_config_says(embedder_folder: Path, tmp_path: Path) -> None:
@@ -106,8 +108,10 @@ def test_a_shape_beyond_the_kernels_is_said(tiny: Checkpoint) -> None:
     machine = dataclasses.replace(CPU, kernels="avx512_bf16")
     derived = plan(large, machine, dtype="int8")
     assert (derived.precision, derived.compiled) == ("bfloat16", False)
-    assert "which do not take so large a shape" in derived.notes[0]
-    with pytest.raises(MissingExtra, match=r"bfloat16 on a CPU \(the compiled kernels do not take so large a shape\)"):
+    assert "which do not support so large a shape" in derived.notes[0]
+    with pytest.raises(
+        MissingExtra, match=r"bfloat16 on a CPU \(the compiled kernels do not support so large a shape\)"
+    ):
         plan(large, dataclasses.replace(machine, torch=False))
 
 
@@ -124,8 +128,8 @@ def test_int8_is_for_the_cpu(tiny: Checkpoint) -> None:
         ({"device": "cuda:x"}, "--device 'cuda:x': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cpu:0"}, "--device 'cpu:0': use auto, cpu, cuda or cuda:N.", "device"),
         ({"device": "cuda"}, "--device cuda, but torch finds no CUDA device here. Use cpu.", "device"),
-        ({"max_length": 7}, "--context-length 7: this checkpoint takes 8 to 1024 tokens.", "context_length"),
-        ({"max_length": 1025}, "--context-length 1025: this checkpoint takes 8 to 1024 tokens.", "context_length"),
+        ({"max_length": 7}, "--context-length 7: this checkpoint supports 8 to 1024 tokens.", "context_length"),
+        ({"max_length": 1025}, "--context-length 1025: this checkpoint supports 8 to 1024 tokens.", "context_length"),
     ],
 )
 def test_what_cannot_be_is_refused(tiny: Checkpoint, options: dict[str, Any], message: str, param: str) -> None:
@@ -164,8 +168,8 @@ def test_fp8_is_for_gpus_that_multiply_it(tiny: Checkpoint) -> None:
     assert derived.weight_bytes < plan(tiny, able, dtype="bfloat16").weight_bytes
     old = plan(tiny, GPUS, dtype="fp8")
     assert old.precision == tiny.config.dtype
-    assert "a does not multiply fp8" in old.notes[0]
-    with pytest.raises(InvalidInput, match="fp8 is for GPUs; a CPU takes int8"):
+    assert "a has no fp8 products" in old.notes[0]
+    with pytest.raises(InvalidInput, match="fp8 is for GPUs; a CPU runs int8"):
         plan(tiny, CPU, dtype="fp8")
 
 

@@ -197,7 +197,7 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
         (["--device", "tpu", "MODEL"], 1, "use auto, cpu, cuda"),
         (["--quantization", "fp8", "MODEL"], 1, "--dtype int8"),
         (["--tokenizer-path", "elsewhere", "MODEL"], 1, "its own tokenizer"),
-        (["--context-length", "99999999", "MODEL"], 1, "this checkpoint takes"),
+        (["--context-length", "99999999", "MODEL"], 1, "this checkpoint supports"),
         (["--served-model-name", "a", "--served-model-name", "b", "MODEL"], 1, "one for each model"),
         (["MODEL", "MODEL"], 1, "Two models are called"),
         (["no/such/folder"], 1, "none of these"),

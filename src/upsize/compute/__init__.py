@@ -1,8 +1,8 @@
-"""Where numbers are crunched: what the machine can do, what to run where, and the operations of each device.
+"""Compute: what the machine can do, where and how a checkpoint runs on it, and the networks.
 
-`plan` derives device, precision and token budget, `LoadedModel` puts a checkpoint's network there and runs packed
-batches, `load_model` does all of it by name. The network is in `native` for CPUs, and in `pytorch` for GPUs and where
-the compiled kernels do not carry a precision; `network` is what the two have in common.
+`plan` derives device, precision and token budget. `LoadedModel` runs packed batches of a checkpoint on that plan, and
+`load_model` does both by name. `network` is the protocol of a network; `native` implements it for CPUs with compiled
+kernels, `pytorch` for GPUs and for what the kernels do not support.
 """
 
 from upsize.compute.loaded_model import LoadedModel, load_model

@@ -1,4 +1,4 @@
-"""Contention: the share of the CPU time that this process may use which went to others meanwhile."""
+"""Contention: the share of this process's CPU time that other processes take meanwhile."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
 MIN_SECONDS = 0.1
-"""Seconds of an interval at least: the kernel counts CPU time in ticks of 10 ms."""
+"""Shortest interval in seconds. The kernel counts CPU time in ticks of 10 ms."""
 BUSY = 0.1
-"""Share that others take from which a measurement counts as disturbed: background work of a quiet machine takes some
-per cent."""
+"""Share from which a measurement counts as disturbed. Background work of a quiet machine takes a few per cent."""
 
 
 class Counts(NamedTuple):
-    """Seconds since some instant in the past."""
+    """CPU seconds and wall-clock seconds since some fixed instant."""
 
     wall: float
     own: float
     machine: float
-    """Of all processes, and what the hypervisor gave to other machines (steal), on the CPUs that this process uses."""
+    """CPU seconds of all processes on the CPUs that this process may use, with those that the hypervisor gave to other
+    machines (steal)."""
     group: float | None
-    """Of all processes of this control group; None where that is not known."""
+    """CPU seconds of all processes of this control group; None where the system does not count them."""
 
 
 def share_taken(then: Counts, now: Counts, cpus: int, threads: int, quota: float | None) -> float:
-    """Share of the time that `threads` want between two instants which others do not leave. Pure."""
+    """Share of the CPU time that `threads` threads want between two instants and do not get. Pure."""
     wall, own = now.wall - then.wall, now.own - then.own
     if wall < MIN_SECONDS:
         return 0.0
@@ -42,37 +42,37 @@ def share_taken(then: Counts, now: Counts, cpus: int, threads: int, quota: float
 
 
 class Contention:
-    """Measures from its making, or from the last `restart`, to each `share`."""
+    """Measures contention between its creation, or the last `restart`, and each call of `share`."""
 
     def __init__(self, threads: int | None = None) -> None:
-        """`threads`: how many of this process compute at once; by default one on each CPU that it may use."""
+        """`threads` of this process compute at once; by default one on each CPU that it may use."""
         self._cpus = _usable_cpus()
         self._threads = min(threads or len(self._cpus), len(self._cpus))
         self._quota = quota_cores()
         self._begun = self._counts()
 
     def restart(self) -> None:
-        """Begin the interval anew."""
+        """Start a new interval."""
         self._begun = self._counts()
 
     def share(self) -> float:
-        """Of the time that the threads want, what others do not leave: 0 on a quiet machine, nearly 1 on one that is
-        overrun. 0 for an interval shorter than SHORTEST."""
+        """Share of the wanted CPU time that other processes take: 0 on a quiet machine, near 1 on an overloaded one.
+        0 for an interval shorter than MIN_SECONDS."""
         return share_taken(self._begun, self._counts(), len(self._cpus), self._threads, self._quota)
 
     def _counts(self) -> Counts:
-        each = psutil.cpu_times(percpu=True)
-        mine = [each[i] for i in self._cpus if i < len(each)] or each
-        machine = sum(_busy(times) for times in mine)
+        per_cpu = psutil.cpu_times(percpu=True)
+        usable = [per_cpu[i] for i in self._cpus if i < len(per_cpu)] or per_cpu
+        machine = sum(_busy(times) for times in usable)
         children = os.times()
         own = time.process_time() + children.children_user + children.children_system
         return Counts(time.monotonic(), own, machine, group_seconds())
 
 
 def _busy(times: Any) -> float:
-    """All but idle; guests are counted as user time already."""
-    told = times._asdict()
-    return sum(float(v) for k, v in told.items() if k not in ("idle", "iowait", "guest", "guest_nice"))
+    """All seconds but the idle ones. User time already includes that of guests."""
+    not_counted = ("idle", "iowait", "guest", "guest_nice")
+    return sum(float(seconds) for state, seconds in times._asdict().items() if state not in not_counted)
 
 
 def _usable_cpus() -> list[int]:
@@ -82,7 +82,7 @@ def _usable_cpus() -> list[int]:
 
 
 def quota_cores() -> float | None:
-    """Cores that the control group may use; None without a limit."""
+    """Cores that the control group may use; None where it has no limit."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((CGROUP / f).read_text() for f in files).split()
@@ -94,7 +94,7 @@ def quota_cores() -> float | None:
 
 
 def group_seconds() -> float | None:
-    """CPU seconds of all processes of the control group so far; None where it does not count them."""
+    """CPU seconds of all processes of the control group so far; None where the system does not count them."""
     try:
         lines = (CGROUP / "cpu.stat").read_text().splitlines()
         usage = dict(line.split(maxsplit=1) for line in lines)["usage_usec"]

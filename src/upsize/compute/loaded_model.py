@@ -18,8 +18,8 @@ from upsize.compute.plan import FP8, INT8, ExecutionPlan, plan
 from upsize.compute.quantization_fidelity import (
     MIN_FIDELITY,
     centred_cosine,
+    hidden_states,
     require_usable,
-    states,
     store_fidelity,
     stored_fidelity,
 )
@@ -31,11 +31,11 @@ from upsize.model.tokenizer import Ids
 from upsize.model.weights import StoredRows
 
 QUANTIZATIONS = {INT8: native.QUANTIZATION, FP8: "e4m3, weights by output, activations by row"}
-"""Precision → how it rounds; part of the fingerprint. Each is checked when it is loaded."""
+"""Precision → how it quantises: part of the fingerprint. Loading a model checks the fidelity of each."""
 
 
 class LoadedModel:
-    """The network of a checkpoint on the device and in the precision of a plan."""
+    """A checkpoint's network and head on the device and in the precision of a plan."""
 
     def __init__(self, checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine | None = None) -> None:
         self.checkpoint, self.plan = checkpoint, plan
@@ -50,27 +50,29 @@ class LoadedModel:
 
     @cached_property
     def sampled_fingerprint(self) -> Fingerprint:
-        """What versions before called the space; see `Checkpoint.sampled_fingerprint`."""
+        """The fingerprint that earlier versions gave; see `Checkpoint.sampled_fingerprint`."""
         quantization = QUANTIZATIONS.get(self.plan.precision, "none")
         return self.checkpoint.sampled_fingerprint(self.plan.precision, self.plan.max_length, quantization)
 
     def spare_a_core(self, spare: bool) -> None:
-        """From now on, in this process, leave one core to others, or take all. Without compiled kernels nothing."""
+        """Leave one core to other threads from now on, or use all. It has an effect with compiled kernels only."""
         self._network.use_threads(self.threads - 1 if spare else self.threads)
 
     def run(self, sequences: Sequence[Ids]) -> Generator[bool, None, Vectors]:
-        """Run one packed batch. Pauses between slabs, yielding whether all work is launched (on a GPU it may then
-        still be under way); its value is float32 on the host: last states
-        (sequences, hidden) of an embedder, log-odds (sequences,) of a reranker.
+        """Run one packed batch.
+
+        The generator yields False at each yield point and True when all work is launched (a GPU may still be
+        computing). Its value is float32 on the host: last hidden states (sequences, hidden) of an embedder, log-odds
+        (sequences,) of a reranker.
 
         Raises OutOfMemory where the device's memory does not suffice.
         """
         tokens, cu = sum(map(len, sequences)), [0, *accumulate(map(len, sequences))]
         try:
-            states = yield from self._network.forward(np.concatenate(sequences), cu)
+            hidden_states = yield from self._network.forward(np.concatenate(sequences), cu)
         except MemoryError as error:
             raise OutOfMemory(tokens, self.plan.device) from error
-        return states if self._score_weight is None else states @ self._score_weight
+        return hidden_states if self._score_weight is None else hidden_states @ self._score_weight
 
 
 def load_model(
@@ -83,7 +85,9 @@ def load_model(
     budget: int | None = None,
     hub: HubOptions = HubOptions(),
 ) -> LoadedModel:
-    """From what a user calls a model (folder, hub id, demo name) to one that runs here.
+    """Load a model by the name that a user gives: a folder, a hub id or a demo name.
+
+    A quantised precision whose fidelity is below MIN_FIDELITY falls back to the checkpoint's own, with a note.
 
     Raises CheckpointError, HubError, InvalidInput (device, dtype, max_length) or UpsizeError (does not fit).
     """
@@ -94,28 +98,31 @@ def load_model(
     if loaded.quantization_fidelity is None or loaded.quantization_fidelity >= MIN_FIDELITY:
         return loaded
     note = (
-        f"{derived.precision} keeps a centred cosine of only {loaded.quantization_fidelity:.3f} with bfloat16 on the "
-        f"built-in texts ({MIN_FIDELITY} is the least), so it runs in the checkpoint's own precision"
+        f"{derived.precision} reaches a centred cosine of only {loaded.quantization_fidelity:.3f} with bfloat16 on the "
+        f"built-in texts (at least {MIN_FIDELITY} is required), so the model runs in the checkpoint's own precision"
     )
     derived = plan(checkpoint, machine, device=device, max_length=max_length, budget=budget)
     return LoadedModel(checkpoint, replace(derived, notes=(*derived.notes, note)), machine)
 
 
 def _checked(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> tuple[Network, float | None]:
-    """The network, and what it keeps of bfloat16 where it is quantised: as found before, or found now."""
+    """The network, and its quantisation fidelity: read from disk, or computed now and stored."""
     if plan.precision not in QUANTIZATIONS:
         return _network(checkpoint, plan, machine), None
-    form = plan.precision, QUANTIZATIONS[plan.precision]
-    if (found := stored_fidelity(checkpoint, *form)) is not None:
-        return _network(checkpoint, plan, machine), found
-    exact = states(checkpoint, _exact(checkpoint, plan, machine))  # which is gone before the other is loaded
-    require_usable(checkpoint, exact, "bfloat16")
+    quantization = plan.precision, QUANTIZATIONS[plan.precision]
+    if (fidelity := stored_fidelity(checkpoint, *quantization)) is not None:
+        return _network(checkpoint, plan, machine), fidelity
+    # The reference network is freed before the quantised one is loaded.
+    reference = hidden_states(checkpoint, _reference(checkpoint, plan, machine))
+    require_usable(checkpoint, reference, "bfloat16")
     network = _network(checkpoint, plan, machine)
-    return network, store_fidelity(checkpoint, *form, centred_cosine(states(checkpoint, network), exact))
+    fidelity = centred_cosine(hidden_states(checkpoint, network), reference)
+    store_fidelity(checkpoint, *quantization, fidelity)
+    return network, fidelity
 
 
-def _exact(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:
-    """The network in bfloat16, on the same device; on compiled kernels a layer at a time."""
+def _reference(checkpoint: Checkpoint, plan: ExecutionPlan, machine: Machine) -> Network:
+    """The network in bfloat16 on the same device. Compiled kernels hold one layer of it at a time."""
     if not plan.compiled:
         return _network(checkpoint, replace(plan, precision="bfloat16"), machine)
     config, load = checkpoint.config, checkpoint.weights.load

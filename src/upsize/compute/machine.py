@@ -1,4 +1,4 @@
-"""What this machine is: cores, memory it may use, instructions that matter, GPUs."""
+"""The machine: its cores, the memory that a process may use, the relevant instruction sets, its GPUs."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ class Gpu:
     memory: int
     """Bytes."""
     fp8: bool = False
-    """Whether it multiplies fp8: Ada, Hopper and later."""
+    """Whether it has fp8 matrix products: Ada, Hopper and later."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts read off this machine."""
+    """Facts about this machine."""
 
     processor: str
     cores: int
     memory: int
-    """Bytes that a process here may use: the machine's, or the container's limit where that is smaller."""
+    """Bytes that a process may use: the machine's memory, or the container's limit where that is smaller."""
     available: int
-    """Bytes of it that are free now."""
+    """Bytes of `memory` that are free now."""
     bfloat16_products: bool
-    """Whether the CPU multiplies bfloat16 itself (avx512_bf16, AMX); otherwise products run in float32."""
+    """Whether the CPU has bfloat16 matrix products (avx512_bf16, AMX); otherwise they run in float32."""
     gpus: tuple[Gpu, ...]
     kernels: str | None = None
-    """Level of the compiled kernels that it runs (`native.library.LEVELS`); None where they were not built."""
+    """Level of the compiled kernels (`native.library.LEVELS`); None where they are not built."""
     torch: bool = True
-    """Whether torch is installed. Without it the compiled kernels do all there is to do, on the CPU."""
+    """Whether torch is installed. Without it only the compiled kernels run, on the CPU."""
 
     @property
     def threads(self) -> int:
-        """Threads that compute on the CPU: OMP_NUM_THREADS, or one for each core. A second thread of a core shares its
-        multipliers."""
+        """Threads that compute on the CPU: OMP_NUM_THREADS, or one a physical core. Two threads of a core would
+        share its multipliers."""
         asked = os.environ.get("OMP_NUM_THREADS", "")
         return int(asked) if asked.isdigit() and int(asked) else min(psutil.cpu_count(False) or self.cores, self.cores)
 
 
 def this_machine() -> Machine:
-    """Look at the machine. Takes a few milliseconds, and as long as torch takes to import where a GPU may be."""
+    """Inspect this machine: a few milliseconds, and torch's import where there may be a GPU."""
     processor, flags = _processor()
     memory, available = psutil.virtual_memory().total, psutil.virtual_memory().available
     limit, free = _container_memory()
@@ -74,7 +74,7 @@ def this_machine() -> Machine:
 
 
 def _processor() -> tuple[str, frozenset[str]]:
-    """Its name, and the instructions that it has: as Linux tells them, elsewhere none."""
+    """The processor's name, and on Linux its instruction set flags."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -85,7 +85,7 @@ def _processor() -> tuple[str, frozenset[str]]:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """Those that torch finds. Without NVIDIA's driver there are none, and torch need not be imported to say so."""
+    """The GPUs that torch finds. Without NVIDIA's driver there are none, and torch is not imported."""
     if not TORCH or (sys.platform == "linux" and not _loads("libcuda.so.1")):
         return ()
     import torch
@@ -119,13 +119,13 @@ _MEMORY_FILES = (  # limit, usage, statistics with the names of cached file page
         "total_shmem",
     ),
 )
-"""Of control groups of version 2 and 1."""
+"""Files of control groups of version 2 and 1."""
 
 
 def _container_memory() -> tuple[int, int]:
-    """Limit of this process's control group and what is free of it, in bytes; very large where there is no limit.
+    """The limit of this process's control group and its free part, in bytes; very large where there is no limit.
 
-    Cached file pages count as free, for the kernel gives them back: a model that was just downloaded fills the cache.
+    Cached file pages count as free, because the kernel reclaims them: a model that was just downloaded fills the cache.
     """
     for limit_file, used_file, stat_file, cache_name, shared_name in _MEMORY_FILES:
         try:
@@ -135,13 +135,13 @@ def _container_memory() -> tuple[int, int]:
             continue
         if limit.isdigit():
             stat = dict(line.split(maxsplit=1) for line in lines)
-            given_back = int(stat.get(cache_name, 0)) - int(stat.get(shared_name, 0))
-            return int(limit), max(int(limit) - used + given_back, 0)
+            reclaimable = int(stat.get(cache_name, 0)) - int(stat.get(shared_name, 0))
+            return int(limit), max(int(limit) - used + reclaimable, 0)
     return _UNLIMITED, _UNLIMITED
 
 
 def _container_cores() -> int:
-    """Cores that the control group's time quota amounts to, rounded up; very many where there is no quota."""
+    """The control group's CPU quota in cores, rounded up; a very large number where there is no quota."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((CGROUP / f).read_text() for f in files).split()

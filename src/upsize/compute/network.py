@@ -1,4 +1,4 @@
-"""Network: what compiled kernels and torch have in common, as the rest of the house sees it."""
+"""The protocol of a network: what compiled kernels and torch have in common."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ T = TypeVar("T")
 
 
 class Network(Protocol):
-    """Qwen3 without its head, packed: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
+    """Qwen3 without a head, over packed batches: `native.NativeQwen3` or `pytorch.TorchNetwork`."""
 
     compute_dtype: str
-    """What products are computed in; in torch, on a CPU without bfloat16 products, that is float32."""
+    """The dtype of matrix products. torch uses float32 on a CPU without bfloat16 instructions."""
 
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, Vectors]:
-        """Last states after the final norm, (sequences, hidden) in float32, of the sequences laid end to end in `ids`
-        and bounded by `cu`. Pauses between slabs, at last with True: all is launched."""
+        """Each sequence's last hidden state after the final norm, (sequences, hidden) in float32.
+
+        `ids` (tokens,) are the sequences end to end; sequence i is `ids[cu[i]:cu[i + 1]]`. The generator yields False
+        at each yield point and True when all work is launched (a GPU may still be computing); closing it drops the
+        batch. Raises MemoryError where the device's memory does not suffice.
+        """
 
     def use_threads(self, count: int) -> None:
-        """Compute on so many of the process's threads from now on, if that can be."""
+        """Use `count` of the process's threads from now on, where the network supports it."""
 
 
 def run_to_end(steps: Generator[object, None, T]) -> T:
-    """Run a paused computation to its end, whatever waits; its value."""
+    """Run a generator to its end without regard to its yield points; return its value."""
     while True:
         try:
             next(steps)

@@ -1,7 +1,8 @@
-"""Whether int8 or fp8 holds for a checkpoint: its states of built-in texts against those of the network in bfloat16.
+"""Quantisation fidelity: how close the hidden states of int8 or fp8 are to those of bfloat16, on built-in texts.
 
-All texts share a large common component, which flatters a plain cosine; the centred one, of each state less its set's
-mean, does not. It is computed once for a form, and kept beside the packed ones.
+The measure is the centred cosine: the cosine after each state lost the mean of its set. All texts share a large common
+component, which makes a plain cosine look better than it is. The fidelity is computed once for each precision and
+stored beside the packed weights.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from upsize.model.pooling import Vectors
 log = logging.getLogger(__name__)
 
 MIN_FIDELITY = 0.97
-"""Centred cosine of the worst text. Random weights of the 0.6B shape keep 0.995, those with loud channels 0.99."""
+"""Least centred cosine of the worst text. Measured: 0.995 with random weights of the 0.6B shape, 0.99 with outlier
+channels among them."""
 TEXTS = (
     "What is the capital of China?",
     "Gravity attracts two bodies to each other, and keeps the planets around the sun.",
@@ -45,7 +47,7 @@ TEXTS = (
 
 
 def stored_fidelity(checkpoint: Checkpoint, precision: str, quantization: str) -> float | None:
-    """The centred cosine of the worst text that was found for this form before."""
+    """The fidelity that was stored for this precision and quantisation; None where there is none."""
     try:
         stored = json.loads(_file(checkpoint, precision).read_text(encoding="utf-8"))
         found = float(stored["centred_cosine"])
@@ -54,20 +56,21 @@ def stored_fidelity(checkpoint: Checkpoint, precision: str, quantization: str) -
         return None
 
 
-def store_fidelity(checkpoint: Checkpoint, precision: str, quantization: str, found: float) -> float:
-    """Write it down for the next start; the same figure."""
-    stored = {"centred_cosine": found, "texts": len(TEXTS), "quantization": quantization}
+def store_fidelity(checkpoint: Checkpoint, precision: str, quantization: str, fidelity: float) -> None:
+    """Store the fidelity for the next start. A warning says so where that fails."""
+    stored = {"centred_cosine": fidelity, "texts": len(TEXTS), "quantization": quantization}
     path = _file(checkpoint, precision)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(stored) + "\n", encoding="utf-8")
     except OSError as error:
-        log.warning("%s cannot be written, so %s is checked again next time: %s", path, precision, error)
-    return found
+        log.warning(
+            "%s cannot be written, so the fidelity of %s is measured again next time: %s", path, precision, error
+        )
 
 
-def states(checkpoint: Checkpoint, network: Network) -> Vectors:
-    """Of the built-in texts, each cut to its last 512 tokens."""
+def hidden_states(checkpoint: Checkpoint, network: Network) -> Vectors:
+    """Hidden states (texts, hidden) of the built-in texts, of which each keeps its last 512 tokens."""
     sequences = [checkpoint.tokenizer.encode(text)[-512:] for text in TEXTS]
     return run_to_end(network.forward(np.concatenate(sequences), [0, *accumulate(map(len, sequences))]))
 
@@ -76,23 +79,22 @@ def _file(checkpoint: Checkpoint, precision: str) -> Path:
     return native.packed_file(checkpoint.identity, precision).with_suffix(".agreement.json")
 
 
-def require_usable(checkpoint: Checkpoint, states: Vectors, precision: str) -> Vectors:
-    """The states, with which others are to be compared; CheckpointError where one is not finite, or is zeros alone."""
-    if not (finite := bool(np.isfinite(states).all())) or not states.any(axis=1).all():
+def require_usable(checkpoint: Checkpoint, hidden_states: Vectors, precision: str) -> None:
+    """Raise CheckpointError where a hidden state is not finite, or all zeros: nothing can be compared with it."""
+    if not (finite := bool(np.isfinite(hidden_states).all())) or not hidden_states.any(axis=1).all():
         raise CheckpointError(
             checkpoint.folder,
             f"weights that give finite values in {precision}, and not zeros alone",
             f"{'zeros alone' if finite else 'NaN or infinite values'} for a built-in text",
             "Try --dtype float32; if that does not help, the weights are damaged: download them again.",
         )
-    return states
 
 
-def centred_cosine(ours: Vectors, theirs: Vectors) -> float:
-    """Of two sets of states (n, hidden) of the same texts, the worst text's.
+def centred_cosine(hidden_states: Vectors, reference: Vectors) -> float:
+    """The worst text's centred cosine of two sets of hidden states (n, hidden) of the same texts.
 
-    −1 where a state is not finite. A state that is zeros alone, or its set's mean, has a cosine of 0.
+    −1 where a value is not finite. A state that is all zeros, or equal to its set's mean, has a cosine of 0.
     """
-    if not np.isfinite(ours).all() or not np.isfinite(theirs).all():
+    if not np.isfinite(hidden_states).all() or not np.isfinite(reference).all():
         return -1.0
-    return float(centred_cosines(ours, theirs, own_means=True).min())
+    return float(centred_cosines(hidden_states, reference, own_means=True).min())

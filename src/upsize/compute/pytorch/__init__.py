@@ -1,8 +1,8 @@
-"""The network on torch: on GPUs, and on a CPU where the compiled kernels do not carry a precision.
+"""Qwen3 on torch: for GPUs, and on a CPU for the precisions that the compiled kernels do not run.
 
-`network` is Qwen3 written once against the operations of `Backend`, which `cpu` and `cuda` supply; what they do
-alike is in `operations`. `carrier` takes and gives numpy arrays, as the compiled network does. Nothing else in the
-house knows torch, so a CPU does without it.
+`qwen3` is the network, written once against the operations of `Backend`. `cpu` and `cuda` implement them; `operations`
+has what both share, `fused` the Triton kernels, `graphs` the CUDA graphs. `torch_network` is the adapter that takes
+and gives numpy arrays, as the compiled network does. No other package imports torch, so a CPU can do without it.
 """
 
 from upsize.compute.pytorch.cpu import CpuBackend

@@ -1,7 +1,7 @@
-"""The CPU: activations in float32 wherever the processor has no bfloat16 products of its own.
+"""The CPU backend: activations are float32 wherever the processor has no bfloat16 matrix products.
 
-Half-precision weights stay in memory as they are stored, and are widened a tile at a time on their way into the
-product: half the memory and the bandwidth of float32 weights, and results as exact.
+Half-precision weights stay in memory as they are stored, and each GEMM widens them a tile at a time. That halves the
+memory and bandwidth of float32 weights, and the results are as exact.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from upsize.compute.pytorch.operations import TorchOperations
 from upsize.compute.pytorch.qwen3 import Linear
 
 TILE = 512
-"""Rows of a weight widened at once: 512 × 4096 float32 is 8 MB, which stays in the cache until it is used."""
+"""Rows of a weight that are widened at once: 512 × 4096 float32 values are 8 MB, which stay in the cache until use."""
 
 
 class CpuBackend(TorchOperations):
-    """Weights in `precision`; products in float32, or in bfloat16 if `native_bfloat16` and that is the precision."""
+    """Weights in `precision`; GEMMs in float32, or in bfloat16 where the precision is bfloat16 and the CPU has it."""
 
     device = torch.device("cpu")
     chunk_rows = PREFILL_CHUNK["cpu"]
@@ -32,14 +32,12 @@ class CpuBackend(TorchOperations):
         self.dtype = torch.bfloat16 if native else torch.float32
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
-        """Keep weights that already have the precision as they are; convert the others once."""
-        kept = [w.to(self.precision) for w in weights]
-        return _Widening(kept) if self.precision != self.dtype else _Direct(kept)
+        """As `Backend.linear`. Weights that already have the precision are not copied."""
+        converted = [w.to(self.precision) for w in weights]
+        return _WideningLinear(converted) if self.precision != self.dtype else _PlainLinear(converted)
 
 
-class _Direct:
-    """The product as it is."""
-
+class _PlainLinear:
     def __init__(self, weights: Sequence[Tensor]) -> None:
         self.weights = weights
 
@@ -48,8 +46,8 @@ class _Direct:
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
-class _Widening:
-    """float32 activations times half-precision weights, widened tile by tile."""
+class _WideningLinear:
+    """float32 activations times half-precision weights, which are widened a tile at a time."""
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
         self.weights = weights

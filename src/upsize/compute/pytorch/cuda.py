@@ -1,6 +1,7 @@
-"""NVIDIA GPUs: weights on the device, packed attention through torch's own variable-length FlashAttention call.
+"""The CUDA backend: weights on the GPU, packed attention through torch's variable-length FlashAttention.
 
-What lies between the products runs in the kernels of `fused`, where Triton is installed; torch brings it on Linux.
+The operations between the GEMMs are the Triton kernels of `fused`, where Triton is installed; torch includes it on
+Linux.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ TRITON = importlib.util.find_spec("triton") is not None
 
 @cache
 def _varlen() -> Callable[..., object]:
-    """The call. Grouped queries are asked for since torch 2.12, and before were simply taken."""
-    # Imported here: it brings torch's compiler, seconds of imports that a process without a GPU has no use for.
+    """torch's variable-length attention. From torch 2.12 on it needs `enable_gqa` for grouped queries."""
+    # A late import: it loads torch's compiler, which takes seconds that a process without a GPU does not need.
     from torch.nn.attention.varlen import varlen_attn
 
     grouped: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
@@ -35,7 +36,7 @@ def _varlen() -> Callable[..., object]:
 
 
 class CudaBackend(TorchOperations):
-    """Weights and activations in `precision` on one GPU; with `fp8` products in that, and the rest in bfloat16."""
+    """Weights and activations in `precision` on one GPU. With `fp8` the GEMMs are fp8 and the rest is bfloat16."""
 
     chunk_rows = PREFILL_CHUNK["cuda"]
 
@@ -43,15 +44,15 @@ class CudaBackend(TorchOperations):
         self.dtype, self.device, self.fp8 = precision, device, fp8
         self.fused = TRITON and device.type == "cuda"
         if device.type == "cuda":
-            _varlen()  # what it imports takes seconds, which the first request should not wait for
+            _varlen()  # its imports take seconds; the first request must not wait for them
 
     def linear(self, weights: Sequence[Tensor]) -> Linear:
-        """Move the weights to the device side by side, so that one product serves them all."""
+        """As `Backend.linear`: the matrices are joined on the device, so that one GEMM computes all outputs."""
         joined = torch.cat([w.to(self.device, self.dtype) for w in weights])
         return Fp8Linear(joined) if self.fp8 else lambda x: F.linear(x, joined)
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """In one pass."""
+        """As `Backend.norm`, in one kernel."""
         if not self.fused:
             return super().norm(x, weight, eps)
         from upsize.compute.pytorch import fused
@@ -59,7 +60,7 @@ class CudaBackend(TorchOperations):
         return fused.norm(x, weight, eps, self.dtype)
 
     def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """In one pass."""
+        """As `Backend.add_norm`, in one kernel."""
         if not self.fused:
             return super().add_norm(x, delta, weight, eps)
         from upsize.compute.pytorch import fused
@@ -75,7 +76,7 @@ class CudaBackend(TorchOperations):
         values: Tensor,
         eps: float,
     ) -> Tensor:
-        """In one pass."""
+        """As `Backend.norm_rope`, in one kernel."""
         if not self.fused:
             return super().norm_rope(qkv, weights, tables, keys, values, eps)
         from upsize.compute.pytorch import fused
@@ -83,7 +84,7 @@ class CudaBackend(TorchOperations):
         return fused.norm_rope(qkv, weights, tables, keys, values, eps)
 
     def activation(self, gate_up: Tensor) -> Tensor:
-        """In one pass."""
+        """As `Backend.activation`, in one kernel."""
         if not self.fused:
             return super().activation(gate_up)
         from upsize.compute.pytorch import fused
@@ -91,7 +92,7 @@ class CudaBackend(TorchOperations):
         return fused.activation(gate_up)
 
     def attention_bounds(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> AttentionBounds:
-        """With the bounds on the device: once, for a copy would wait for all that was launched."""
+        """As `Backend.attention_bounds`, with the bounds on the device: a later copy would wait for launched work."""
 
         def bounds(cu: Sequence[int]) -> Tensor:
             return torch.tensor(cu, dtype=torch.int32, device=self.device)
@@ -102,10 +103,11 @@ class CudaBackend(TorchOperations):
         return AttentionBounds(cu_q, cu_k, (bounds(cu_q), bounds(cu_k)), (longest(cu_q), longest(cu_k)))
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, bounds: AttentionBounds) -> Tensor:
-        """FlashAttention over all sequences in one call; float32, which it does not take, one sequence at a time."""
+        """As `Backend.attention`: one FlashAttention call for all sequences. It does not support float32, so float32
+        runs as on other devices."""
         if self.dtype == torch.float32:
             return super().attention(q, k, v, bounds)
-        # With a window of (-1, 0) the queries are aligned to the end of their keys, as Backend.attention asks.
+        # A window of (-1, 0) aligns the queries with the end of their keys, as Backend.attention requires.
         assert bounds.on_device is not None  # `attention_bounds` sets it
         attended = _varlen()(q, k, v, *bounds.on_device, *bounds.longest)
         assert isinstance(attended, Tensor)

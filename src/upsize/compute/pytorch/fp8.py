@@ -1,7 +1,7 @@
-"""Products in fp8 (e4m3) on GPUs that have them: a scale for each output of a weight and for each row that comes.
+"""fp8 (e4m3) GEMMs on GPUs that have them: weights with one scale an output, activations with one scale a row.
 
-The scales are those of the largest value (Micikevicius et al. 2022, FP8 formats for deep learning), rows' found anew
-for each product. Sums are float32; the result is bfloat16.
+A scale maps the largest magnitude to the largest e4m3 value (Micikevicius et al. 2022, FP8 formats for deep learning);
+each GEMM computes the rows' scales anew. Sums are float32 and results bfloat16.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import torch
 from torch import Tensor
 
 E4M3 = torch.float8_e4m3fn
-LARGEST = torch.finfo(E4M3).max
+E4M3_MAX = torch.finfo(E4M3).max
 
 
 class Fp8Linear:
-    """A product with a matrix (outputs, inputs) of bfloat16 on the GPU, both multiples of 16."""
+    """A linear map with a matrix (outputs, inputs) in bfloat16 on the GPU; both sizes are multiples of 16."""
 
     def __init__(self, weight: Tensor) -> None:
-        scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / LARGEST
+        scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / E4M3_MAX
         blocks = zip(torch.split(weight, 4096), torch.split(scale, 4096), strict=True)
         self._weight = torch.cat([(w / s).to(E4M3) for w, s in blocks])
         self._scale = scale.t().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Of (rows, inputs) in bfloat16."""
-        return self.product(x)()
+        """(rows, inputs) → (rows, outputs), both bfloat16."""
+        return self.bind(x)()
 
-    def product(self, x: Tensor) -> Callable[[], Tensor]:
-        """With `x` rounded now, and multiplied by each call."""
+    def bind(self, x: Tensor) -> Callable[[], Tensor]:
+        """Quantise `x` now; the returned function runs the GEMM, so that a benchmark can time it alone."""
         from upsize.compute.pytorch import fused
 
-        rounded, scale = fused.to_fp8(x)
+        rounded, scale = fused.to_fp8(x, E4M3)
 
         def multiply() -> Tensor:
             out: Tensor = torch._scaled_mm(

@@ -1,6 +1,6 @@
-"""What lies between the products on a GPU, each in one pass over memory: Triton kernels, a program to a row.
+"""Triton kernels for the operations between the GEMMs on a GPU: each is one pass over memory, one program a row.
 
-`operations.TorchOperations` says the same in torch, and is what they are tested against. Inside everything is float32.
+`operations.TorchOperations` has the same operations in torch; the tests compare the two. All arithmetic is float32.
 """
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-any-return"
 
@@ -14,7 +14,7 @@ from triton import next_power_of_2
 
 
 def norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """RMSNorm of the rows of `x` (rows, width) in float32, given in `dtype`."""
+    """RMSNorm of the rows of `x` (rows, width), computed in float32 and returned in `dtype`."""
     out = torch.empty_like(x, dtype=dtype)
     _norm[(len(x),)](x, x, weight, out, x.shape[1], eps, ADD=False, **_row(x.shape[1]))
     return out
@@ -35,8 +35,11 @@ def norm_rope(
     values: Tensor,
     eps: float,
 ) -> Tensor:
-    """Norm and rotate the heads of `qkv` (rows, heads + 2 kv_heads, head_dim): queries are given, keys and values go to
-    `keys` and `values` (rows, kv_heads, head_dim). `weights` of queries and keys, `tables` cosines and sines."""
+    """RMSNorm and RoPE of the query and key heads of `qkv` (rows, heads + 2 × kv_heads, head_dim).
+
+    `weights` are the norm weights of queries and keys, `tables` the cosines and sines (rows, head_dim / 2). Returns the
+    queries; writes keys and values to `keys` and `values` (rows, kv_heads, head_dim).
+    """
     rows, all_heads, dim = qkv.shape
     kv = keys.shape[1]
     q = torch.empty(rows, all_heads - 2 * kv, dim, dtype=qkv.dtype, device=qkv.device)
@@ -55,16 +58,16 @@ def activation(gate_up: Tensor) -> Tensor:
     return out
 
 
-def to_fp8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of `x` in e4m3, and what each is to be multiplied by (rows, 1) in float32."""
-    out = torch.empty_like(x, dtype=torch.float8_e4m3fn)
+def to_fp8(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The rows of `x` in an fp8 `dtype`, and their scales (rows, 1) in float32."""
+    out = torch.empty_like(x, dtype=dtype)
     scale = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
-    _to_fp8[(len(x),)](x, out, scale, x.shape[1], LARGEST=448.0, **_row(x.shape[1]))
+    _to_fp8[(len(x),)](x, out, scale, x.shape[1], LARGEST=torch.finfo(dtype).max, **_row(x.shape[1]))
     return out, scale
 
 
 def _row(width: int) -> dict[str, int]:
-    """How a program takes a whole row."""
+    """Launch options of a program that reads a whole row."""
     block = next_power_of_2(width)
     return {"BLOCK": block, "num_warps": min(max(block // 256, 1), 16)}
 

@@ -1,4 +1,4 @@
-"""What every torch device does alike: norm, rotation, SwiGLU, and attention by equal lengths."""
+"""Operations that all torch devices share: norm, RoPE, SwiGLU, and attention by equal lengths."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from upsize.compute.pytorch.qwen3 import AttentionBounds
 
 
 class TorchOperations:
-    """The operations of a `Backend` that need no knowledge of the device."""
+    """The operations of a `Backend` that do not depend on the device."""
 
     device: torch.device
     dtype: torch.dtype
     chunk_rows: int
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """RMSNorm over the last dimension, in float32 inside."""
+        """As `Backend.norm`."""
         return F.rms_norm(x.float(), weight.shape, weight, eps).to(self.dtype)
 
-    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Rotary embedding over halves of the head dimension (Su et al. 2021, in the GPT-NeoX layout)."""
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotary position embedding over halves of the head dimension (Su et al. 2021, GPT-NeoX layout)."""
         first, second = x.float().chunk(2, -1)
         cos, sin = cos[:, None], sin[:, None]
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(self.dtype)
 
     def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Add `delta` to `x` in place, then as `norm`."""
+        """As `Backend.add_norm`."""
         x += delta
         return self.norm(x, weight, eps)
 
@@ -45,36 +45,36 @@ class TorchOperations:
     ) -> Tensor:
         """As `Backend.heads`."""
         q, k, v = torch.split(qkv, [qkv.shape[1] - 2 * keys.shape[1], keys.shape[1], keys.shape[1]], 1)
-        keys[:] = self.rotary(TorchOperations.norm(self, k, weights[1], eps), *tables)
+        keys[:] = self.rope(TorchOperations.norm(self, k, weights[1], eps), *tables)
         values[:] = v
-        return self.rotary(TorchOperations.norm(self, q, weights[0], eps), *tables)
+        return self.rope(TorchOperations.norm(self, q, weights[0], eps), *tables)
 
     def activation(self, gate_up: Tensor) -> Tensor:
-        """SwiGLU (Shazeer 2020)."""
+        """As `Backend.activation`."""
         gate, up = gate_up.chunk(2, -1)
         return F.silu(gate).mul_(up)
 
     def attention_bounds(self, cu_q: Sequence[int], cu_k: Sequence[int]) -> AttentionBounds:
-        """The bounds as they are."""
+        """As `Backend.attention_bounds`."""
         return AttentionBounds(cu_q, cu_k)
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, bounds: AttentionBounds) -> Tensor:
-        """Causal attention by one fused call for each run of neighbours of equal length, which needs no padding.
-        Memory grows with the queries times the longest keys."""
+        """As `Backend.attention`: one call of torch's attention for each run of sequences of equal lengths, without
+        padding. Memory grows with the queries times the longest keys."""
         cu_q, cu_k = bounds.cu_q, bounds.cu_k
         out = torch.empty(len(q), q.shape[1] * q.shape[2], dtype=q.dtype, device=q.device)
         shapes = [(q1 - q0, k1 - k0) for (q0, q1), (k0, k1) in zip(pairwise(cu_q), pairwise(cu_k), strict=True)]
         first = 0
         for (rows, seen), run in groupby(shapes):
             last = first + sum(1 for _ in run)
-            mine, theirs = slice(cu_q[first], cu_q[last]), slice(cu_k[first], cu_k[last])
-            out[mine] = _attend(q[mine], k[theirs], v[theirs], rows, seen)
+            queries, seen_keys = slice(cu_q[first], cu_q[last]), slice(cu_k[first], cu_k[last])
+            out[queries] = _attend(q[queries], k[seen_keys], v[seen_keys], rows, seen)
             first = last
         return out
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, seen: int) -> Tensor:
-    """Some sequences end to end, each with `rows` queries that are the last of its `seen` positions."""
+    """Attention of sequences end to end, each with `rows` queries at the end of its `seen` positions."""
     mask = None
     if 1 < rows < seen:
         mask = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril(seen - rows)

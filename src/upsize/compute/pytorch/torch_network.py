@@ -1,4 +1,4 @@
-"""TorchNetwork: a checkpoint on torch, numpy arrays in and out."""
+"""TorchNetwork: the adapter from numpy arrays to the torch network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TorchNetwork:
         bfloat16_products: bool,
         threads: int,
     ) -> None:
-        """`load` gives tensors by name. `threads` is for the whole process, on a CPU."""
+        """`load` returns an array by tensor name. `threads` holds for the whole process, on a CPU."""
         fp8 = plan.precision == FP8
         precision = torch.bfloat16 if fp8 else getattr(torch, plan.precision)
         self._device = torch.device("cuda:0" if plan.device == "cuda" else plan.device)
@@ -47,23 +47,20 @@ class TorchNetwork:
         self._graphs = Graphs(self._network) if graphed else None
 
     def use_threads(self, count: int) -> None:
-        """Nothing: torch's threads are not ours to count while others may be computing."""
+        """Do nothing: torch's thread count must not change while another network may be computing."""
 
     @torch.inference_mode()
     def forward(self, ids: NDArray[np.integer], cu: Sequence[int]) -> Generator[bool, None, NDArray[np.float32]]:
-        """As `Qwen3.forward`. Its last pause is True: all is launched, and on a GPU may still be under way.
-
-        MemoryError where the device has not enough.
-        """
+        """As `Network.forward`."""
         try:
             self._choose_device()
-            if self._graphs and self._graphs.take(len(ids), len(cu) - 1):
-                states = self._graphs.run(ids, cu)
+            if self._graphs and self._graphs.fits(len(ids), len(cu) - 1):
+                hidden_states = self._graphs.run(ids, cu)
             else:
                 steps = self._network.forward(torch.from_numpy(ids).to(self._device), cu)
-                states = yield from self._on_device(steps)
+                hidden_states = yield from self._on_device(steps)
             yield True
-            result: NDArray[np.float32] = states.cpu().numpy()
+            result: NDArray[np.float32] = hidden_states.cpu().numpy()
             return result
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
@@ -73,23 +70,23 @@ class TorchNetwork:
             raise
 
     def _on_device(self, steps: Generator[bool, None, Tensor]) -> Generator[bool, None, Tensor]:
-        """The same steps: whoever ran at a pause may have chosen another GPU."""
+        """Run the steps on this network's GPU: other work may have selected another one at a yield point."""
         while True:
             self._choose_device()
             try:
                 yield next(steps)
             except StopIteration as end:
-                states: Tensor = end.value
-                return states
+                hidden_states: Tensor = end.value
+                return hidden_states
 
     def _choose_device(self) -> None:
-        """Triton and graphs launch on the thread's current GPU, whatever their tensors are on."""
+        """Triton and CUDA graphs launch on the thread's current GPU, not on that of their tensors."""
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
 
 
 def tensor(array: Array) -> Tensor:
-    """The same values, not copied; numpy knows bfloat16 by its bits alone as far as torch is concerned."""
+    """The array as a tensor that shares its memory. torch takes numpy's bfloat16 as bits only."""
     if array.dtype == bfloat16:
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)
