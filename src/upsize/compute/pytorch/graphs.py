@@ -1,5 +1,5 @@
-"""CUDA graphs for small batches: one graph is the chunk_bounds network, because launching its kernels takes longer
-than running them.
+"""CUDA graphs for small batches: one graph is the whole network, because launching its kernels takes longer than
+running them.
 
 A graph has fixed shapes, so one is captured for each pair of sizes, the next above a batch's rows and sequences, when
 the first such batch comes. Rows after the last sequence belong to no sequence: nothing attends to them and no result
@@ -23,6 +23,7 @@ from upsize.compute.pytorch.qwen3 import AttentionBounds, PackedBatch, PrefillCh
 
 ROWS = 32, 48, 64, 96, 128, 192, 256, 384, 512
 SEQUENCES = 1, 8, 64
+"""Sizes of captured graphs. Chosen so that, above 32 rows, a batch leaves at most a third of its graph's rows unused."""
 
 
 @dataclass(frozen=True)
