@@ -1,4 +1,4 @@
-"""The operations of each backend against torch's plain ones; a text does not see its batch mates in any precision."""
+"""The operations of each backend against torch's own; a text's hidden state does not depend on its batch mates."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def attention_by_definition(
     return torch.stack(out)
 
 
-PIECES = [
+SPANS = [
     ([0, 5], [0, 5]),
     ([0, 1, 2, 3], [0, 4, 5, 9]),
     ([0, 3, 4, 9], [0, 8, 9, 14]),
@@ -99,7 +99,7 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize(("cu_q", "cu_k"), PIECES)
+@pytest.mark.parametrize(("cu_q", "cu_k"), SPANS)
 @pytest.mark.parametrize("name", [n for n in BACKENDS if n != "cuda's bfloat16"])
 def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu_k: list[int]) -> None:
     backend = BACKENDS[name]()
@@ -109,7 +109,7 @@ def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="variable-length FlashAttention needs a CUDA device")
-@pytest.mark.parametrize(("cu_q", "cu_k"), PIECES)
+@pytest.mark.parametrize(("cu_q", "cu_k"), SPANS)
 def test_attention_on_a_gpu_is_causal_within_each_sequence(cu_q: list[int], cu_k: list[int]) -> None:
     backend = CudaBackend(torch.bfloat16, torch.device("cuda"))
     q, k, v = noise(cu_q[-1], 4, 32), noise(cu_k[-1], 2, 32, seed=1), noise(cu_k[-1], 2, 32, seed=2)
@@ -128,7 +128,7 @@ PRECISE = {"float32": ("float32", 200), "cuda's float32": ("float32", 50), "bflo
 
 
 @pytest.mark.parametrize("name", PRECISE)
-def test_a_text_does_not_see_its_batch_mates(checkpoint_folder: Folder, name: str) -> None:
+def test_a_text_does_not_depend_on_its_batch_mates(checkpoint_folder: Folder, name: str) -> None:
     stored, count = PRECISE[name]
     net = network(checkpoint_folder(Layout(dtype=stored)), BACKENDS[name]())
     for batch in batches(count, seed=5):
@@ -137,7 +137,7 @@ def test_a_text_does_not_see_its_batch_mates(checkpoint_folder: Folder, name: st
         np.testing.assert_allclose(packed / np.linalg.norm(packed), alone / np.linalg.norm(alone), atol=1e-5, rtol=0)
 
 
-def test_a_text_in_native_bfloat16_hardly_sees_its_batch_mates(checkpoint_folder: Folder) -> None:
+def test_a_text_in_native_bfloat16_hardly_depends_on_its_batch_mates(checkpoint_folder: Folder) -> None:
     net = network(checkpoint_folder(Layout(dtype="bfloat16")), BACKENDS["bfloat16 native"]())
     for batch in batches(40, seed=6):
         alone = last_states(net, [batch[-1]])

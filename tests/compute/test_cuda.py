@@ -1,4 +1,4 @@
-"""What runs on a GPU alone: fused kernels against plain torch, graphs against plain launches."""
+"""GPU only: fused kernels against plain torch, CUDA graphs against plain launches, fp8 against bfloat16."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_norms(dtype: torch.dtype, width: int) -> None:
 
 
 @pytest.mark.parametrize(("heads", "kv", "dim"), [(16, 8, 128), (32, 8, 128), (4, 2, 16), (6, 3, 24)])
-def test_heads(dtype: torch.dtype, heads: int, kv: int, dim: int) -> None:
+def test_norm_rope(dtype: torch.dtype, heads: int, kv: int, dim: int) -> None:
     qkv = noise(19, heads + 2 * kv, dim).to(dtype)
     weights = 1 + noise(dim, seed=1) / 8, 1 + noise(dim, seed=2) / 8
     angles = 30 * noise(19, dim // 2, seed=3)
     found = []
     for backend in (CudaBackend(dtype, GPU), Plain(dtype)):
         keys, values = torch.full((2, 19, kv, dim), torch.nan, dtype=dtype, device=GPU)
-        q = backend.heads(qkv, weights, (angles.cos(), angles.sin()), keys, values, 1e-6)
+        q = backend.norm_rope(qkv, weights, (angles.cos(), angles.sin()), keys, values, 1e-6)
         found.append((q, keys, values))
     assert all(close(mine, theirs) for mine, theirs in zip(*found, strict=True))
 
@@ -79,7 +79,7 @@ def test_activation(dtype: torch.dtype, width: int) -> None:
 
 
 @pytest.mark.parametrize("chunk_rows", [7, 64])
-def test_states_are_those_of_the_cpu(checkpoint_folder: Folder, chunk_rows: int) -> None:
+def test_hidden_states_are_those_of_the_cpu(checkpoint_folder: Folder, chunk_rows: int) -> None:
     folder = checkpoint_folder(Layout())
     sequences = random_sequences(np.random.default_rng(1), 9, 30)
     expected = last_states(network(folder), sequences)
@@ -105,8 +105,8 @@ def test_a_graph_gives_what_plain_launches_give(checkpoint_folder: Folder) -> No
         assert cosines(graphed, finish(model.run(batch))).min() > 0.9999
 
 
-def test_a_state_outlives_the_next_batch(checkpoint_folder: Folder) -> None:
-    """A small batch that overtakes another at its last pause uses the same graph."""
+def test_a_hidden_state_outlives_the_next_batch(checkpoint_folder: Folder) -> None:
+    """A small batch that preempts another at its last yield point uses the same graph."""
     model = load_model(checkpoint_folder(Layout()), device="cuda", dtype="bfloat16")
     first, second = (np.arange(start, start + 20, dtype=np.int32) for start in (5, 50))
     alone = finish(model.run([first]))

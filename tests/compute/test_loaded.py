@@ -1,4 +1,4 @@
-"""A loaded model runs packed batches, pauses, and says when memory does not suffice."""
+"""A loaded model runs packed batches, yields between steps, and reports when memory does not suffice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_reranker_gives_log_odds(reranker_folder: Path) -> None:
     assert (values.shape, values.dtype) == ((2,), np.float32)
 
 
-def test_its_last_pause_says_that_all_is_launched(embedder: LoadedModel) -> None:
+def test_its_last_yield_point_says_that_all_is_launched(embedder: LoadedModel) -> None:
     assert list(embedder.run(SEQUENCES)) == [False, False, False, True]
 
 

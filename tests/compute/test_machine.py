@@ -1,4 +1,4 @@
-"""What the machine says of itself: a container's limit is its memory, and cached files are free."""
+"""What a machine reports: a container's limit is its memory, and cached file pages are free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is derived for a checkpoint on a machine, and what is refused, with the reason."""
+"""The plan of a checkpoint on a machine, and the options that it refuses, with the reason."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def reshaped(checkpoint: Checkpoint, **config: Any) -> Checkpoint:
     return dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, **config))
 
 
-def test_what_is_derived_on_a_cpu(tiny: Checkpoint) -> None:
+def test_the_plan_on_a_cpu(tiny: Checkpoint) -> None:
     derived = plan(tiny, CPU)
     expected_work = work_bytes(tiny.config, 1024, "cpu")
     assert derived == ExecutionPlan("cpu", "bfloat16", 1024, CPU_BUDGET, tiny.weights.bytes, expected_work)
 
 
-def test_what_is_derived_on_a_gpu(tiny: Checkpoint) -> None:
+def test_the_plan_on_a_gpu(tiny: Checkpoint) -> None:
     derived = plan(tiny, GPUS)
     assert (derived.device, derived.precision, derived.budget) == ("cuda", "bfloat16", CUDA_BUDGET)
     assert plan(tiny, GPUS, device="cpu").device == "cpu"
     assert plan(tiny, GPUS, device="cuda:1").device == "cuda:1"
 
 
-def test_what_the_user_says_wins(tiny: Checkpoint) -> None:
+def test_options_override_the_plan(tiny: Checkpoint) -> None:
     derived = plan(tiny, CPU, dtype="float32", max_length=64, budget=99)
     assert (derived.precision, derived.max_length, derived.budget) == ("float32", 64, 99)
     assert derived.weight_bytes == 2 * tiny.weights.bytes
@@ -97,13 +97,13 @@ def test_int8_where_the_kernels_run(tiny: Checkpoint, kernels: str) -> None:
 
 
 @pytest.mark.parametrize(("kernels", "reason"), [(None, "no compiler"), ("plain", "need AVX2")])
-def test_int8_where_they_do_not_is_said(tiny: Checkpoint, kernels: str | None, reason: str) -> None:
+def test_int8_without_kernels_is_noted(tiny: Checkpoint, kernels: str | None, reason: str) -> None:
     derived = plan(tiny, dataclasses.replace(CPU, kernels=kernels), dtype="int8")
     assert (derived.precision, derived.compiled) == ("bfloat16", False)
     assert reason in derived.notes[0]
 
 
-def test_a_shape_beyond_the_kernels_is_said(tiny: Checkpoint) -> None:
+def test_a_shape_beyond_the_kernels_is_noted(tiny: Checkpoint) -> None:
     large = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, hidden_size=1 << 15))
     machine = dataclasses.replace(CPU, kernels="avx512_bf16")
     derived = plan(large, machine, dtype="int8")
@@ -132,7 +132,7 @@ def test_int8_is_for_the_cpu(tiny: Checkpoint) -> None:
         ({"max_length": 1025}, "--context-length 1025: this checkpoint supports 8 to 1024 tokens.", "context_length"),
     ],
 )
-def test_what_cannot_be_is_refused(tiny: Checkpoint, options: dict[str, Any], message: str, param: str) -> None:
+def test_an_impossible_option_is_an_error(tiny: Checkpoint, options: dict[str, Any], message: str, param: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         plan(tiny, CPU, **options)
     assert (str(caught.value), caught.value.param) == (message, param)

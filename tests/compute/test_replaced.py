@@ -1,4 +1,4 @@
-"""A model that is served computes from memory and files of its own: whatever happens to the checkpoint, it goes on."""
+"""A served model keeps its own copy of the weights: changes to the checkpoint's files do not affect it."""
 
 from __future__ import annotations
 

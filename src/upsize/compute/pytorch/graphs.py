@@ -23,7 +23,7 @@ from upsize.compute.pytorch.qwen3 import AttentionBounds, PackedBatch, PrefillCh
 
 ROWS = 32, 48, 64, 96, 128, 192, 256, 384, 512
 SEQUENCES = 1, 8, 64
-"""Sizes of captured graphs. Chosen so that, above 32 rows, a batch leaves at most a third of its graph's rows unused."""
+"""Sizes of captured graphs. Above 32 rows a batch leaves at most a third of its graph's rows unused."""
 
 
 @dataclass(frozen=True)
