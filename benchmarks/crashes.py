@@ -103,11 +103,11 @@ class Worker:
         if draw < 0.6:
             return "search", None, lambda: index.search(SearchRequest("the history of trade", k=5))
         if draw < 0.7:
-            return "tend", None, lambda: index.generations.tend(index.state.serving)
+            return "tend", None, lambda: index.generations.compact(index.state.serving)
         if draw < 0.8 and under_way:
             target = index.state.generation(under_way.target)
-            index.documents.remake(target.id)  # so that there is something to fill
-            return "backfill", None, lambda: index.generations.fill(target, Priority.BULK)
+            index.documents.requeue_all(target.id)  # so that there is something to fill
+            return "backfill", None, lambda: index.generations.embed_backlog(target, Priority.BULK)
         if under_way is None:
             to = next(s for s in SIZES if s != index.state.serving.model)
             return "start", to, lambda: move.start(index, plan_move(index, VectorSpec(to), seconds=0.01), shadow=0.5)
@@ -180,7 +180,7 @@ def verify(folder: Path) -> dict[str, Any]:
                 faults.append(f"{generation.id} holds a document twice")
             if stale := {id for id, _ in rows} - set(numbers):
                 faults.append(f"{generation.id} holds {sorted(stale)[:5]}, which were deleted")
-            if generation not in index.state.filled:
+            if generation not in index.state.kept_current:
                 continue
             if dict(rows) != numbers:
                 faults.append(f"{generation.id} is not in step with the documents")

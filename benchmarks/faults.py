@@ -178,7 +178,7 @@ class Faults:
         with tempfile.TemporaryDirectory() as folder, _listening() as said:
             index = self.index(Path(folder), "restarted", 3000, store=self._postgres.get_uri())
             move.start(index, plan_move(index, VectorSpec("demo-m"), seconds=0.1))
-            while index.documents.missing_count("g2") > 2500:
+            while index.documents.backlog_size("g2") > 2500:
                 time.sleep(0.01)
             self._stop()
             message = _message(lambda: index.search(SearchRequest("the long bridge")))
@@ -303,7 +303,7 @@ def _message(act: Callable[[], object]) -> str:
 
 def _settle(index: Index) -> None:
     until = time.monotonic() + 120
-    while any(index.documents.missing_count(g.id) for g in index.state.filled):
+    while any(index.documents.backlog_size(g.id) for g in index.state.kept_current):
         if time.monotonic() > until:
             return
         time.sleep(0.05)

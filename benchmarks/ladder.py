@@ -66,7 +66,7 @@ def _rungs(index: Index, labelled: Labelled, large: str, reranker: str) -> dict[
     timed = _compare(index, few, cold, "cold")
     # And from here on the large model's vectors are there: they came with the rescoring, or with the backfill.
     move.start(index, plan_move(index, VectorSpec(large), seconds=0.1))
-    while index.documents.missing_count(larger):
+    while index.documents.backlog_size(larger):
         time.sleep(0.05)
     ways = [SearchVariant("L0", plain)]
     ways += [SearchVariant(f"L1, {depth}", replace(plain, rerank=Rerank(reranker, depth))) for depth in RERANKED]

@@ -69,7 +69,7 @@ def test_one_document_that_the_target_lacks_keeps_neither_canary_nor_shadow(make
     write(index, TEXTS | {"long": "word " * 40})
     long = {"max_length": 36} if lacking == "refused" else {}
     move.start(index, plan_move(index, VectorSpec("demo-s", **long), seconds=0.05), canary=0.5, shadow=1.0)
-    until(lambda: not index.documents.missing_count("g2"))
+    until(lambda: not index.documents.backlog_size("g2"))
     if lacking == "missing":
         index.stop_background()
         with sqlite3.connect(index.folder / "documents.sqlite") as connection:
@@ -108,7 +108,7 @@ def test_writes_that_the_target_has_not_yet_keep_no_canary(make: Make) -> None:
     begin(index, canary=1.0)
     settle(index)
     write(index, {"new": "Volcanoes and lava.", "newer": "Glaciers."})
-    assert index.documents.missing_count("g2") == 2
+    assert index.documents.backlog_size("g2") == 2
     assert index.search(SearchRequest("soup")).generation.id == "g2"
 
 

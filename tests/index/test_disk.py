@@ -138,7 +138,7 @@ def test_an_index_killed_on_a_full_disk_opens_for_reading_and_for_writing_once_t
     assert indexes.open_all() == ["first"]  # to be tried again
     assert indexes.get("first") is index
     largest_file(None)
-    monkeypatch.setattr(index, "_look_again", 0.0)
+    monkeypatch.setattr("upsize.index.index.RECHECK_SECONDS", 0.0)
     index = indexes.get("first")
     assert index.read_only is None
     assert index.documents.count() == len(TEXTS) - 1
@@ -160,7 +160,7 @@ def test_settings_are_changed_as_a_whole_or_not_at_all(make: Make, largest_file:
     assert not list(index.folder.glob("*.partial"))
     largest_file(None)
     move.start(index, plan)
-    assert index.documents.missing_count("g2") == len(TEXTS)
+    assert index.documents.backlog_size("g2") == len(TEXTS)
     settle(index)
     size = (index.folder / "index.json").stat().st_size
     largest_file(size // 2)
@@ -225,7 +225,7 @@ def test_rescoring_and_a_rebuild_leave_the_reserve_that_deletes_need(
             index.rebuild()
         assert index.documents.generations() == {"g1"}
         assert index.state.rescore is None
-        assert index.documents.missing_count("g1") == 0
+        assert index.documents.backlog_size("g1") == 0
         assert index.delete(["rain"]) == ["rain"]
     set_rescore(index, "demo-s", depth=5)
     index.rebuild()

@@ -92,7 +92,7 @@ def test_everything_is_there_after_opening_again(make: Make, store_address: str)
     index.close()
     index = make("again")
     assert [(f.document.id, f.score) for f in index.search(SearchRequest("soup")).found] == before
-    assert index.documents.missing_count("g1") == 0
+    assert index.documents.backlog_size("g1") == 0
 
 
 def test_the_documents_are_made_again_from_the_journal_and_no_vector_is(make: Make) -> None:
@@ -105,7 +105,7 @@ def test_the_documents_are_made_again_from_the_journal_and_no_vector_is(make: Ma
         path.unlink()
     index = make("lost")
     assert stored(index, "g1") == numbers
-    assert index.documents.missing_count("g1") == 0
+    assert index.documents.backlog_size("g1") == 0
     assert index.documents.count() == len(TEXTS) - 1
 
 
@@ -118,7 +118,7 @@ def test_documents_that_cannot_be_read_are_made_again_too(make: Make) -> None:
         (index.folder / f"documents.sqlite{suffix}").unlink(missing_ok=True)
     index = make("garbled")
     assert index.documents.count() == len(TEXTS)
-    assert index.documents.missing_count("g1") == 0
+    assert index.documents.backlog_size("g1") == 0
 
 
 def test_vectors_that_cannot_be_read_are_made_again_on_demand(make: Make) -> None:
@@ -143,7 +143,7 @@ def test_vectors_that_cannot_be_read_are_made_again_on_demand(make: Make) -> Non
 def test_vectors_that_are_gone_are_made_again_by_themselves(make: Make) -> None:
     index = make("gone")
     write(index, TEXTS)
-    index.documents.mark(closed_well=False)
+    index.documents.mark(closed_cleanly=False)
     folder = index.folder
     index._closed = True
     index.stop_background()
@@ -151,7 +151,7 @@ def test_vectors_that_are_gone_are_made_again_by_themselves(make: Make) -> None:
         part.close()  # as a crash leaves it: not marked as closed well
     shutil.rmtree(folder / "vectors")
     index = make("gone")
-    assert index.documents.missing_count("g1") == len(TEXTS)
+    assert index.documents.backlog_size("g1") == len(TEXTS)
     settle(index)
     assert ids(index, "recipe for onion soup", 1) == ["soup"]
 
@@ -269,7 +269,7 @@ def test_popular_documents_are_known(make: Make) -> None:
     index.search(SearchRequest("the moon", k=1, counted=False))
     index.follow_ups.flush()
     index.documents.add_generation("g9")
-    assert [d.id for d in index.documents.missing("g9", 1)] == ["soup"]
+    assert [d.id for d in index.documents.backlog("g9", 1)] == ["soup"]
 
 
 def test_a_folder_of_indexes(tmp_path: Path, models: ModelPool) -> None:
@@ -355,7 +355,7 @@ def test_rebuilding_while_others_write_loses_nothing(make: Make) -> None:
         thread.join()
     assert not failures
     end = time.monotonic() + 20
-    while index.documents.missing_count("g1") or index.documents.tombstones("g1", 1):
+    while index.documents.backlog_size("g1") or index.documents.tombstones("g1", 1):
         assert time.monotonic() < end
         time.sleep(0.02)
     require_in_step(index)
@@ -463,7 +463,7 @@ def test_a_database_that_is_away_is_waited_for(make: Make, tmp_path: Path, monke
         assert "error" in index.status()["generations"][0]
         server.ensure_postgres_running()
         end = time.monotonic() + 30
-        while index.documents.missing_count("g1"):
+        while index.documents.backlog_size("g1"):
             assert time.monotonic() < end
             time.sleep(0.05)
         assert "late" in ids(index, "volcanoes")

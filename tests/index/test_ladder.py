@@ -168,7 +168,7 @@ def test_what_an_approximate_index_loses_is_told_apart(make: Make) -> None:
     labelled = [LabelledQuery(query, (Relevant(id),)) for query, id in QUERIES.items()]
     assert compare_ladder(index, labelled)["approximate_recall"] is None
     index.store.exact_below = 100  # type: ignore[attr-defined]
-    index.generations.tend(index.state.serving)
+    index.generations.compact(index.state.serving)
     assert index.status()["generations"][0]["approximate"]
     recall = compare_ladder(index, labelled)["approximate_recall"]
     assert 0.5 < recall <= 1

@@ -38,7 +38,7 @@ def test_a_move_from_beginning_to_end(make: Make, store_address: str) -> None:
     begin(index)
     assert index.state.active == "g1"
     with pytest.raises(Refused, match="6 of 6 documents are still missing in demo-s"):
-        switching.require_complete(index, index.state.generation("g2"), index.documents.missing_count("g2"))
+        switching.require_complete(index, index.state.generation("g2"), index.documents.backlog_size("g2"))
     # Writes reach both while it fills.
     write(index, {"soup": "How to bake bread: flour, water, salt and yeast.", "new": "Volcanoes and lava."})
     index.delete(["rain"])
@@ -178,7 +178,7 @@ def test_popular_documents_are_filled_first(make: Make) -> None:
     index.search(SearchRequest("recipe for onion soup", k=1))
     index.follow_ups.flush()
     begin(index)
-    assert [d.id for d in index.documents.missing("g2", 6)][:2] == ["moon", "soup"]
+    assert [d.id for d in index.documents.backlog("g2", 6)][:2] == ["moon", "soup"]
 
 
 def test_a_text_that_the_new_model_cannot_take_is_named_and_keeps_the_switch(make: Make) -> None:
@@ -273,8 +273,8 @@ def test_a_move_under_traffic_loses_nothing(make: Make, store_address: str) -> N
     for thread in threads:
         thread.join()
     assert not failures
-    until(lambda: not sum(index.documents.missing_count(g.id) for g in index.state.filled))
-    until(lambda: not any(index.documents.tombstones(g.id, 1) for g in index.state.filled))
+    until(lambda: not sum(index.documents.backlog_size(g.id) for g in index.state.kept_current))
+    until(lambda: not any(index.documents.tombstones(g.id, 1) for g in index.state.kept_current))
     require_in_step(index)
 
 
@@ -561,7 +561,7 @@ def test_a_switch_under_writes_that_the_new_model_follows_is_done_at_once(make: 
         move.switch(index)
         until(lambda: len(took) > before + 5)
     assert index.state.active == "g2"
-    until(lambda: not index.documents.missing_count("g1"))
+    until(lambda: not index.documents.backlog_size("g1"))
     require_in_step(index)
 
 
@@ -575,7 +575,7 @@ def test_a_switch_that_cannot_catch_up_is_refused_with_the_rates(make: Make, mon
     slow = Slow(index, "demo-s", 0.2)
     monkeypatch.setattr(index.models, "start", slow)
     with writing(index, 0.01) as took:
-        until(lambda: index.documents.missing_count("g2") > 20)
+        until(lambda: index.documents.backlog_size("g2") > 20)
         begun = time.monotonic()
         with pytest.raises(Refused, match=r"does not catch up: [1-9]\d*\.\d documents/s are written, and it embeds \d"):
             move.switch(index)

@@ -151,10 +151,10 @@ def test_a_view_that_cannot_be_replaced_keeps_no_generation_from_being_filled(ma
         connection.execute("DROP VIEW held")
         connection.execute("CREATE VIEW held AS SELECT 1 AS one")
         write(index, TEXTS)
-        index.documents.remake("g1")
+        index.documents.requeue_all("g1")
         with pytest.raises(Exception, match="'held' that is not this index's"):
             index.reconciler.step()
-        assert index.documents.missing_count("g1") == 0
+        assert index.documents.backlog_size("g1") == 0
         connection.execute("DROP VIEW held")
 
 

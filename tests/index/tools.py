@@ -35,7 +35,7 @@ def stored(index: Index, generation: str) -> dict[str, int]:
 
 def require_in_step(index: Index) -> None:
     """Every generation that is filled holds each document once, of its text as it stands, and nothing else."""
-    for generation in index.state.filled:
+    for generation in index.state.kept_current:
         assert stored(index, generation.id) == dict(index.documents.all_numbers())
 
 

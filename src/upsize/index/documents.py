@@ -1,38 +1,36 @@
-"""Documents: what the journal amounts to today, in SQLite, and what each generation still lacks of it.
+"""Documents: the current documents of an index, in SQLite, and the work that is left for each generation.
 
-Derived: deleted or damaged, it is made again from the journal. Of each generation it knows
+The file is derived from the journal and made again if it is deleted or damaged. Tables for each generation:
 
-    missing   documents whose vector is not there, or is of an older text; those asked for most come first
-    doomed    documents that were deleted and may still be there
+    missing   backlog: documents without a vector, or with one of an older text; the most popular come first
+    doomed    tombstones: deleted documents that the generation may still hold
     refused   documents that its model cannot embed, and why
 
-A document's change and what follows from it for every generation are one transaction, so a crash forgets neither.
+One transaction changes a document together with the backlog and tombstones of every generation, so that a crash loses
+neither.
 """
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upsize.errors import DiskFull, UpsizeError
+from upsize.errors import UpsizeError
 from upsize.index.database import Database
 from upsize.index.journal import Entry, Journal, Upsert
 from upsize.index.metadata import decode_metadata, encode_metadata
 from upsize.store.filters import has_large_number
 
-log = logging.getLogger("upsize.index")
-
 FILE = "documents.sqlite"
 URGENT = 1 << 60
-"""Popularity of what was just written: it comes before everything that waits."""
+"""Popularity of a document that was just written: it comes before the rest of the backlog."""
 BATCH = 5000
-"""Journal entries of one transaction, when they are read again."""
-FEW = 500
-"""Ids in one statement."""
+"""Journal entries applied in one transaction during recovery."""
+IDS_PER_STATEMENT = 500
+"""Ids in one SQL statement; SQLite's oldest limit is 999 parameters."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -51,22 +49,22 @@ CREATE TABLE IF NOT EXISTS popularity (id TEXT PRIMARY KEY, count INTEGER NOT NU
 
 @dataclass(frozen=True)
 class Document:
-    """A text as it stands."""
+    """A current document."""
 
     id: str
     number: int
-    """Of the journal's entry that wrote it."""
+    """Number of the journal entry that wrote it."""
     text: str
     metadata: Mapping[str, Any]
 
 
 class Documents:
-    """One index's documents. Thread-safe: readers have connections of their own, writers take turns."""
+    """The documents of one index. Thread-safe: each thread reads through a connection of its own."""
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / FILE
         self._counted = (0, -1)
-        """Documents, and how many entries had been applied when they were counted."""
+        """Number of documents, and of applied journal entries when they were counted."""
         self._database = Database(self.path, _SCHEMA, read_only=read_only)
         self._transaction = self._database.transaction
 
@@ -75,23 +73,23 @@ class Documents:
         return self._database.reader
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connections."""
         self._database.close()
 
     # the journal
 
     @property
     def applied(self) -> int:
-        """Number of the journal's first entry that is not in here yet."""
+        """Number of the first journal entry that is not applied yet."""
         return self._fact("applied")
 
     def catch_up(self, journal: Journal) -> int:
-        """Apply what the journal has beyond `applied`; how many entries that was."""
+        """Apply the entries that the journal has beyond `applied`; their number. UpsizeError where it has fewer."""
         start = self.applied
         if start > journal.end:
             raise UpsizeError(
-                f"{self.path} knows {start:,} entries and the journal in {journal.folder} ends after {journal.end:,}: "
-                "they are not of one index. Restore both from one backup, or delete the former."
+                f"{self.path} has applied {start:,} entries, and the journal in {journal.folder} has {journal.end:,}: "
+                "they do not belong together. Restore both from one backup, or delete the former."
             )
         batch: list[Entry] = []
         first = start
@@ -105,7 +103,7 @@ class Documents:
         return journal.end - start
 
     def apply(self, first: int, entries: Sequence[Entry]) -> None:
-        """Entries `first`, first + 1, … of the journal: those that follow what was applied."""
+        """Apply entries `first`, first + 1, … of the journal, which follow those applied before, in one transaction."""
         with self._transaction() as c:
             applied = c.execute("SELECT value FROM facts WHERE name = 'applied'").fetchone()
             assert first == (applied[0] if applied else 0), f"{first} does not follow {applied}"
@@ -133,47 +131,47 @@ class Documents:
     # reading
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Those of them that are there."""
+        """Id → document, of the ids that exist."""
         found = {}
-        for part in _parts(ids):
-            ask = f"SELECT id, number, text, metadata FROM documents WHERE id IN ({_marks(part)})"
-            for id, number, text, metadata in self._reader.execute(ask, part):
+        for part in _chunks(ids):
+            query = f"SELECT id, number, text, metadata FROM documents WHERE id IN ({_placeholders(part)})"
+            for id, number, text, metadata in self._reader.execute(query, part):
                 found[id] = Document(id, number, text, decode_metadata(metadata))
         return found
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
-        """Id → number, of those that are there."""
+        """Id → number, of the ids that exist."""
         found: dict[str, int] = {}
-        for part in _parts(ids):
-            found |= self._reader.execute(f"SELECT id, number FROM documents WHERE id IN ({_marks(part)})", part)
+        for part in _chunks(ids):
+            found |= self._reader.execute(f"SELECT id, number FROM documents WHERE id IN ({_placeholders(part)})", part)
         return found
 
     def all_numbers(self) -> Iterator[tuple[str, int]]:
         """(id, number) of every document."""
         yield from self._reader.execute("SELECT id, number FROM documents")
 
-    def with_texts(self, texts: Sequence[str]) -> dict[str, str]:
-        """Text → id of a document with just that text. Reads them all: it is for judgements that name texts."""
+    def ids_of_texts(self, texts: Sequence[str]) -> dict[str, str]:
+        """Text → id of a document with exactly that text. Reads all documents; for judgements that name texts."""
         wanted = set(texts)
         rows = self._reader.execute("SELECT id, text FROM documents ORDER BY number DESC")
         return {text: id for id, text in rows if text in wanted}
 
-    def some(self, number: int) -> list[Document]:
-        """So many documents, spread over all of them."""
+    def sample(self, number: int) -> list[Document]:
+        """So many documents at most, spread evenly over all of them."""
         total = max(self.count(), 1)
         step = max(total // number, 1)
-        ask = (
+        query = (
             "SELECT id, number, text, metadata FROM "
             "(SELECT *, row_number() OVER (ORDER BY rowid) AS place FROM documents) WHERE place % ? = 0 LIMIT ?"
         )
-        return [Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(ask, (step, number))]
+        return [Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(query, (step, number))]
 
     def count(self) -> int:
-        """Documents."""
+        """Number of documents."""
         return int(self._reader.execute("SELECT count(*) FROM documents").fetchone()[0])
 
-    def rough_count(self) -> int:
-        """Documents, to within a hundredth: counted again once so many entries have been applied."""
+    def approximate_count(self) -> int:
+        """Number of documents to within 1 %: counted again once that many entries have been applied."""
         applied = self.applied
         count, then = self._counted
         if abs(applied - then) * 100 > count:
@@ -183,29 +181,29 @@ class Documents:
     # generations
 
     def add_generation(self, generation: str) -> None:
-        """All documents are missing in it. With it known, changes are noted for it."""
+        """Put all documents into the backlog of a new generation. Later changes reach it too."""
         with self._transaction() as c:
             if c.execute("SELECT 1 FROM generations WHERE id = ?", (generation,)).fetchone():
                 return
             c.execute("INSERT INTO generations VALUES (?)", (generation,))
-            self._all_missing(c, generation)
+            self._enqueue_all(c, generation)
 
-    def _all_missing(self, c: sqlite3.Connection, generation: str) -> None:
+    def _enqueue_all(self, c: sqlite3.Connection, generation: str) -> None:
         c.execute(
             "INSERT OR REPLACE INTO missing SELECT ?, d.id, coalesce(p.count, 0) FROM documents d "
             "LEFT JOIN popularity p ON p.id = d.id",
             (generation,),
         )
 
-    def remake(self, generation: str) -> None:
-        """Its vectors are gone: all documents are missing in it again."""
+    def requeue_all(self, generation: str) -> None:
+        """Put all documents into its backlog again, after its vectors were lost."""
         with self._transaction() as c:
             for table in ("doomed", "refused", "missing"):
                 c.execute(f"DELETE FROM {table} WHERE generation = ?", (generation,))
-            self._all_missing(c, generation)
+            self._enqueue_all(c, generation)
 
     def order_by_popularity(self, generation: str) -> None:
-        """What is missing in it comes by how often its documents were found until now."""
+        """Order its backlog by how often searches have found each document."""
         with self._transaction() as c:
             c.execute(
                 "UPDATE missing SET popularity = coalesce((SELECT count FROM popularity p WHERE p.id = missing.id), 0) "
@@ -214,60 +212,62 @@ class Documents:
             )
 
     def drop_generation(self, generation: str) -> None:
-        """Forget it."""
+        """Forget its backlog, tombstones and refused documents."""
         with self._transaction() as c:
             c.execute("DELETE FROM generations WHERE id = ?", (generation,))
             for table in ("missing", "doomed", "refused"):
                 c.execute(f"DELETE FROM {table} WHERE generation = ?", (generation,))
 
     def generations(self) -> set[str]:
-        """Those that it knows."""
+        """Ids of the generations that are known here."""
         return {row[0] for row in self._reader.execute("SELECT id FROM generations")}
 
-    def missing(self, generation: str, number: int) -> list[Document]:
-        """The next so many to embed."""
-        ask = (
+    def backlog(self, generation: str, number: int) -> list[Document]:
+        """The next documents of its backlog, most popular first, `number` at most."""
+        query = (
             "SELECT d.id, d.number, d.text, d.metadata FROM "
             "(SELECT id, popularity FROM missing WHERE generation = ? ORDER BY popularity DESC LIMIT ?) m "
             "JOIN documents d ON d.id = m.id ORDER BY m.popularity DESC"
         )
-        return [Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(ask, (generation, number))]
+        return [
+            Document(i, n, t, decode_metadata(m)) for i, n, t, m in self._reader.execute(query, (generation, number))
+        ]
 
-    def lacks(self, generation: str) -> bool:
-        """Whether any is missing in it, or was refused."""
+    def is_incomplete(self, generation: str) -> bool:
+        """Whether it has a backlog, or refused documents."""
         return self.lacks_more_than(generation, 0)
 
     def lacks_more_than(self, generation: str, number: int) -> bool:
-        """Whether more than so many are missing in it or were refused. Reads no more rows than that."""
+        """Whether its backlog and its refused documents are more than `number`. Reads no more rows than that."""
         left = number + 1
         for table in ("missing", "refused"):
-            ask = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE generation = ? LIMIT ?)"
-            left -= int(self._reader.execute(ask, (generation, left)).fetchone()[0])
+            query = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE generation = ? LIMIT ?)"
+            left -= int(self._reader.execute(query, (generation, left)).fetchone()[0])
             if left <= 0:
                 return True
         return False
 
-    def backfill_left(self, generation: str, number: int) -> bool:
-        """Whether more than so many are missing in it that were not written a moment ago."""
-        ask = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? AND popularity < ? LIMIT ?)"
-        return int(self._reader.execute(ask, (generation, URGENT, number + 1)).fetchone()[0]) > number
+    def backfill_longer_than(self, generation: str, number: int) -> bool:
+        """Whether more than `number` documents of its backlog are older than the writes of a moment ago."""
+        query = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? AND popularity < ? LIMIT ?)"
+        return int(self._reader.execute(query, (generation, URGENT, number + 1)).fetchone()[0]) > number
 
-    def lacking(self, generation: str, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are missing in it, or were refused."""
+    def absent(self, generation: str, ids: Sequence[str]) -> set[str]:
+        """The ids that are in its backlog or were refused."""
         found: set[str] = set()
-        for part in _parts(ids):
+        for part in _chunks(ids):
             for table in ("missing", "refused"):
-                ask = f"SELECT id FROM {table} WHERE generation = ? AND id IN ({_marks(part)})"
-                found |= {row[0] for row in self._reader.execute(ask, (generation, *part))}
+                query = f"SELECT id FROM {table} WHERE generation = ? AND id IN ({_placeholders(part)})"
+                found |= {row[0] for row in self._reader.execute(query, (generation, *part))}
         return found
 
-    def missing_count(self, generation: str, most: int = -1) -> int:
-        """How many it lacks, counted up to `most`."""
-        ask = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? LIMIT ?)"
-        return int(self._reader.execute(ask, (generation, most)).fetchone()[0])
+    def backlog_size(self, generation: str, most: int = -1) -> int:
+        """Size of its backlog, counted up to `most`."""
+        query = "SELECT count(*) FROM (SELECT 1 FROM missing WHERE generation = ? LIMIT ?)"
+        return int(self._reader.execute(query, (generation, most)).fetchone()[0])
 
-    def placed(self, generation: str, numbers: Mapping[str, int]) -> None:
-        """The vectors of these texts (id → number) are in it now. A document that has changed since stays missing."""
+    def mark_committed(self, generation: str, numbers: Mapping[str, int]) -> None:
+        """Remove documents (id → number) from its backlog; one that has changed since stays."""
         with self._transaction() as c:
             c.executemany(
                 "DELETE FROM missing WHERE generation = ? AND id = ? "
@@ -276,31 +276,34 @@ class Documents:
             )
 
     def refuse(self, generation: str, document: Document, reason: str) -> None:
-        """Its model cannot embed this text."""
+        """Record that its model cannot embed this document, unless the document has changed since."""
         with self._transaction() as c:
             if self.numbers([document.id]).get(document.id) == document.number:
                 c.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (generation, document.id, reason))
                 c.execute("DELETE FROM missing WHERE generation = ? AND id = ?", (generation, document.id))
 
     def refused(self, generation: str, number: int = 10) -> tuple[int, list[dict[str, str]]]:
-        """How many, and the first few with their reasons."""
-        ask = "SELECT id, reason FROM refused WHERE generation = ? LIMIT ?"
-        few = [{"id": id, "reason": reason} for id, reason in self._reader.execute(ask, (generation, number))]
+        """Number of refused documents, and the first `number` with id and reason."""
+        query = "SELECT id, reason FROM refused WHERE generation = ? LIMIT ?"
+        few = [{"id": id, "reason": reason} for id, reason in self._reader.execute(query, (generation, number))]
         count = self._reader.execute("SELECT count(*) FROM refused WHERE generation = ?", (generation,)).fetchone()[0]
         return int(count), few
 
     def tombstones(self, generation: str, number: int) -> list[str]:
-        """Deleted documents that may still be in it."""
-        ask = "SELECT id FROM doomed WHERE generation = ? LIMIT ?"
-        return [row[0] for row in self._reader.execute(ask, (generation, number))]
+        """Ids of deleted documents that it may still hold, `number` at most."""
+        query = "SELECT id FROM doomed WHERE generation = ? LIMIT ?"
+        return [row[0] for row in self._reader.execute(query, (generation, number))]
 
-    def removed(self, generation: str, ids: Sequence[str]) -> None:
-        """They are not in it any more."""
+    def clear_tombstones(self, generation: str, ids: Sequence[str]) -> None:
+        """Remove tombstones that were applied to its table."""
         with self._transaction() as c:
             c.executemany("DELETE FROM doomed WHERE generation = ? AND id = ?", [(generation, id) for id in ids])
 
     def audit(self, generation: str, there: Iterable[tuple[str, int]]) -> tuple[int, int]:
-        """Hold against the rows that a store has (id, number); (documents found missing, rows found too many)."""
+        """Compare with the rows that its table has (id, number), and update backlog and tombstones.
+
+        Returns how many documents joined the backlog, and how many rows got a tombstone.
+        """
         with self._transaction() as c:
             c.execute("CREATE TEMP TABLE there (id TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID")
             try:
@@ -326,10 +329,10 @@ class Documents:
                 c.execute("DROP TABLE there")
         return lacking, spare
 
-    # what else is known
+    # popularity and facts
 
-    def found(self, counts: Mapping[str, int]) -> None:
-        """These documents were found so many times more."""
+    def add_popularity(self, counts: Mapping[str, int]) -> None:
+        """Add to how often searches have found each document."""
         with self._transaction() as c:
             c.executemany(
                 "INSERT INTO popularity VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET count = count + excluded.count",
@@ -337,33 +340,33 @@ class Documents:
             )
 
     def with_large_numbers(self) -> list[str]:
-        """Ids of documents whose metadata has a number of more than 53 bits."""
-        ask = "SELECT id, metadata FROM documents WHERE metadata GLOB ? OR metadata GLOB '*[0-9]e+*'"
-        rows = self._reader.execute(ask, ("*" + "[0-9]" * 16 + "*",))
+        """Ids of documents whose metadata has an integer of more than 53 bits."""
+        query = "SELECT id, metadata FROM documents WHERE metadata GLOB ? OR metadata GLOB '*[0-9]e+*'"
+        rows = self._reader.execute(query, ("*" + "[0-9]" * 16 + "*",))
         return [id for id, metadata in rows if has_large_number(decode_metadata(metadata))]
 
     @property
     def exact_numbers(self) -> bool:
-        """Whether every generation's table holds such numbers exactly. An earlier version rounded them."""
+        """Whether all tables hold such integers exactly. An earlier version rounded them."""
         return self._fact("exact_numbers") == 1
 
     def mark_exact_numbers(self) -> None:
-        """They do from now on."""
+        """Record that all tables hold such integers exactly."""
         with self._transaction() as c:
             _set(c, "exact_numbers", 1)
 
     @property
-    def closed_well(self) -> bool:
-        """Whether the last process that wrote let go in order."""
+    def closed_cleanly(self) -> bool:
+        """Whether the last process that wrote closed the index in order."""
         return self._fact("closed_well", 1) == 1
 
-    def mark(self, *, closed_well: bool) -> None:
-        """Say so, on disk."""
+    def mark(self, *, closed_cleanly: bool) -> None:
+        """Record it, synced to disk."""
         with self._database.turn:
             self._database.sync(full=True)
             try:
                 with self._transaction() as c:
-                    _set(c, "closed_well", int(closed_well))
+                    _set(c, "closed_well", int(closed_cleanly))
             finally:
                 self._database.sync(full=False)
 
@@ -372,47 +375,14 @@ class Documents:
         return int(row[0]) if row else default
 
 
-def open_documents(folder: Path, *, read_only: bool = False) -> tuple[Documents, bool]:
-    """The index's documents, and whether they are begun anew: there were none, or none that can be read. What cannot
-    be read is moved aside. DiskFull where there is no room for them; `read_only` needs none, and begins none anew."""
-    path = folder / FILE
-    anew = not path.exists()
-    if anew and read_only:
-        raise DiskFull(str(path), "it is not there, and there is no room to make it again from the journal")
-    try:
-        return _opened(folder, read_only), anew
-    except sqlite3.OperationalError:  # busy, not allowed: not the file's fault
-        raise
-    except sqlite3.DatabaseError as error:
-        if read_only:
-            raise DiskFull(str(path), f"it cannot be read ({error}), and there is no room to make it again") from error
-        log.warning("%s cannot be read (%s); it is moved aside and made again from the journal", path, error)
-        for suffix in ("", "-wal", "-shm"):
-            part = folder / f"{FILE}{suffix}"
-            if part.exists():
-                part.replace(folder / f"unreadable-{part.name}")
-        return _opened(folder, read_only), True
-
-
-def _opened(folder: Path, read_only: bool) -> Documents:
-    documents = Documents(folder, read_only=read_only)
-    try:
-        documents.count()
-        _ = documents.applied
-    except BaseException:
-        documents.close()
-        raise
-    return documents
-
-
 def _set(c: sqlite3.Connection, name: str, value: int) -> None:
     c.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
 
-def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
-    for first in range(0, len(ids), FEW):
-        yield list(ids[first : first + FEW])
+def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    for first in range(0, len(ids), IDS_PER_STATEMENT):
+        yield list(ids[first : first + IDS_PER_STATEMENT])
 
 
-def _marks(ids: Sequence[str]) -> str:
+def _placeholders(ids: Sequence[str]) -> str:
     return ", ".join("?" * len(ids))

@@ -85,7 +85,7 @@ class FollowUps:
         counts, self._popularity = self._popularity, Counter()
         self._flushed = time.monotonic()
         if counts:
-            self._documents.found(counts)
+            self._documents.add_popularity(counts)
 
     def _later(self, work: Callable[[], None]) -> None:
         try:
@@ -116,12 +116,12 @@ class FollowUps:
             result = self._search(replace(plain, generation=result.generation.id))
         second = self._search(replace(plain, generation=other))
         # A document that one generation lacks says nothing about its ranking.
-        lacking = self._documents.lacking(other, result.ids)
-        lacking |= self._documents.lacking(result.generation.id, second.ids)
+        lacking = self._documents.absent(other, result.ids)
+        lacking |= self._documents.absent(result.generation.id, second.ids)
         self._shadows.add(request.query or "", request.k, result, second, lacking)
 
     def _keep(self, new: NewVectors) -> None:
         table = self._state().table(new.generation)
         free = new.keep_bytes // (4 * new.generation.dimension) - self._store.count(table)
         if free > 0:
-            self._generations.place(new.generation, new.documents[:free], new.vectors[:free])
+            self._generations.write_vectors(new.generation, new.documents[:free], new.vectors[:free])

@@ -1,14 +1,27 @@
-"""Index: texts that can be searched, and moved to another model while they are.
+"""Index: texts that can be searched, and moved to another model meanwhile.
 
     NAME/
-      index.json          what it is set to, and which generation answers
-      journal/            what was written and deleted; everything below is made from it
-      documents.sqlite    the documents as they stand, and what each generation lacks
-      vectors/            the generations' tables, where the store is a folder
-      shadows.sqlite      searches that were compared; lost, they are collected again
+      index.json          settings, the move, and which generation answers
+      journal/            every write and delete, in order; everything below is derived from it
+      documents.sqlite    current documents; backlog and tombstones of each generation
+      vectors/            tables of the generations, where the store is a folder
+      shadows.sqlite      shadow reads; if lost, new ones are collected
 
-A write is embedded, then put into the journal, which acknowledges it, then into the documents and the generation that
-answers. Other generations follow by themselves (`Reconciler`).
+A write is embedded, appended to the journal, which makes it safe, applied to the documents, and then to the generation
+that answers. The `Reconciler` brings the other generations up to date.
+
+Lock order. A thread takes locks in this order only, and may leave any out:
+
+    0  the lock of a name in `Indexes`  opening, creating or dropping one index
+    1  `Index.exclusive_step`           one step of a move, or one change of the generations, at a time
+    2  `Index.paused_writes`            one writer of the journal at a time
+    3  `Reconciler.step`                one step of the reconciler at a time
+    4  `Reconciler.backfill_paused`     one thread embeds a backlog at a time
+    5  `Generations.exclusive_writes`   one writer of a generation's table at a time
+    6  `Index.change`                   one change of index.json at a time
+    7  locks inside Journal, Database, Shadows and ModelPool, each held for one call, which takes none of the above
+
+A search takes only those of 7.
 """
 
 from __future__ import annotations
@@ -18,7 +31,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,50 +39,48 @@ import msgspec
 from upsize.engine import Priority
 from upsize.errors import (
     DiskFull,
-    InvalidInput,
-    NonFiniteVector,
     Refused,
-    RequestTooLarge,
     StoreFull,
-    TextTooLong,
     UpsizeError,
 )
 from upsize.fingerprint import Fingerprint
 from upsize.index.bisection import CANNOT
+from upsize.index.coverage import UncommittedWrites
 from upsize.index.creation import VECTORS, VectorSpec, new_generation
 from upsize.index.disk import has_room, on_disk, require_room, shortage
-from upsize.index.documents import Document, open_documents
+from upsize.index.documents import Document
 from upsize.index.follow_ups import FollowUps
 from upsize.index.generations import Generations
 from upsize.index.journal import Delete, Entry, Journal, Upsert
 from upsize.index.models import ModelPool
 from upsize.index.reconciler import Reconciler
+from upsize.index.recovery import open_documents, recover
+from upsize.index.renewal import log_renewal, renewed_generations
 from upsize.index.search import Searcher
 from upsize.index.shadow_reads import Shadows
-from upsize.index.state import FILE, Generation, State, describe, read_state, write_state
+from upsize.index.state import FILE, Generation, State, read_state, write_state
+from upsize.index.status import generation_status
 from upsize.index.types import SearchRequest, SearchResult
-from upsize.index.writes import DocumentWrite, WriteResult, check, same
+from upsize.index.writes import DocumentWrite, WriteResult, check, locate_error, same
 from upsize.store import ANY_STORE, Credentials, open_store
 
 log = logging.getLogger("upsize.index")
 
 JOURNAL = "journal"
-COUNTED = 10_000
-"""Documents without a vector, up to which every search counts them."""
-ROW = 1024
-"""Bytes of a document beside its text, for the look whether there is room."""
-ENTRY = 384
-"""Bytes for each document that a new generation takes in the documents' database and its log, before any vector."""
+ROW_BYTES = 1024
+"""Bytes that a document takes beside its text, for the check that the disk has room (chosen, generous)."""
+BACKLOG_ROW_BYTES = 384
+"""Bytes that a document of a new generation's backlog takes in the database and its log (chosen, generous)."""
 STOP_SECONDS = 10.0
-"""Seconds that the end waits for the threads before it closes the store under them."""
-LOOK_AGAIN = 5.0
-"""Seconds after which an index that is open for reading only is looked at again."""
+"""Seconds that `stop_background` waits for a thread before it closes the store, on which the thread may wait."""
+RECHECK_SECONDS = 5.0
+"""Seconds between two checks whether an index that is open for reading only can be opened for writing."""
 
 
 class Index:
     """One index, opened for reading and writing by this process alone. Thread-safe; `with` closes it.
 
-    Raises JournalLocked where another process has it, JournalDamaged, UpsizeError for a state it cannot read.
+    Raises JournalLocked where another process has it open, JournalDamaged, and UpsizeError for an unreadable state.
     """
 
     def __init__(
@@ -80,10 +90,8 @@ class Index:
         self._state = read_state(folder)
         self._stepping, self._writing, self._changing = threading.RLock(), threading.RLock(), threading.RLock()
         self._closed = False
-        self._counting, self._placing = threading.Lock(), 0
         self.read_only: str | None = None
-        """Why nothing can be written, where the disk has no room for it; searches work all the same."""
-        self._look_again = 0.0
+        """Why nothing can be written, where the disk is full; searches work."""
         try:
             self._open(credentials)
         except (DiskFull, StoreFull) as error:
@@ -96,24 +104,34 @@ class Index:
 
     def _open(self, credentials: Credentials) -> None:
         read_only = self.read_only is not None
-        self._look_again = time.monotonic() + LOOK_AGAIN
+        self._checked = time.monotonic()
         with contextlib.ExitStack() as opened:
             self.journal = opened.enter_context(Journal(self.folder / JOURNAL, read_only=read_only))
-            self.documents, self._anew = open_documents(self.folder, read_only=read_only)
+            self.documents, recreated = open_documents(self.folder, read_only=read_only)
             opened.callback(self.documents.close)
+            self._uncommitted = UncommittedWrites(self.documents)
             with on_disk(self.folder / VECTORS):
                 self.store = open_store(self._state.store, self.folder / VECTORS, credentials)
             opened.callback(self.store.close)
             self.shadows = Shadows(None if read_only else self.folder)
             opened.callback(self.shadows.close)
             self.generations = Generations(lambda: self._state, self.documents, self.store, self.models)
-            self.searcher = Searcher(lambda: self._state, self.documents, self.store, self.models, self.lacks)
-            self.models.on_renewal(self._state.name, self._renew)
+            self.searcher = Searcher(
+                lambda: self._state, self.documents, self.store, self.models, self._uncommitted.unsearchable
+            )
+            self.models.on_renewal(self._state.name, self._renew_fingerprint)
             opened.callback(self.models.on_renewal, self._state.name, None)
             if read_only:
-                self._tell_behind()
+                self._log_unapplied()
             else:
-                self._recover()
+                self._consistent = recover(
+                    self._state,
+                    lambda generations: self.change(generations=generations),
+                    self.documents,
+                    self.journal,
+                    self.store,
+                    recreated=recreated,
+                )
             self.reconciler = Reconciler(lambda: self._state, self.store, self.generations)
             self.follow_ups = FollowUps(
                 lambda: self._state,
@@ -125,20 +143,19 @@ class Index:
             )
             self._opened = opened.pop_all()
 
-    def _tell_behind(self) -> None:
+    def _log_unapplied(self) -> None:
         if behind := self.journal.end - self.documents.applied:
-            log.error("%s: the last %d entries of the journal cannot be read in yet", self.name, behind)
+            log.error("%s: the last %d entries of the journal are not applied yet", self.name, behind)
 
-    def may_write_again(self) -> bool:
-        """Whether it is open for reading only and there is room again: open it anew. Looked at every LOOK_AGAIN
-        seconds."""
-        if self.read_only is None or time.monotonic() < self._look_again:
+    def can_reopen_for_writing(self) -> bool:
+        """Whether it is open for reading only and the disk has room again, checked every RECHECK_SECONDS."""
+        if self.read_only is None or time.monotonic() < self._checked + RECHECK_SECONDS:
             return False
-        self._look_again = time.monotonic() + LOOK_AGAIN
+        self._checked = time.monotonic()
         return has_room(self.folder)
 
     def require_writable(self) -> None:
-        """DiskFull where it is open for reading only."""
+        """Raise DiskFull where it is open for reading only."""
         if self.read_only:
             raise DiskFull(str(self.folder), f"the index {self.name!r} is open for reading only ({self.read_only})")
 
@@ -150,16 +167,16 @@ class Index:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the index."""
         return self._state.name
 
     @property
     def state(self) -> State:
-        """What it is set to now."""
+        """The current settings, immutable."""
         return self._state
 
     def change(self, **changes: Any) -> State:
-        """Change the state, on disk first. DiskFull where it does not take it, and nothing is changed."""
+        """Change the state, on disk first. Raises DiskFull, with nothing changed, where the disk does not take it."""
         self.require_writable()
         with self._changing:
             state = self._state.replace(**changes)
@@ -173,33 +190,17 @@ class Index:
         with self._stepping:
             yield
 
-    def _renew(self, generation: Generation, fingerprint: Fingerprint) -> None:
-        """Replace a fingerprint that a version before made of samples of the weights by the one of all bytes."""
+    def _renew_fingerprint(self, generation: Generation, fingerprint: Fingerprint) -> None:
         with self._changing:
-            if generation not in self._state.generations:  # done already, or dropped
+            if generation not in self._state.generations:  # renewed already, or dropped
                 return
-            renewed = msgspec.structs.replace(
-                generation, fingerprint=fingerprint, former_fingerprint=generation.fingerprint.id
-            )
-            generations = tuple(renewed if g == generation else g for g in self._state.generations)
+            generations = renewed_generations(self._state, generation, fingerprint)
             try:
                 self.change(generations=generations)
             except (OSError, DiskFull) as error:
-                log.warning(
-                    "%s: %s cannot be written, so this is done at the next start again: %s", self.name, FILE, error
-                )
+                log.warning("%s: %s cannot be written, so the next start renews again: %s", self.name, FILE, error)
                 self._state = self._state.replace(generations=generations)
-        log.warning(
-            "%s, generation %s: its fingerprint %s was of samples of the weights of %s, which are those at hand; it is "
-            "%s now, of all bytes. If the model's files have changed since the vectors were made, make them again: "
-            "upsize index rebuild %s",
-            self.name,
-            generation.id,
-            generation.fingerprint.id,
-            generation.model,
-            fingerprint.id,
-            self.name,
-        )
+        log_renewal(self.name, generation, fingerprint)
 
     @contextlib.contextmanager
     def paused_writes(self) -> Iterator[None]:
@@ -208,7 +209,7 @@ class Index:
             yield
 
     def stop_background(self) -> None:
-        """Stop the threads after the work that they are at; a store that keeps one for STOP_SECONDS is closed."""
+        """Stop the threads after their current work. Closes the store if a thread does not stop within STOP_SECONDS."""
         self.reconciler.request_stop()
         self.follow_ups.request_stop()
         for thread in (self.reconciler.thread, self.follow_ups.thread):
@@ -220,7 +221,7 @@ class Index:
         self.follow_ups.flush()
 
     def close(self) -> None:
-        """Stop what runs beside, and let go of the folder. A second time does nothing."""
+        """Stop the threads and release the folder. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -233,64 +234,9 @@ class Index:
                 with self._writing, on_disk(self.folder):
                     for generation in self._state.generations:
                         self.store.flush(self._state.table(generation))
-                    self.documents.mark(closed_well=self._sound)
-            except DiskFull as error:  # what is derived is looked through when it is opened again
+                    self.documents.mark(closed_cleanly=self._consistent)
+            except DiskFull as error:  # the next opening audits the generations
                 log.warning("%s: %s", self.name, error)
-
-    def _recover(self) -> None:
-        """Bring what is derived in step with the journal and the state."""
-        behind = self.documents.catch_up(self.journal)
-        if behind:
-            log.info("%s: %d entries of the journal were not in the documents yet", self.name, behind)
-        state = self._state
-        if spare := [g for g in state.generations if g.id not in state.used]:
-            # A crash came between the making of a generation and its use.
-            state = self.change(generations=tuple(g for g in state.generations if g.id in state.used))
-            log.info("%s: generations that nothing uses are dropped: %s", self.name, ", ".join(g.id for g in spare))
-        for stray in self.documents.generations() - {g.id for g in state.generations}:
-            try:
-                self.store.drop(replace(state.table(state.serving), name=state.table_name(stray)))
-            except Refused as error:  # others' objects depend on it; tried again when the index is next opened
-                log.warning("%s, generation %s: %s", self.name, stray, error)
-                continue
-            self.documents.drop_generation(stray)
-        for generation in state.generations:
-            self.documents.add_generation(generation.id)
-        unsure = self._anew or not self.documents.closed_well
-        self._sound = not [g for g in state.generations if (unsure or self._differs(g)) and not self.audit(g)]
-        self.documents.mark(closed_well=False)
-
-    def _differs(self, generation: Generation) -> bool:
-        """Whether the store does not hold as many rows as it should: the cheap look after an orderly close."""
-        if self.documents.lacks(generation.id) or self.documents.tombstones(generation.id, 1):
-            return False  # what is to be done there is known
-        try:
-            return self.store.count(self._state.table(generation)) != self.documents.count()
-        except UpsizeError:
-            return True
-
-    def audit(self, generation: Generation) -> bool:
-        """Hold a generation's rows against the documents; what differs is put right by and by. False where the table
-        cannot be read, which is said: it is looked at again when the index is opened again."""
-        table = self._state.table(generation)
-        try:
-            self.store.create(table)
-            lacking, spare = self.documents.audit(generation.id, self.store.committed_ids(table))
-        except UpsizeError as error:
-            log.error("%s, generation %s: %s", self.name, generation.id, error)
-            return False
-        if lacking or spare:
-            unfound = lacking and generation.id == self._state.active
-            log.log(
-                logging.WARNING if unfound else logging.INFO,
-                "%s, generation %s: %d vectors to make%s, %d to remove",
-                self.name,
-                generation.id,
-                lacking,
-                ", whose documents no search finds until then" if unfound else "",
-                spare,
-            )
-        return True
 
     # writing
 
@@ -313,8 +259,8 @@ class Index:
         if not changed:
             return WriteResult(0, 0, len(documents))
         self.require_writable()
-        # In the journal, in the documents and in SQLite's log.
-        require_room(self.folder, 3 * sum(len(d.text.encode()) + ROW for d in changed))
+        # Three copies: in the journal, in the documents and in SQLite's log.
+        require_room(self.folder, 3 * sum(len(d.text.encode()) + ROW_BYTES for d in changed))
         serving = self._state.serving
         name = self.models.of(serving, self.name)
         texts = [d.text for d in changed]
@@ -322,40 +268,22 @@ class Index:
         try:
             vectors = future.result().values
         except CANNOT as error:
-            raise _named(error, documents, changed) from None
-        with self._under_way(len(changed)):
+            raise locate_error(error, documents, changed) from None
+        with self._uncommitted.count(len(changed)):
             with self._writing:
                 first = self._append([Upsert(d.id, d.text, d.metadata) for d in changed])
             standing = [Document(d.id, first + i, d.text, d.metadata) for i, d in enumerate(changed)]
-            placed = self.beside_the_answer(lambda: self.generations.place(serving, standing, vectors))
-            if (now := self._state.serving).id != serving.id:  # the pointer has moved while the texts were embedded
-                placed &= self.beside_the_answer(lambda: self.generations.put(now, standing, priority))
+            committed = self.try_or_retry_later(lambda: self.generations.write_vectors(serving, standing, vectors))
+            if (now := self._state.serving).id != serving.id:  # a switch happened while the texts were embedded
+                committed &= self.try_or_retry_later(lambda: self.generations.embed_and_write(now, standing, priority))
         self.reconciler.wake()
         updated = sum(d.id in known for d in changed)
-        pending = 0 if placed else len(changed)
+        pending = 0 if committed else len(changed)
         return WriteResult(len(changed) - updated, updated, len(documents) - len(changed), pending)
 
-    @contextlib.contextmanager
-    def _under_way(self, number: int) -> Iterator[None]:
-        with self._counting:
-            self._placing += number
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._placing -= number
-
-    def lacks(self, generation: Generation) -> tuple[int, int]:
-        """Documents that searches of a generation do not find: still to be embedded (COUNTED at most; without those of
-        writes that have not been acknowledged yet), and refused by its model."""
-        before = self._placing
-        missing = self.documents.missing_count(generation.id, COUNTED + before)
-        placing = max(before, self._placing)  # a write may begin or end meanwhile
-        return max(missing - placing, 0), self.documents.refused(generation.id, 0)[0]
-
     def _append(self, entries: Sequence[Entry]) -> int:
-        """To the journal and to the documents, or to neither. Needs the writing."""
-        if self.documents.applied != self.journal.end:  # of a journal that could not be brought back
+        """Append to the journal and apply to the documents, or neither. The caller holds `paused_writes`."""
+        if self.documents.applied != self.journal.end:  # an earlier call could not withdraw its entries
             self.documents.catch_up(self.journal)
         first = self.journal.append(entries)
         try:
@@ -366,20 +294,20 @@ class Index:
         return first
 
     def delete(self, ids: Sequence[str]) -> list[str]:
-        """Delete documents; those of the ids that were there. On return it is on disk, and no search finds them."""
+        """Delete documents; the ids that were found. On return the deletion is on disk, and no search finds them."""
         self.require_writable()
         with self._writing:
             there = sorted(self.documents.numbers(list(dict.fromkeys(ids))))
             if there:
                 self._append([Delete(id) for id in there])
         if there:
-            self.beside_the_answer(lambda: self.generations.remove(self._state.serving))
+            self.try_or_retry_later(lambda: self.generations.apply_tombstones(self._state.serving))
             self.reconciler.wake()
         return there
 
-    def beside_the_answer(self, work: Callable[[], object]) -> bool:
-        """What follows from an acknowledged write, or from a switch; whether it was done. Where the store fails now,
-        the caretaker does it later, and says so: what was acknowledged is safe."""
+    def try_or_retry_later(self, work: Callable[[], object]) -> bool:
+        """Do what follows from an acknowledged write or a switch; whether it succeeded. Where the store fails, the
+        error is logged, and the reconciler does the work later."""
         try:
             work()
         except UpsizeError as error:
@@ -391,62 +319,44 @@ class Index:
 
     # reading
 
-    def search(self, question: SearchRequest) -> SearchResult:
-        """The documents nearest to a query. See Question."""
-        result = self.searcher.search(question)
+    def search(self, request: SearchRequest) -> SearchResult:
+        """The documents nearest to a query: see `SearchRequest`."""
+        result = self.searcher.search(request)
         if not self.read_only:
-            self.follow_ups.record(question, result)
+            self.follow_ups.record(request, result)
         return result
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """Documents as they stand."""
+        """Current documents by their ids; unknown ids are left out."""
         return self.documents.get(ids)
 
     def status(self) -> dict[str, Any]:
-        """What it holds and does."""
+        """Its settings, its generations with their backlogs, and what is wrong, as plain values."""
         state = self._state
         read_only = self.read_only or shortage(self.folder)
-        result: dict[str, Any] = {
+        return {
             "name": state.name,
             "documents": self.documents.count(),
             "written": self.journal.end,
             "store": self.store.kind,
             "active": state.active,
-            "generations": [],
+            "generations": [generation_status(state, self.documents, self.store, g) for g in state.generations],
             "rerank": msgspec.to_builtins(state.rerank),
             "rescore": msgspec.to_builtins(state.rescore),
             "funnel": state.funnel,
             "trouble": self.reconciler.trouble or read_only,
             "read_only": read_only,
         }
-        for generation in state.generations:
-            table = state.table(generation)
-            refused, examples = self.documents.refused(generation.id)
-            told = dict(describe(generation)) | {
-                "filled": generation in state.filled,
-                "missing": self.documents.missing_count(generation.id),
-                "refused": refused,
-                "refused_examples": examples,
-            }
-            try:
-                told |= {"vectors": self.store.count(table), "bytes": self.store.bytes(table)}
-                told |= {"approximate": self.store.indexed(table)}
-            except UpsizeError as error:
-                told["error"] = str(error)
-            result["generations"].append(told)
-        return result
 
     # settings
 
-    def require_room_for_entries(self) -> None:
-        """DiskFull unless every document can be marked as missing in a generation and the reserve is left, which
-        deletes need."""
+    def require_room_for_backlog(self) -> None:
+        """Raise DiskFull unless the disk has room for a backlog of every document, and for the reserve for deletes."""
         with on_disk(self.folder):
-            require_room(self.folder, ENTRY * self.documents.rough_count())
+            require_room(self.folder, BACKLOG_ROW_BYTES * self.documents.approximate_count())
 
     def add_generation(self, wanted: VectorSpec) -> Generation:
-        """A new generation with nothing in it, which the caller puts to use; Refused where one of the same vectors is
-        there."""
+        """Add an empty generation, which the caller puts to use. Raises Refused where one has the same fingerprint."""
         with self.exclusive_step():
             state = self._state
             generation = new_generation(self.models, self.store, f"g{state.next_generation}", wanted, self.name)
@@ -456,21 +366,21 @@ class Index:
                     f"{self.name!r} holds already."
                 )
             self.require_writable()
-            self.require_room_for_entries()
+            self.require_room_for_backlog()
             table = state.table(generation)
-            self.store.drop(table)  # of an attempt that a crash cut short
+            self.store.drop(table)  # left by an attempt that a crash interrupted
             self.store.create(table)
-            # The documents know of it first: a generation of the state that they do not know would seem complete.
+            # Documents first: a generation of the state that they do not know would look complete.
             self.documents.add_generation(generation.id)
             self.change(generations=(*state.generations, generation), next_generation=state.next_generation + 1)
             return generation
 
     def drop_generation(self, generation: Generation, **changes: Any) -> None:
-        """Remove a generation, and make the changes after which nobody uses it."""
-        with self.generations.alone(generation):
+        """Remove a generation, together with the changes of the state after which nothing uses it."""
+        with self.generations.exclusive_writes(generation):
             table = self._state.table(generation)
             self.change(generations=tuple(g for g in self._state.generations if g.id != generation.id), **changes)
-        # From here on it is gone; what is left of it and cannot be removed now is removed when the index is opened.
+        # It is gone from here on. The next opening removes what cannot be removed now.
         self.release_models()
 
         def drop() -> None:
@@ -478,42 +388,23 @@ class Index:
             self.store.drop(table)
             self.documents.drop_generation(generation.id)
 
-        self.beside_the_answer(drop)
+        self.try_or_retry_later(drop)
 
     def release_models(self) -> None:
-        """Let go of models that were looked at only."""
+        """Release models that neither a generation nor the reranker of the state needs."""
         state = self._state
         self.models.release(self.name, state.generations, [state.rerank.model] if state.rerank else [])
 
     def rebuild(self, wanted: str | None = None) -> Generation:
-        """Make a generation's vectors again from the texts: the one that answers, unless another is wanted."""
+        """Embed all texts of a generation again. Default: the one that answers."""
         generation = self._state.generation(wanted or self._state.active)
         table = self._state.table(generation)
         self.require_writable()
-        self.require_room_for_entries()
-        with self.generations.alone(generation):
-            self.documents.remake(generation.id)  # first, for vectors that are gone and not missing would be forgotten
+        self.require_room_for_backlog()
+        with self.generations.exclusive_writes(generation):
+            self.documents.requeue_all(generation.id)  # first: vectors lost without a backlog would never be made
             self.store.drop(table)
             self.store.create(table)
-            self._sound = True
+            self._consistent = True
         self.reconciler.wake()
         return generation
-
-
-def _named(error: UpsizeError, documents: Sequence[DocumentWrite], changed: Sequence[DocumentWrite]) -> UpsizeError:
-    """What embedding `changed` raised, with the place among `documents` and the id of the one whose fault it is."""
-    index = getattr(error, "index", None)
-    if isinstance(error, RequestTooLarge):
-        return RequestTooLarge(str(error).replace("input", "documents", 1), param="documents")
-    if index is None:
-        return error
-    document = changed[index]
-    place = next(i for i, d in enumerate(documents) if d is document)
-    if isinstance(error, TextTooLong):
-        hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
-        least = error.at_least
-        return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint, at_least=least)
-    if isinstance(error, NonFiniteVector):
-        told = f"the index's model gives {error.found} for it in {error.precision}. Leave it out."
-        return InvalidInput(f"documents[{place}] (id {document.id!r}): {told}", param="documents", index=place)
-    return InvalidInput(f"documents[{place}] (id {document.id!r}): {error}", param="documents", index=place)

@@ -67,7 +67,7 @@ class Indexes:
     def get(self, name: str) -> Index:
         """The index; UnknownIndex, or what opening it raises."""
         index = self._open.get(name)
-        if index is not None and not index.journal.failed and not index.may_write_again():
+        if index is not None and not index.journal.failed and not index.can_reopen_for_writing():
             return index
         again = index
         if not self._there(name):

@@ -58,7 +58,7 @@ class Reconciler:
         worked = False
         failed: Exception | None = None
         with self._stepping:
-            for prepare in (self.publish_alias, self._generations.renew_numbers):
+            for prepare in (self.publish_alias, self._generations.rewrite_rounded_numbers):
                 try:
                     prepare()
                 except Exception as error:
@@ -115,20 +115,20 @@ class Reconciler:
                 self._awake.clear()
 
     def _step(self, generation: Generation) -> bool:
-        worked = bool(self._generations.remove(generation))
-        if generation in self._state().filled:
+        worked = bool(self._generations.apply_tombstones(generation))
+        if generation in self._state().kept_current:
             with self._filling:
                 started = time.monotonic()
-                done = self._generations.fill(generation, Priority.BULK, lambda: self._may_fill(generation))
+                done = self._generations.embed_backlog(generation, Priority.BULK, lambda: self._may_fill(generation))
             if done:
                 rate = done / max(time.monotonic() - started, 1e-6)
                 before = self.documents_per_second.get(generation.id, rate)
                 self.documents_per_second[generation.id] = EMA_DECAY * before + (1 - EMA_DECAY) * rate
                 worked = True
-        if self._generations.untidy(generation):
-            self._generations.tend(generation)
+        if self._generations.needs_compaction(generation):
+            self._generations.compact(generation)
         return worked
 
     def _may_fill(self, generation: Generation) -> bool:
         stopped = self._stopped.is_set() or self._backfill_paused.is_set()
-        return not stopped and generation in self._state().filled
+        return not stopped and generation in self._state().kept_current

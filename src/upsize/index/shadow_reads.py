@@ -1,7 +1,7 @@
-"""Shadows: live searches that were asked of the other generation too, and how alike the answers are.
+"""Shadow reads: live searches that the other generation of a move answered too, and how similar the results are.
 
-Never called quality: that the larger model ranks otherwise does not say that it ranks better. The searches that differ
-most are the ones to label first.
+Similarity is not quality: a larger model that ranks differently need not rank better. The searches that differ most are
+the ones to label first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from upsize.index.types import SearchResult
 
 FILE = "shadows.sqlite"
 KEPT = 10_000
-"""Of the latest."""
+"""Latest shadow reads that are kept (chosen)."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shadows (
@@ -30,19 +30,19 @@ _LEFT_OUT = "ALTER TABLE shadows ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0"
 
 
 class Shadows:
-    """Of one index. Thread-safe."""
+    """The shadow reads of one index. Thread-safe."""
 
     def __init__(self, folder: Path | None) -> None:
-        """None: in memory alone."""
-        self._turn = threading.Lock()
-        place = folder / FILE if folder else ":memory:"
+        """`folder` None keeps them in memory only."""
+        self._lock = threading.Lock()
+        path = folder / FILE if folder else ":memory:"
         with on_disk(folder or Path()):
-            self._connect(place)
+            self._connect(path)
 
-    def _connect(self, place: Path | str) -> None:
-        self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+    def _connect(self, path: Path | str) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")  # lost, they are collected again
+        self._connection.execute("PRAGMA synchronous = OFF")  # if lost, new ones are collected
         self._connection.executescript(_SCHEMA)
         if "left_out" not in {row[1] for row in self._connection.execute("PRAGMA table_info(shadows)")}:
             self._connection.execute(_LEFT_OUT)
@@ -50,39 +50,39 @@ class Shadows:
     def add(
         self, query: str, k: int, answered: SearchResult, other: SearchResult, lacking: Set[str] = frozenset()
     ) -> None:
-        """One search, answered by one generation and asked of another. `lacking`: documents that only one of them
-        holds, which are not compared."""
+        """Record a search and the results of both generations. `lacking`: documents that only one generation holds,
+        which are left out of the comparison."""
         pair = "→".join((answered.generation.id, other.generation.id))
         first, second = ([f for f in a.found if f.document.id not in lacking] for a in (answered, other))
         left_out = len(answered.found) + len(other.found) - len(first) - len(second)
-        if left_out:  # to the same depth again
+        if left_out:  # both lists are cut to the same depth
             depth = min(len(first), len(second))
             first, second = first[:depth], second[:depth]
         ids = [f.document.id for f in first], [f.document.id for f in second]
-        alike = overlap(*ids, k), rank_biased_overlap(*ids)
+        similarity = overlap(*ids, k), rank_biased_overlap(*ids)
         lists = [
             json.dumps([{"id": f.document.id, "text": f.document.text[:200]} for f in found])
             for found in (first, second)
         ]
-        with self._turn, on_disk(Path(FILE)):
+        with self._lock, on_disk(Path(FILE)):
             c = self._connection
             c.execute(
                 "INSERT INTO shadows (pair, query, k, overlap, rbo, answered, other, left_out) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (pair, query, k, *alike, *lists, left_out),
+                (pair, query, k, *similarity, *lists, left_out),
             )
             c.execute("DELETE FROM shadows WHERE number <= (SELECT max(number) FROM shadows) - ?", (KEPT,))
 
     def clear(self) -> None:
-        """Forget them: another move begins."""
-        with self._turn, on_disk(Path(FILE)):
+        """Delete all, when another move starts."""
+        with self._lock, on_disk(Path(FILE)):
             self._connection.execute("DELETE FROM shadows")
 
     def summary(self, examples: int = 5) -> dict[str, Any]:
-        """How many, how alike on the mean, and those that differ most."""
-        with self._turn:
+        """Their number, mean similarity, and the searches that differ most."""
+        with self._lock:
             c = self._connection
-            number, alike, rbo, left_out = c.execute(
+            number, similarity, rbo, left_out = c.execute(
                 "SELECT count(*), avg(overlap), avg(rbo), coalesce(sum(left_out), 0) FROM shadows"
             ).fetchone()
             rows = c.execute(
@@ -91,7 +91,7 @@ class Shadows:
             ).fetchall()
         return {
             "searches": number,
-            "overlap": alike,
+            "overlap": similarity,
             "rank_biased_overlap": rbo,
             "left_out": left_out,
             "differ_most": [
@@ -102,6 +102,6 @@ class Shadows:
         }
 
     def close(self) -> None:
-        """Let go."""
-        with self._turn:
+        """Close the database."""
+        with self._lock:
             self._connection.close()

@@ -1,6 +1,6 @@
-"""State: what an index is set to, in one file that is replaced as a whole. Its `active` is the pointer.
+"""State: the settings, generations and move of an index, in one file that is replaced as a whole.
 
-`index.json` is not derived from anything, unlike all else in an index's folder but the journal.
+`index.json` and the journal are the two originals in an index's folder; everything else is derived from them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from upsize.store import Table
 FILE = "index.json"
 
 MIGRATIONS: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = ()
-"""The n-th takes a state of schema n, counted from 1, to schema n + 1."""
+"""Function n, counted from 1, converts a state of schema n to schema n + 1. None is needed so far."""
 
 MOST_DEPTH = 1000
-"""Documents that a stage looks at."""
+"""Documents that a stage of the cascade scores at most."""
 KEEP_BYTES = 1 << 50
-"""Of vectors that a search's larger model makes: 1 PiB, and exact in every JSON reader."""
+"""Largest `keep_bytes`: 1 PiB, which every JSON reader represents exactly."""
 
 GenerationId = Annotated[str, msgspec.Meta(pattern=r"\Ag[0-9]{1,18}\Z")]
 Key = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{1,32}\Z")]
@@ -38,7 +38,7 @@ Phase = Literal["backfill", "paused", "switched", "rolled back"]
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """A set of vectors of one fingerprint: which model makes them, and how."""
+    """The vectors of one fingerprint: which model makes them, and how."""
 
     id: GenerationId
     model: str
@@ -46,27 +46,27 @@ class Generation(msgspec.Struct, frozen=True):
     dtype: str
     max_length: int
     fingerprint: Fingerprint
-    """Of the vectors, at their dimension."""
+    """Fingerprint of the vectors, at their dimension."""
     coarse: int | None = None
     created: str = ""
     former_fingerprint: str = ""
-    """Its fingerprint's id when that was of samples of the weights: vectors under it are still taken for queries."""
+    """Id of the fingerprint that an earlier version gave it; query vectors under it are still accepted."""
 
     @property
     def dimension(self) -> int:
-        """Of the vectors."""
+        """Dimension of the vectors."""
         return self.fingerprint.dimension
 
 
 class Rerank(msgspec.Struct, frozen=True):
-    """L1: a reranker reorders the first `depth`."""
+    """Stage L1 of the cascade: a reranker reorders the first `depth` results."""
 
     model: str
     depth: int = 20
 
 
 class Rescore(msgspec.Struct, frozen=True):
-    """L2: a generation that is not filled scores the first `depth`, and keeps the vectors that it makes."""
+    """Stage L2 of the cascade: a larger model rescores the first `depth` results; its generation keeps the vectors."""
 
     generation: str
     depth: int = 50
@@ -74,27 +74,27 @@ class Rescore(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """The way from one generation to another."""
+    """A move from one generation to another."""
 
     source: str
     target: str
     phase: Phase
     started: str
     shadow: float = 0.05
-    """Share of the searches that are asked of the other generation too, for comparison only."""
+    """Share of the searches that the other generation answers too, as shadow reads."""
     canary: float = 0.0
-    """Share of the searches that are answered by the target before the switch."""
+    """Share of the searches that the target answers before the switch."""
     verdict: dict[str, Any] | None = None
-    """Of the last comparison on labelled queries."""
+    """Verdict of the last comparison on labelled queries."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """An index's settings. A change makes a new one."""
+    """Everything that index.json holds. Immutable: a change makes a new state."""
 
     schema: int
     name: Name
     key: Key
-    """Drawn when it was made: no other index's tables are called like its, wherever they share a store."""
+    """Random, so that no other index in the same store has tables of the same names."""
     created: str
     store: str
     generations: tuple[Generation, ...]
@@ -102,15 +102,15 @@ class State(msgspec.Struct, frozen=True):
     next_generation: int = 2
     truncate: bool = False
     instruction: str | None = None
-    """Of queries, where not the model's own default."""
+    """Instruction of queries. None: the model's default."""
     rerank: Rerank | None = None
     rescore: Rescore | None = None
     funnel: int | None = None
-    """Candidates by coarse vectors, where the generation has some."""
+    """Candidates by coarse vectors. None: no funnel."""
     move: Move | None = None
 
     def generation(self, wanted: str) -> Generation:
-        """By its id; Refused where it is not there."""
+        """The generation with this id. Raises Refused where there is none."""
         for generation in self.generations:
             if generation.id == wanted:
                 return generation
@@ -119,55 +119,55 @@ class State(msgspec.Struct, frozen=True):
         )
 
     def table(self, generation: Generation) -> Table:
-        """A generation's place in the store."""
+        """The table of a generation in the store."""
         return Table(self.table_name(generation.id), generation.dimension, generation.coarse)
 
     def table_name(self, generation: str) -> str:
-        """Of a generation's place in the store."""
+        """Name of a generation's table in the store."""
         return f"{self.tables}{generation}"
 
     @property
     def tables(self) -> str:
-        """With what the names of this index's tables begin."""
+        """Prefix of the names of this index's tables."""
         return f"upsize_{self.name}_{self.key}_"
 
     @property
     def used(self) -> set[str]:
-        """Ids of the generations that something needs."""
+        """Ids of the generations that the state refers to."""
         ids = {self.active} | ({self.move.source, self.move.target} if self.move else set())
         return ids | ({self.rescore.generation} if self.rescore else set())
 
     @property
     def serving(self) -> Generation:
-        """That which answers searches."""
+        """The generation that answers searches."""
         return self.generation(self.active)
 
     @property
-    def filled(self) -> tuple[Generation, ...]:
-        """Those that shall hold every document: the one that serves, and the other end of a move."""
+    def kept_current(self) -> tuple[Generation, ...]:
+        """Generations that are kept up to date: the active one, and both of a move that is not paused."""
         ids = {self.active}
         if self.move and self.move.phase != "paused":
             ids |= {self.move.source, self.move.target}
         return tuple(g for g in self.generations if g.id in ids)
 
     def replace(self, **changes: Any) -> State:
-        """With changes."""
+        """A copy with changes."""
         return msgspec.structs.replace(self, **changes)
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """The time in UTC, to the second, as in index.json."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def current_schema(migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = MIGRATIONS) -> int:
-    """What is written today."""
+    """The schema that this version writes."""
     return len(migrations) + 1
 
 
 def read_state(folder: Path, migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = MIGRATIONS) -> State:
-    """The state of an index's folder. One of an older schema is brought up to date in memory; UpsizeError for one that
-    a newer version wrote, or that is not readable."""
+    """Read the state of an index's folder; an older schema is converted in memory. Raises UpsizeError for a newer
+    schema and for an unreadable file."""
     path = folder / FILE
     try:
         raw = msgspec.json.decode(path.read_bytes())
@@ -185,8 +185,7 @@ def read_state(folder: Path, migrations: Sequence[Callable[[dict[str, Any]], dic
 
 
 def _within_bounds(state: State) -> State:
-    """Numbers that an older version took and that no reply can hold, or that nothing can mean, brought to the nearest
-    that can."""
+    """Clamp numbers that an older version accepted and that are out of bounds today."""
     rerank, rescore, move = state.rerank, state.rescore, state.move
     if rerank:
         rerank = msgspec.structs.replace(rerank, depth=_clamp(rerank.depth, 1, MOST_DEPTH))
@@ -213,7 +212,7 @@ def write_state(folder: Path, state: State) -> None:
     """Replace the file: on return it is on disk, and at no moment is there anything but the old one or the new one.
 
     DiskFull where the disk does not take it, and the old one stays. A state that names a generation that is not there
-    is a mistake of ours: AssertionError.
+    is a bug: AssertionError.
     """
     assert state.used <= {g.id for g in state.generations}, f"{state.used} of {state.generations}"
     path = folder / FILE
@@ -222,7 +221,7 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def describe(generation: Generation) -> Mapping[str, Any]:
-    """For people and programs that ask for an index's status."""
+    """Settings of a generation, as plain values for a status."""
     return {
         "id": generation.id,
         "model": generation.model,

@@ -16,41 +16,41 @@ from upsize.store import Filter
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """One search. What is None is the index's own setting."""
+    """One search. None stands for the index's setting."""
 
     query: str | None = None
     vector: Sequence[float] | None = None
-    """In place of a query's text: its vector, of the space named by `fingerprint`."""
+    """The query's vector (dimension,), in place of its text, made by the model that `fingerprint` names."""
     fingerprint: str | None = None
     k: int = 10
     where: Filter = ()
     instruction: str | None = None
     dimension: int | None = None
     rerank: Rerank | bool | None = None
-    """False leaves the reranker out."""
+    """False turns the reranker off."""
     rescore: Rescore | bool | None = None
-    """False leaves the larger model out."""
+    """False turns the larger model off."""
     funnel: int | None = None
-    """Candidates by coarse vectors; 0 for none."""
+    """Candidates by coarse vectors; 0 turns the funnel off."""
     exact: bool = False
     generation: str | None = None
-    """For comparisons: another than that which answers."""
+    """The generation to search, for comparisons. Default: the active one."""
     without: frozenset[str] = frozenset()
-    """Ids of documents that are no answer, SLACK at most."""
+    """Ids of documents that are left out of the result, SLACK at most."""
     priority: Priority = Priority.INTERACTIVE
     counted: bool = True
-    """Whether it is a live search: it counts for popularity, and may be compared in the shadow."""
+    """Whether it is a live search, which counts for popularity and may cause a shadow read."""
 
 
 @dataclass(frozen=True)
 class SearchHit:
-    """One document of an answer."""
+    """One document of a result."""
 
     document: Document
     score: float
-    """Of the last rung: cosine, or a reranker's probability of yes."""
+    """Score of the last stage: cosine, or a reranker's probability of "yes"."""
     scores: Mapping[str, float]
-    """Of each rung that saw it."""
+    """Stage → score, for each stage that scored the document."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ class NewVectors:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found, best first, and how."""
+    """The documents found, best first, and the stages that ran."""
 
     found: list[SearchHit]
     generation: Generation
     rungs: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each part."""
+    """Stage → seconds."""
     missing: int = 0
-    """Documents that have no vector in the generation yet, and that no search finds."""
+    """Backlog of the generation: documents that no search finds yet."""
     refused: int = 0
-    """Documents that its model cannot embed, and that no search finds."""
+    """Documents that its model cannot embed, so that no search finds them."""
     new_vectors: NewVectors | None = None
     """Vectors that rescoring made, for the larger model's generation to keep."""
     canary_failed: str | None = None
@@ -84,5 +84,5 @@ class SearchResult:
 
     @property
     def ids(self) -> list[str]:
-        """Of the documents, best first."""
+        """Ids of the documents, best first."""
         return [f.document.id for f in self.found]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from upsize.errors import InvalidInput
+from upsize.errors import InvalidInput, NonFiniteVector, RequestTooLarge, TextTooLong, UpsizeError
 from upsize.index.documents import Document
 from upsize.index.metadata import NUL, metadata_fault
 from upsize.index.vector_fields import vector_fields
@@ -110,3 +110,24 @@ def same(known: Document | None, coming: DocumentWrite) -> bool:
         return False
     # To Python 1, 1.0 and true are equal; to a filter, or a client that reads them, they are not.
     return json.dumps(known.metadata, sort_keys=True) == json.dumps(coming.metadata, sort_keys=True)
+
+
+def locate_error(
+    error: UpsizeError, documents: Sequence[DocumentWrite], changed: Sequence[DocumentWrite]
+) -> UpsizeError:
+    """What embedding `changed` raised, with the position among `documents` and the id of the text at fault."""
+    index = getattr(error, "index", None)
+    if isinstance(error, RequestTooLarge):
+        return RequestTooLarge(str(error).replace("input", "documents", 1), param="documents")
+    if index is None:
+        return error
+    document = changed[index]
+    place = next(i for i, d in enumerate(documents) if d is document)
+    if isinstance(error, TextTooLong):
+        hint = f"Its id is {document.id!r}. Shorten it, or make the index with --truncate (truncate)."
+        least = error.at_least
+        return TextTooLong(error.tokens, error.limit, param="documents", index=place, hint=hint, at_least=least)
+    if isinstance(error, NonFiniteVector):
+        message = f"the index's model gives {error.found} for it in {error.precision}. Leave it out."
+        return InvalidInput(f"documents[{place}] (id {document.id!r}): {message}", param="documents", index=place)
+    return InvalidInput(f"documents[{place}] (id {document.id!r}): {error}", param="documents", index=place)

@@ -56,15 +56,15 @@ def catch_up(
         return time.monotonic() < begun + seconds
 
     def look(embedded: int) -> CatchUpProgress:
-        missing = index.documents.missing_count(generation.id)
+        missing = index.documents.backlog_size(generation.id)
         return CatchUpProgress(missing, time.monotonic() - begun, index.journal.end - first, embedded)
 
     progress = look(0)
     if not progress.missing and not index.documents.tombstones(generation.id, 1):
         return progress
     with index.reconciler.backfill_paused(seconds) as alone:
-        index.generations.remove(generation, in_time)
+        index.generations.apply_tombstones(generation, in_time)
         while alone and in_time() and 0 < progress.missing <= most and not enough(progress):
-            done = index.generations.fill(generation, Priority.INTERACTIVE, in_time, most=ROUND, shard=STEP)
+            done = index.generations.embed_backlog(generation, Priority.INTERACTIVE, in_time, most=ROUND, shard=STEP)
             progress = look(progress.embedded + done)
     return progress

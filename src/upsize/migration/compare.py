@@ -113,7 +113,7 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
     every = [r for q in queries for r in (*q.relevant, *([q.own] if q.own else []))]
     here = index.documents.get([r.id for r in every if r.id is not None])
     unlike = [r.text for r in every if r.text is not None and (r.id not in here or here[r.id].text != r.text)]
-    by_text = index.documents.with_texts(unlike)
+    by_text = index.documents.ids_of_texts(unlike)
 
     def find(relevant: Relevant) -> str | None:
         by_id = relevant.id if relevant.id in here else None
@@ -322,13 +322,13 @@ def _still_missing(index: Index, move: Move) -> set[str]:
     """The few documents that one of the two generations still lacks; Refused where they are more than a few."""
     hidden: set[str] = set()
     for generation in (move.source, move.target):
-        missing = index.documents.missing_count(generation)
+        missing = index.documents.backlog_size(generation)
         if not ready(index.documents, generation) or missing > MOST_HIDDEN:
             raise Refused(
                 f"{missing:,} documents are still missing in {generation}, and would count against it. Compare when "
                 "the backfill is done."
             )
-        hidden |= {d.id for d in index.documents.missing(generation, MOST_HIDDEN)}
+        hidden |= {d.id for d in index.documents.backlog(generation, MOST_HIDDEN)}
     return hidden
 
 

@@ -33,7 +33,7 @@ def start(index: Index, plan: MovePlan, *, shadow: float = 0.05, canary: float =
             raise Refused(
                 f"The move to {plan.wanted.model} will not fit: {' '.join(plan.problems)} (--force starts it anyway.)"
             )
-        index.require_room_for_entries()
+        index.require_room_for_backlog()
         target = _target(index, plan)
         index.documents.order_by_popularity(target.id)
         index.shadows.clear()
@@ -125,7 +125,7 @@ def _switch_to(index: Index, to: str, step: Literal["switch", "rollback"], force
     complete = up_to_date(index, index.state.generation(to), require_none_refused=step == "switch")
     with index.paused_writes() if force else complete:
         switched = _step(index, step, canary=0.0)
-    index.beside_the_answer(index.reconciler.publish_alias)
+    index.try_or_retry_later(index.reconciler.publish_alias)
     return switched
 
 
@@ -188,7 +188,7 @@ def status(index: Index) -> dict[str, Any]:
         "refused_examples": examples,
         "documents_per_second": rate,
         "seconds_left": missing / rate if missing and rate and move.phase == "backfill" else (None if missing else 0.0),
-        "behind": {g.id: index.documents.missing_count(g.id) for g in index.state.filled},
+        "behind": {g.id: index.documents.backlog_size(g.id) for g in index.state.kept_current},
         "shadow": move.shadow,
         "canary": move.canary,
         "canary_active": move.canary > 0 and covered.ready and move.phase == "backfill",

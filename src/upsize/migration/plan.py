@@ -101,7 +101,7 @@ def plan_move(
             f"{to} gives {size:,} dimensions and {index.store.kind} indexes {largest:,} at most: plan it with "
             f"--dim {largest}, which keeps nearly all of its quality."
         )
-    sample = index.documents.some(SAMPLE)
+    sample = index.documents.sample(SAMPLE)
     total = index.documents.count()
     longest = max_length or checkpoint.context
     # A text beyond so many characters is too long in any case: counting all its tokens would tell no more.

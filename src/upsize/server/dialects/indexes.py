@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from upsize.errors import InvalidInput, UnknownDocument
 from upsize.index import Index, Rerank, Rescore, SearchRequest, SearchResult, Setup, VectorSpec, cascade
-from upsize.index.index import COUNTED
+from upsize.index.coverage import MAX_COUNTED
 from upsize.index.vector_fields import is_vector_name
 from upsize.server.codec import dumps
 from upsize.server.dialects.index_bodies import (
@@ -166,7 +166,7 @@ def _search_reply(result: SearchResult, explain: bool) -> dict[str, Any]:
     ]
     value: dict[str, Any] = {"results": results}
     if result.missing or result.refused:
-        many = f"{COUNTED:,} or more" if result.missing >= COUNTED else f"{result.missing:,}"
+        many = f"{MAX_COUNTED:,} or more" if result.missing >= MAX_COUNTED else f"{result.missing:,}"
         value["incomplete"] = {
             "missing": result.missing,
             "refused": result.refused,
