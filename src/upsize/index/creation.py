@@ -1,4 +1,4 @@
-"""Making an index, and the generations of one."""
+"""Creation of an index, and of its generations."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from upsize.model import check_dimension
 from upsize.store import ANY_STORE, Credentials, Store, open_store
 
 VECTORS = "vectors"
-"""Folder of the tables, where the store is one."""
+"""Folder of the tables, where the store is a folder."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 LEAST_COARSE = 32
+"""Smallest coarse dimension: the smallest that these models are trained for."""
 EMPTY = 1 << 20
-"""Bytes that an index without documents takes, and its databases' logs."""
+"""Bytes that an empty index takes, logs of its databases included (chosen, generous)."""
 
 
 @dataclass(frozen=True)
 class VectorSpec:
-    """Vectors that are wanted: of which model, and how. None: the model's own."""
+    """The vectors of a new generation. None stands for the model's default."""
 
     model: str
     dtype: str = "auto"
     dimension: int | None = None
     coarse: int | None = None
-    """The first so many values, normalised, are kept as well."""
+    """Dimension of coarse vectors, which are kept too: the first values, normalised."""
     max_length: int | None = None
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a new index is to be."""
+    """Settings of a new index."""
 
     name: str
     vectors: VectorSpec
@@ -47,8 +48,8 @@ class Setup:
 
 
 def check_name(name: str) -> None:
-    """InvalidInput unless an index may be called so."""
-    if not NAME.fullmatch(name) or name.startswith("upsize_"):  # as the tables' names do
+    """Raise InvalidInput unless an index may have this name."""
+    if not NAME.fullmatch(name) or name.startswith("upsize_"):  # reserved for the names of tables
         raise InvalidInput(
             f"{name!r:.80} cannot name an index: a letter, then letters, digits, - and _, 40 at most, and not upsize_ "
             "in front.",
@@ -57,13 +58,13 @@ def check_name(name: str) -> None:
 
 
 def check_coarse(coarse: int | None, size: int) -> None:
-    """InvalidInput unless it is none, or from LEAST_COARSE to less than the vectors' size."""
+    """Raise InvalidInput unless it is None, or at least LEAST_COARSE and less than the vectors' dimension."""
     if coarse is not None and not LEAST_COARSE <= coarse < size:
         raise InvalidInput(f"coarse is {coarse}; give {LEAST_COARSE} or more, and less than {size}.", param="coarse")
 
 
 def new_generation(models: ModelPool, store: Store, id: str, wanted: VectorSpec, user: str) -> Generation:
-    """What vectors a model would make, checked against what the store takes. InvalidInput, and what loading raises."""
+    """A generation for these vectors. Loads the model. Raises InvalidInput where the store cannot hold them."""
     model = wanted.model
     loaded = models.loaded(models.embedder(model, user, wanted.dtype, wanted.max_length))
     size = check_dimension(wanted.dimension, loaded.checkpoint.config.hidden_size)
@@ -80,9 +81,9 @@ def new_generation(models: ModelPool, store: Store, id: str, wanted: VectorSpec,
 
 
 def create_index(folder: Path, models: ModelPool, setup: Setup, credentials: Credentials = ANY_STORE) -> None:
-    """Make an index's folder. It is there as a whole, once its state is."""
+    """Create an index. It exists once its state is written; nothing is left where this fails."""
     with on_disk(folder):
-        if folder.exists():  # what a crash left of one that was made or dropped; not looked into, not thrown away
+        if folder.exists():  # left by a crash during a creation or a drop; kept under another name
             folder.rename(folder.with_name(f".{folder.name}.left-{secrets.token_hex(4)}"))
         folder.mkdir(parents=True)
         try:
@@ -96,7 +97,7 @@ def create_index(folder: Path, models: ModelPool, setup: Setup, credentials: Cre
 def _create_in(folder: Path, models: ModelPool, setup: Setup, credentials: Credentials) -> None:
     store: Store | None = None
     state: State | None = None
-    pointed = False
+    alias_published = False
     try:
         store = open_store(setup.store, folder / VECTORS, credentials)
         first = new_generation(models, store, "g1", setup.vectors, setup.name)
@@ -113,10 +114,10 @@ def _create_in(folder: Path, models: ModelPool, setup: Setup, credentials: Crede
         )
         store.create(state.table(first))
         store.publish_alias(setup.name, state.table(first), state.tables)
-        pointed = True
+        alias_published = True
         write_state(folder, state)
     except BaseException:
-        if store and state and pointed:
+        if store and state and alias_published:
             store.publish_alias(setup.name, None, state.tables)
         if store and state:
             store.drop(state.table(state.serving))

@@ -1,4 +1,4 @@
-"""Indexes: those of one folder, each opened when it is first wanted and kept open."""
+"""Indexes: all indexes of one folder. Each is opened at its first use and stays open."""
 
 from __future__ import annotations
 
@@ -32,53 +32,53 @@ from upsize.store import ANY_STORE, Credentials, Store, open_store
 log = logging.getLogger("upsize.index")
 
 VARIABLE = "UPSIZE_INDEXES"
-"""Names another folder for indexes."""
+"""Environment variable that names another folder for indexes."""
 WAITING = 6
-"""Threads that may wait for one index to be opened."""
+"""Threads that may wait while one index is opened; further ones get Unavailable (chosen)."""
 
 
 def home() -> Path:
-    """Where indexes lie: `UPSIZE_INDEXES`, or `upsize/indexes` in the user's data folder."""
+    """Folder of the indexes: `UPSIZE_INDEXES`, or `upsize/indexes` in the user's data folder."""
     own = os.environ.get(VARIABLE)
     return Path(own) if own else data_folder() / "indexes"
 
 
 class Indexes:
-    """The indexes of a folder. Thread-safe; opening one keeps nobody from another."""
+    """The indexes of a folder. Thread-safe; opening one does not delay the others."""
 
     def __init__(
         self, folder: Path, models: ModelPool, *, background: bool = True, credentials: Credentials = ANY_STORE
     ) -> None:
-        """`background`: whether generations are filled beside the answers. `credentials`: what stores may be sent."""
+        """`background`: run the reconciler of each index. `credentials`: what stores may be sent."""
         self.folder, self.models, self._background, self._credentials = folder, models, background, credentials
-        self._said: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self._open: dict[str, Index] = {}
-        self._turns: dict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._places: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WAITING))
+        self._locks: dict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._waiting_slots: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WAITING))
 
     def names(self) -> list[str]:
-        """Of those that are there."""
+        """Names of the indexes in the folder, sorted."""
         return sorted(p.parent.name for p in self.folder.glob(f"[A-Za-z]*/{FILE}"))
 
     def opened(self) -> list[Index]:
-        """Those that are open now."""
+        """The indexes that are open."""
         return list(self._open.values())
 
     def get(self, name: str) -> Index:
-        """The index; UnknownIndex, or what opening it raises."""
+        """The index, opened if necessary. Raises UnknownIndex, and what opening it raises."""
         index = self._open.get(name)
         if index is not None and not index.journal.failed and not index.can_reopen_for_writing():
             return index
         again = index
-        if not self._there(name):
+        if not self._exists(name):
             raise UnknownIndex(name, self.names(), self.folder)
-        with self._turn(name):
+        with self._exclusive(name):
             index = self._open.get(name)
             if index is not None and index is again:
                 log.warning("%s: %s; the index is opened again", name, index.read_only or "the journal failed")
                 self._open.pop(name).close()
             if name not in self._open:
-                if not self._there(name):  # dropped meanwhile
+                if not self._exists(name):  # dropped meanwhile
                     raise UnknownIndex(name, self.names(), self.folder)
                 self._open[name] = Index(
                     self.folder / name, self.models, background=self._background, credentials=self._credentials
@@ -86,24 +86,24 @@ class Indexes:
             return self._open[name]
 
     @contextmanager
-    def _turn(self, name: str) -> Iterator[None]:
-        """Alone with an index that is being opened, made or dropped. Unavailable where several wait already: one whose
-        store does not answer must not hold all threads."""
-        places = self._places[name]
-        if not places.acquire(blocking=False):
+    def _exclusive(self, name: str) -> Iterator[None]:
+        """While the context is open, no other thread opens, creates or drops this index. Raises Unavailable where
+        WAITING threads wait already: an index whose store does not answer must not occupy all threads."""
+        slots = self._waiting_slots[name]
+        if not slots.acquire(blocking=False):
             raise Unavailable(f"The index {name!r} is being opened, and several requests wait for it. Try again.")
         try:
-            with self._turns[name]:
+            with self._locks[name]:
                 yield
         finally:
-            places.release()
+            slots.release()
 
     def create(self, setup: Setup) -> Index:
-        """A new index; Refused where there is one of that name, InvalidInput for a name that cannot be one."""
+        """Create an index. Raises Refused where its name is taken, InvalidInput for a name that is not allowed."""
         name = setup.name
         check_name(name)
-        with self._turns[name]:
-            if self._there(name):
+        with self._locks[name]:
+            if self._exists(name):
                 raise Refused(
                     f"There is an index {name!r} in {self.folder} already. Choose another name, or drop it: "
                     f"upsize index drop {name}."
@@ -112,14 +112,14 @@ class Indexes:
             return self.get(name)
 
     def drop(self, name: str, *, force: bool = False) -> None:
-        """Remove an index, its texts included; one that cannot be opened too, unless another process has it.
+        """Remove an index with its texts, even one that cannot be opened, unless another process has it open.
 
-        Refused, with nothing removed, where its store does not answer, or others' objects depend on its tables; with
-        `force` these are left where they are.
+        Raises Refused, with nothing removed, where its store does not answer or objects of others depend on its
+        tables; `force` leaves those tables where they are.
         """
-        if not self._there(name):
+        if not self._exists(name):
             raise UnknownIndex(name, self.names(), self.folder)
-        with self._turns[name]:
+        with self._locks[name]:
             try:
                 self._drop_tables(name)
             except JournalLocked:
@@ -138,7 +138,7 @@ class Indexes:
         shutil.rmtree(gone)
 
     def _drop_tables(self, name: str) -> None:
-        """Close the index and remove what its store holds of it."""
+        """Close the index and remove its tables from the store."""
         try:
             index = self.get(name)
         except (JournalLocked, StoreUnavailable):
@@ -149,19 +149,19 @@ class Indexes:
                 _remove_unopened(self.folder / name, self._credentials)
             except (Refused, StoreUnavailable, StoreDamaged):
                 raise
-            except UpsizeError as reason:  # not even its state can be read
+            except UpsizeError as reason:  # not even its state is readable
                 log.warning("%s: its tables, if there are any, were left where they are: %s", name, reason)
             return
         index.stop_background()
         try:
             _remove(index.store, index.state)
-        finally:  # one that is not dropped is opened again when it is wanted
+        finally:  # one that is not dropped is opened again at its next use
             index.close()
             self._open.pop(name, None)
 
     def open_all(self) -> list[str]:
-        """Open every index, so that what was left undone in them goes on. What cannot be opened is said, once, and
-        given."""
+        """Open every index, so that their reconcilers continue. Returns the names of those that cannot be opened, and
+        logs each error once."""
         failed = []
         for name in self.names():
             try:
@@ -169,21 +169,21 @@ class Indexes:
                     failed.append(name)
             except Exception as error:
                 failed.append(name)
-                if self._said.get(name) != str(error):
+                if self._logged.get(name) != str(error):
                     log.error("%s: %s", name, error, exc_info=not isinstance(error, UpsizeError))
-                    self._said[name] = str(error)
+                    self._logged[name] = str(error)
         return failed
 
     def close(self) -> None:
-        """Close those that are open."""
+        """Close the open indexes."""
         for name in list(self._open):
-            with self._turns[name]:
+            with self._locks[name]:
                 try:
                     self._open.pop(name).close()
-                except Exception:  # the others are to be closed all the same
+                except Exception:  # the others must be closed too
                     log.exception("%s was not closed in order", name)
 
-    def _there(self, name: str) -> bool:
+    def _exists(self, name: str) -> bool:
         return bool(NAME.fullmatch(name)) and (self.folder / name / FILE).is_file()
 
 

@@ -1,7 +1,7 @@
-"""Models: what indexes compute with, on an engine that others may use too. A model is known by its fingerprint.
+"""Models: the engine's models that indexes use, identified by their fingerprints.
 
-An index's own model, precision and prompts are used whatever else is loaded: if the engine has a model of the same
-fingerprint that one serves, otherwise the index's is loaded beside it, and let go when nobody needs it.
+An index always uses its own model, precision and prompts. Where the engine has a model of the same fingerprint, the
+index shares it; otherwise the model is loaded for the index, and removed when no index needs it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("upsize.index")
 
 
 class _ModelKey(NamedTuple):
-    """What was asked for."""
+    """The model that an index asks for."""
 
     kind: Kind
     model: str
@@ -39,47 +39,47 @@ class _ModelKey(NamedTuple):
 
 
 class ModelPool:
-    """The engine's models, by what an index wants of them. Thread-safe.
+    """The engine's models, loaded for indexes on demand. Thread-safe.
 
-    Whoever asks for a model says for whom (`user`); it stays while anybody has it.
+    A caller names the index that needs a model (`user`); the model stays loaded while any index needs it.
     """
 
     def __init__(self, engine: Engine, served: Mapping[str, tuple[str, str]] | None = None) -> None:
-        """`served`: what clients call the models that the engine has already → its name there, and where it lies."""
+        """`served`: a served model's public name → its name in the engine, and its path."""
         self.engine, self._served = engine, dict(served or {})
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._loading: dict[_ModelKey, threading.Lock] = defaultdict(threading.Lock)
         self._names: dict[_ModelKey, str] = {}
-        """What was asked for before → its name in the engine."""
-        self._on_renewal: dict[str, Callable[[Generation, Fingerprint], None]] = defaultdict(lambda: _ignored)
+        """Model key → its name in the engine, for keys that were asked for before."""
+        self._on_renewal: dict[str, Callable[[Generation, Fingerprint], None]] = defaultdict(lambda: _ignore_renewal)
         self._users: dict[str, set[str]] = {}
-        """Name in the engine → who uses a model that was loaded for an index."""
+        """Name in the engine → its users, for models that were loaded for indexes."""
 
     def embedder(self, model: str, user: str, dtype: str = "auto", max_length: int | None = None) -> str:
-        """Name in the engine of this embedder, which is loaded if it is not there."""
+        """Name of this embedding model in the engine; loads it if necessary."""
         return self._name(_ModelKey("embedding", model, dtype, max_length), user)
 
     def reranker(self, model: str, user: str) -> str:
-        """Name in the engine of this reranker, which is loaded if it is not there."""
+        """Name of this reranker in the engine; loads it if necessary."""
         return self._name(_ModelKey("reranker", model, "auto", None), user)
 
     def path(self, model: str) -> str:
-        """What finds the model again, from wherever: the folder of one that clients of this service call so, or that
-        they named; a hub id and a demo's name as they are."""
+        """A reference to the model that does not depend on this service: an absolute folder for a served model or a
+        path; a hub id or a demo name unchanged."""
         path = self._served[model][1] if model in self._served else model
         return str(Path(path).resolve()) if Path(path).is_dir() else path
 
     def at_hand(self, model: str) -> bool:
-        """Whether a client may have it without more ado: it is served, or one of the demo models."""
+        """Whether the model is served here, or a demo model, so that using it downloads nothing."""
         return model in self._served or model in demo.NAMES
 
     def loaded(self, name: str) -> LoadedModel:
-        """The model itself."""
+        """The loaded model of this name in the engine."""
         return self.engine.models[name]
 
     def of(self, generation: Generation, user: str) -> str:
-        """The generation's model; FingerprintMismatch where the files at its path are not those any more."""
-        name = self._taken(generation, user)
+        """Name in the engine of the generation's model. Raises FingerprintMismatch where its files have changed."""
+        name = self._shared(generation, user)
         if name is None:
             name = self.embedder(generation.model, user, generation.dtype, generation.max_length)
         loaded = self.loaded(name)
@@ -95,27 +95,27 @@ class ModelPool:
             self._on_renewal[user](generation, found)
         return name
 
-    def _taken(self, generation: Generation, user: str) -> str | None:
-        """The name of a model in the engine that makes the generation's vectors, which `user` has from now on."""
+    def _shared(self, generation: Generation, user: str) -> str | None:
+        """Name of a loaded model that makes the generation's vectors, registered for `user`; None without one."""
         name = self._same(generation)
-        with self._turn:
+        with self._lock:
             if name not in self.engine.models:
                 return None
             self._use(name, user)
             return name
 
     def on_renewal(self, user: str, call: Callable[[Generation, Fingerprint], None] | None) -> None:
-        """Call this when a generation of `user` carries the fingerprint of a version that sampled the weights, and the
-        model at hand has the same samples: the generation's fingerprint is to become the given one, of all bytes.
-        None: call it no more."""
-        self._on_renewal[user] = call or _ignored
+        """Call this when a generation of `user` has a fingerprint of samples of the weights, from an earlier version,
+        and the loaded model has the same samples: the generation gets the given fingerprint, of all bytes. None ends
+        the calls."""
+        self._on_renewal[user] = call or _ignore_renewal
 
     def release(self, user: str, keep: Sequence[Generation] = (), rerankers: Sequence[str] = ()) -> None:
-        """`user` needs no more than the models of these generations, and these rerankers. What was loaded for indexes
-        alone, and nobody else needs, goes."""
+        """Release all models of `user` but those of these generations and rerankers. Models that were loaded for
+        indexes are removed from the engine once no index needs them."""
         needed = {self._same(generation) for generation in keep}
         needed |= {self._names.get(_ModelKey("reranker", model, "auto", None)) for model in rerankers}
-        with self._turn:
+        with self._lock:
             for name, users in list(self._users.items()):
                 if user not in users or name in needed:
                     continue
@@ -124,7 +124,7 @@ class ModelPool:
                     del self._users[name]
                     self._names = {key: n for key, n in self._names.items() if n != name}
                     self.engine.remove(name)
-                    log.info("%s is not needed any more and was let go", name)
+                    log.info("%s is not needed any more and was removed", name)
 
     def start(
         self,
@@ -137,7 +137,7 @@ class ModelPool:
         priority: Priority = Priority.INTERACTIVE,
         truncate: bool = False,
     ) -> Future[Result]:
-        """Begin to embed; the result's values are unit vectors (texts, dimension). Errors as the engine's."""
+        """Start embedding texts; the result's values are unit vectors (texts, dimension). Raises engine errors."""
         side: Literal["query", "document"] = "query" if query else "document"
         request = EmbedRequest(texts, side, instruction, dimension, Truncation(truncate), priority)
         return self.engine.submit(name, request)
@@ -182,10 +182,10 @@ class ModelPool:
             name = self._served[wanted.model][0]
             if self.loaded(name).checkpoint.kind == wanted.kind:
                 return name
-        with self._turn:
+        with self._lock:
             lock = self._loading[wanted]
-        with lock:  # one load of it; others of other models go on meanwhile
-            with self._turn:
+        with lock:  # one load of this model; other models load meanwhile
+            with self._lock:
                 known = self._names.get(wanted)
                 if known in self.engine.models:
                     self._use(known, user)
@@ -193,11 +193,11 @@ class ModelPool:
             loaded = load_model(
                 self.path(wanted.model), kind=wanted.kind, dtype=wanted.dtype, max_length=wanted.max_length
             )
-            with self._turn:
+            with self._lock:
                 return self._admit(wanted, loaded, user)
 
     def _admit(self, wanted: _ModelKey, loaded: LoadedModel, user: str) -> str:
-        """Put it into the engine, unless one of the same fingerprint is there. Needs the turn."""
+        """Add it to the engine, unless a model of the same fingerprint is there. The caller holds the lock."""
         there = self.engine.models
         name = next((n for n, m in there.items() if m.fingerprint == loaded.fingerprint), None)
         if name is None:
@@ -212,11 +212,11 @@ class ModelPool:
 
 
 def _makes(model: LoadedModel, wanted: Fingerprint) -> bool:
-    """Whether a model makes vectors of this fingerprint, or of one that an earlier version gave the same model."""
+    """Whether a model makes vectors of this fingerprint, under its present or its former fingerprint."""
     if model.fingerprint.at(wanted.dimension) == wanted:
         return True
     return wanted.sampled and model.sampled_fingerprint.at(wanted.dimension) == wanted
 
 
-def _ignored(generation: Generation, fingerprint: Fingerprint) -> None:
-    """For users that keep no state."""
+def _ignore_renewal(generation: Generation, fingerprint: Fingerprint) -> None:
+    """Ignore a renewal."""

@@ -113,7 +113,7 @@ class _IndexCollector(Collector):
                 documents.add_metric([index.name], index.documents.count())
                 for generation in index.state.generations:
                     labels = [index.name, generation.id, generation.model]
-                    missing.add_metric(labels, index.documents.missing_count(generation.id))
+                    missing.add_metric(labels, index.documents.backlog_size(generation.id))
                     active.add_metric(labels, generation.id == index.state.active)
             except Error:  # the index was closed or dropped meanwhile
                 continue
