@@ -18,7 +18,7 @@ from upsize.cli.app import app
 from upsize.errors import InvalidInput, UpsizeError
 from upsize.io import open_source
 from upsize.jobs.document_rows import DocumentRows, FileDocument
-from upsize.jobs.vector_columns import unfit
+from upsize.jobs.vector_columns import document_error
 from upsize.server.discovery import announced, running_service
 
 Run = Callable[..., str]
@@ -110,11 +110,11 @@ def test_times_and_decimals_of_parquet_become_metadata_and_bytes_are_refused(tmp
     (row,) = DocumentRows(open_source(tmp_path / "d.parquet", "d.parquet"), "text", "id")
     told = {"made": "2024-05-06T12:53:20.123456789+00:00", "day": "2024-05-06", "price": "1.10"}
     assert row.value == FileDocument("a", "soup", told)
-    assert unfit(row.value) is None
+    assert document_error(row.value) is None
     pq.write_table(pa.table({"text": ["x"], "thumb": [b"\xff\xd8"]}), tmp_path / "bytes.parquet")
     (row,) = DocumentRows(open_source(tmp_path / "bytes.parquet", "bytes.parquet"), "text")
     assert row.value is not None
-    assert str(unfit(row.value)).startswith("metadata.thumb is of the type bytes")
+    assert str(document_error(row.value)).startswith("metadata.thumb is of the type bytes")
 
 
 def test_a_file_without_ids_is_called_by_its_texts(run: Run, tmp_path: Path) -> None:
