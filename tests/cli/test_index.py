@@ -159,7 +159,7 @@ def test_mistakes_are_told_in_the_services_words(run: Run) -> None:
         (("index", "status", "--base-url", "127.0.0.1:9"), "http:// or https:// in front"),
         (("index", "status", "--base-url", "http://h:abc"), "Invalid port"),
         (("index", "ladder", "docs", "--depths", "20,x"), "give numbers"),
-        (("evolve", "start", "docs"), "no backfill to go on with"),
+        (("evolve", "start", "docs"), "no backfill to resume"),
     ):
         with pytest.raises(UpsizeError, match=told):
             run(*arguments)

@@ -1,13 +1,13 @@
-"""Backups: a copy of an index that can be made while it is in use, and an index made of one.
+"""Backups: copy an index while it is in use, and restore an index from a copy.
 
     DESTINATION/
-      backup.json     what it is of, when, how many journal entries, and of each generation how many vectors
+      backup.json     index, time, number of journal entries, and number of vectors of each generation
       index.json      as the index's own
-      journal/        every entry that was acknowledged before the backup began, and some that came meanwhile
+      journal/        every entry acknowledged before the backup started, and some of those written meanwhile
       vectors/        with vectors: one LanceDB table a generation, whatever the index's store is
 
-The journal is copied last and only grows, so it has the text of every vector that was copied. Opening a restored index
-holds the vectors against the documents by (id, number): those that fit are used, the others are made again.
+The journal is copied last and only grows, so it has the text of every copied vector. When a restored index is opened,
+an audit compares vectors and documents by (id, number): matching vectors are used, and the others are made again.
 """
 
 from __future__ import annotations
@@ -37,24 +37,25 @@ from upsize.store.opening import LANCEDB
 JOURNAL = "journal"
 MANIFEST = "backup.json"
 BATCH = 1000
-"""Vectors that are copied together."""
+"""Vectors that are copied together (chosen)."""
 TRIES = 3
+"""Attempts, when a move changes the generations during the copy."""
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds."""
+    """Contents of a backup."""
 
     index: str
     created: str
     entries: int
-    """Of the journal."""
+    """Journal entries."""
     vectors: dict[str, int]
     """Generation → vectors; empty without them."""
 
 
 def back_up(folder: Path, destination: Path, *, with_vectors: bool = False) -> Backup:
-    """Copy the index in `folder` to `destination`, which must not exist; it appears there once it is whole.
+    """Copy the index in `folder` to `destination`, which must not exist; it appears there only when it is complete.
 
     The index may be open in another process, and be written to. Without vectors the restored index embeds all its
     texts again. Raises UnknownIndex, InvalidInput for a destination that is there, DiskFull, JournalDamaged, Refused
@@ -79,7 +80,7 @@ def back_up(folder: Path, destination: Path, *, with_vectors: bool = False) -> B
 
 
 def _copy(folder: Path, to: Path, with_vectors: bool) -> Backup | None:
-    """None where the index's generations are others at the end than at the beginning."""
+    """None where the generations changed during the copy."""
     state = read_state(folder)
     vectors = _copy_vectors(folder, state, to) if with_vectors else {}
     entries = _copy_journal(folder / JOURNAL, to / JOURNAL)
@@ -92,12 +93,12 @@ def _copy(folder: Path, to: Path, with_vectors: bool) -> Backup | None:
 
 
 def _copy_journal(journal: Path, to: Path) -> int:
-    """The segments that are there now, the last as far as it has come; how many entries that is, each of them read."""
+    """Copy the segments, the last one as far as it is written; the number of entries, after reading each."""
     to.mkdir()
     for segment in sorted(journal.glob("[0-9a-f]*.log")):
         shutil.copyfile(segment, to / segment.name)
     with Journal(to) as copied:
-        for torn in to.glob("torn-*"):  # a write that was under way
+        for torn in to.glob("torn-*"):  # an incomplete write
             torn.unlink()
         return sum(1 for _ in copied.read())
 
@@ -116,7 +117,7 @@ def _copy_vectors(folder: Path, state: State, to: Path) -> dict[str, int]:
 def _copy_table(source: Store, target: Store, state: State, generation: Generation, c: sqlite3.Connection) -> int:
     table, copied = state.table(generation), 0
     target.create(table)
-    for ids in _parts([id for id, _ in source.committed_ids(table)]):
+    for ids in _chunks([id for id, _ in source.committed_ids(table)]):
         rows = source.vectors(table, ids)
         marks = ", ".join("?" * len(ids))
         texts = dict(c.execute(f"SELECT id, metadata FROM documents WHERE id IN ({marks})", ids))
@@ -131,16 +132,16 @@ def _copy_table(source: Store, target: Store, state: State, generation: Generati
     return copied
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for first in range(0, len(ids), BATCH):
         yield ids[first : first + BATCH]
 
 
 def restore(source: Path, home: Path, name: str | None = None, store: str | None = None) -> State:
-    """Make an index of a backup, or of a copy of an index's folder, in `home`; its state.
+    """Make an index in `home` from a backup, or from a copy of an index's folder; its state.
 
-    `name`: another than it had. `store`: another than it had, without vectors then. Its tables get names of their own,
-    so it may stand beside the index that it is a copy of. Raises Refused where there is an index of the name,
+    `name`: a new name. `store`: another store, for which all vectors are made again. The tables get new names, so that
+    the index may exist beside the one that it is a copy of. Raises Refused where there is an index of the name,
     InvalidInput, UpsizeError for what is not a backup, JournalDamaged, DiskFull.
     """
     state = read_state(source) if (source / FILE).is_file() else None
@@ -164,7 +165,7 @@ def restore(source: Path, home: Path, name: str | None = None, store: str | None
                 if table.is_dir():
                     shutil.copytree(table, coming / VECTORS / f"{restored.table_name(generation.id)}.lance")
             write_state(coming, restored)
-            if target.exists():  # what a crash left of one that was made or dropped
+            if target.exists():  # left by a crash during a creation or a drop
                 target.rename(home / f".{name}.left-{secrets.token_hex(4)}")
             coming.rename(target)
         finally:

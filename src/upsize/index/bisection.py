@@ -1,4 +1,4 @@
-"""One bad text keeps no other from its vector: what fails together is tried in halves."""
+"""Bisection: a text that cannot be embedded does not prevent the others; a failed batch is tried again in halves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 from upsize.errors import InvalidInput, NonFiniteVector, OutOfMemory, RequestTooLarge, UpsizeError
 
 CANNOT = (InvalidInput, NonFiniteVector, OutOfMemory)
-"""What a text's own embedding may fail with, however often it is tried."""
+"""Errors that one text causes, whenever it is embedded."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -17,11 +17,11 @@ V = TypeVar("V")
 def each(
     compute: Callable[[Sequence[T]], Sequence[V]], items: Sequence[T], *, together: bool = False
 ) -> list[V | UpsizeError]:
-    """What `compute` gives for every item, or of one that it cannot take the error.
+    """The result of `compute` for every item, or the error of an item that it cannot compute.
 
-    `compute` is called with all of them, and where it raises CANNOT with halves, down to the one item whose fault it
-    is: 2 log₂ n calls for one bad item of n. Other errors are raised, and `together` RequestTooLarge: in parts it would
-    cost as much.
+    `compute` is called with all items, and with halves where it raises CANNOT, down to the item at fault: 2 log₂ n
+    calls for one bad item of n. Other errors are raised. `together` also raises RequestTooLarge, because the parts
+    would cost as much as the whole.
     """
     if not items:
         return []

@@ -1,4 +1,4 @@
-"""A disk that takes no more: told as one error, looked for before a write, and tried again from time to time."""
+"""A full or read-only disk: one error for all its symptoms, and checks before writes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from upsize.errors import DiskFull
 
 ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-"""Of a write that the disk did not take: no space, a quota, a limit, a read-only file system, a fault."""
+"""errno of a failed write: no space, quota, file size limit, read-only file system, I/O error."""
 SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
-"""SQLite's primary result codes for the same."""
+"""Primary result codes of SQLite for the same failures."""
 RESERVE, SHARE = 16 << 20, 0.05
-"""Bytes that a write leaves free, or that share of a small disk: with them an index can be opened, deleted from and
-closed."""
+"""Bytes that a write leaves free, or this share of a small disk: enough to open an index, delete from it and close it
+(chosen)."""
 
 
 @contextmanager
 def on_disk(where: Path) -> Iterator[None]:
-    """What a disk that takes no more, or nothing of this user, makes of the calls within, as DiskFull."""
+    """Raise DiskFull for errors of a full disk, or of missing permissions, within the context."""
     try:
         yield
     except OSError as error:
@@ -39,21 +39,25 @@ def on_disk(where: Path) -> Iterator[None]:
 
 
 def require_room(folder: Path, wanted: int) -> None:
-    """DiskFull unless `wanted` bytes fit on the disk of `folder` and leave a reserve."""
-    free, spare = _space(folder)
-    if free < wanted + spare:
-        raise DiskFull(str(folder), f"{free:,} bytes are free on its disk and {wanted + spare:,} are wanted")
+    """Raise DiskFull unless `wanted` bytes fit on the disk of `folder` beside the reserve."""
+    free, reserve = _space(folder)
+    if free < wanted + reserve:
+        raise DiskFull(str(folder), f"{free:,} bytes are free on its disk and {wanted + reserve:,} are wanted")
 
 
 def shortage(folder: Path) -> str | None:
-    """Why writes into `folder` are refused now; None where they are not."""
-    free, spare = _space(folder)
-    return f"{free:,} bytes are free on its disk, and {spare:,} stay free: writes are refused" if free < spare else None
+    """Why writes to `folder` are refused now; None where they are accepted."""
+    free, reserve = _space(folder)
+    return (
+        f"{free:,} bytes are free on its disk, and {reserve:,} are kept free: writes are refused"
+        if free < reserve
+        else None
+    )
 
 
 def has_room(folder: Path) -> bool:
-    """Whether a file can be written into `folder` and leave a reserve."""
-    free, spare = _space(folder)
+    """Whether a file can be written to `folder` and the reserve is free."""
+    free, reserve = _space(folder)
     probe = folder / ".space"
     try:
         with probe.open("wb") as file:
@@ -64,10 +68,10 @@ def has_room(folder: Path) -> bool:
         return False
     finally:
         probe.unlink(missing_ok=True)
-    return free > spare
+    return free > reserve
 
 
 def _space(folder: Path) -> tuple[int, int]:
-    """Bytes that are free, and that are to stay free."""
-    told = os.statvfs(folder)
-    return told.f_bavail * told.f_frsize, min(RESERVE, int(SHARE * told.f_blocks * told.f_frsize))
+    """Bytes that are free, and bytes to keep free."""
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize, min(RESERVE, int(SHARE * stats.f_blocks * stats.f_frsize))

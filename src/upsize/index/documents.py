@@ -362,7 +362,7 @@ class Documents:
 
     def mark(self, *, closed_cleanly: bool) -> None:
         """Record it, synced to disk."""
-        with self._database.turn:
+        with self._database.lock:
             self._database.sync(full=True)
             try:
                 with self._transaction() as c:

@@ -1,4 +1,4 @@
-"""Labels: queries, and what was judged for them, as they travel."""
+"""Labels: queries with relevance judgements, as requests carry them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 import msgspec
 
 Grade = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]
-"""TREC's go from −2 to 4."""
+"""A relevance grade. TREC's grades go from −2 to 4."""
 
 
 class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A judged document: by its id in the index, by its text, or both."""
+    """A judged document, named by its id in the index, its text, or both."""
 
     id: str | None = None
     text: str | None = None
@@ -19,10 +19,10 @@ class Relevant(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class LabelledQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """A query and what was judged for it."""
+    """A query with its judgements."""
 
     query: str
     relevant: tuple[Relevant, ...]
     own: Relevant | None = None
-    """The document that is the query itself, where it is one: no answer to it, unless it is judged relevant. Its grade
-    is not looked at."""
+    """The document that the query is a copy of, if any. Results leave it out unless it is judged relevant; its grade is
+    ignored."""
