@@ -20,27 +20,29 @@ HEAD = """# Performance
 
 Written by `python -m benchmarks.performance` from the results in [benchmarks/results](../benchmarks/results).
 
-**The limit** is what a library's bare products reach on the same machine in the same run, with nothing between them,
-divided by the operations of the network's products for one token. The last layer is computed for last rows alone, so
-1/28 of the 0.6B is saved from it. Where nothing multiplies bfloat16 its limit is that of float32. "Remembering" means
-that keys and values of a beginning that texts share were kept from earlier texts: a query's instruction, a rerank
-prompt's template and query.
+**Roofline.** A library's GEMMs alone, on the same machine in the same run, reach the peak GEMM throughput. Divided
+by the operations of the network's GEMMs for one token, it gives the roofline in tokens/s. The last layer is
+computed only for the last row of each text, which saves 1/28 of the 0.6B. On a processor without bfloat16 products
+the roofline of bfloat16 is that of float32.
+
+**Prefix cache**: keys and values of a shared prefix came from earlier texts. The prefix is a query's instruction,
+or the template and the query of a rerank prompt.
 """
-BESIDE = """Beside peers on the same ids, in turn in every round, each at the best of its batch sizes. Peers embed the
-pairs: to read two logits of the last state costs nothing beside. A peer that can keep prefixes does pairs once more
-with ours in turn, when the others are gone."""
+BESIDE = """Other engines ran on the same ids, in turn in every round, each at its best batch size. They embed the
+pairs; reading two logits of the last state in addition costs next to nothing. An engine with a prefix cache runs
+the pairs once more in turn with upsize, after the others."""
 ROWS = (
     ("queries, tokens/s", "queries", "tokens_per_second"),
-    ("of the limit", "queries", "of_limit"),
-    ("the same, remembering the instruction", "queries_remembering", "tokens_per_second"),
+    ("share of the roofline", "queries", "of_limit"),
+    ("the same, instruction in the prefix cache", "queries_remembering", "tokens_per_second"),
     ("passages, tokens/s", "passages", "tokens_per_second"),
-    ("of the limit", "passages", "of_limit"),
+    ("share of the roofline", "passages", "of_limit"),
     ("one query of {query_tokens} tokens, p50 in ms", "one_query", "p50_ms"),
-    ("the same, remembering the instruction", "one_query_remembering", "p50_ms"),
+    ("the same, instruction in the prefix cache", "one_query_remembering", "p50_ms"),
     ("pairs that share 80 tokens of 280, tokens/s", "pairs", "tokens_per_second"),
-    ("the same, remembering them", "pairs_remembering", "tokens_per_second"),
-    ("a server's restart to its first vector, seconds", "restart", "first_vector_s"),
-    ("its resident memory then, GB", "restart", "resident_gb"),
+    ("the same, prefix in the prefix cache", "pairs_remembering", "tokens_per_second"),
+    ("restart of a server to its first vector, seconds", "restart", "first_vector_s"),
+    ("resident memory after that, GB", "restart", "resident_gb"),
 )
 """A label, a group of figures, a figure."""
 
@@ -93,8 +95,8 @@ def _speed(result: Result) -> str:
     lines = [
         f"## {result['model']}, {result['kernels']}, {threads}",
         "",
-        f"Clock: {result['clock']}; medians of {rounds}. Limit: int8 {limit['int8']:.0f} GOP/s, bfloat16 "
-        f"{limit['bfloat16']:.0f} GFLOP/s, float32 {limit['float32']:.0f}. {_conditions(result)}",
+        f"Clock: {result['clock']}; medians of {rounds}. Peak GEMM throughput: int8 {limit['int8']:.0f} GOP/s, "
+        f"bfloat16 {limit['bfloat16']:.0f} GFLOP/s, float32 {limit['float32']:.0f}. {_conditions(result)}",
         "",
         *_table(
             ["", *dtypes],
@@ -115,16 +117,18 @@ def _beside(result: Result) -> list[str]:
     for dtype, ours in result["ours"].items():
         rows["upsize", dtype] = {name: ours[name][figure] for name, figure in workloads.items()}
         remembering = {name: ours.get(f"{name}_remembering") for name in workloads}
-        rows["upsize, remembering", dtype] = {
+        rows["upsize, prefix cache", dtype] = {
             name: figures[workloads[name]] for name, figures in remembering.items() if figures
         }
     keeping = result.get("keeping_prefixes", {"ours": {}, "peers": []})
     for dtype, ours in keeping["ours"].items():
         figures = ours.get("pairs_remembering", ours["pairs"])
-        rows["upsize, remembering, beside who keeps prefixes", dtype] = {"pairs": figures["tokens_per_second"]}
+        rows["upsize, prefix cache, beside engines with a prefix cache", dtype] = {
+            "pairs": figures["tokens_per_second"]
+        }
     for line in result["peers"] + keeping["peers"]:
         if "failed" not in line:
-            name = line["peer"] + ", keeping prefixes" * ("prefixes" in line)
+            name = line["peer"] + ", prefix cache" * ("prefixes" in line)
             row = rows.setdefault((name, line["precision"]), {})
             row[line["workload"]] = line[workloads[line["workload"]]]
     head = ["", "precision", *(f"{name}, tokens/s" for name in throughput), f"one query of {QUERY} tokens, ms"]
@@ -165,21 +169,22 @@ def _gpu(result: Result) -> str:
             speed.append([size, "transformers, bfloat16", *["–"] * len(lengths), f"{theirs['tokens_per_second']:,}"])
     texts = [f"of {name.removeprefix('texts_of_')} tokens" for name in lengths]
     few = ["", "", "one query, p50 ms", "pairs of 280 tokens/s", "32,768 tokens, s", "GB in batches (estimated)"]
-    few += ["GB then (estimated)", "passages, to transformers", "worst centred cosine"]
+    few += ["GB after 32,768 tokens (estimated)", "passages, relative to transformers", "worst centred cosine"]
     return "\n".join(
         [
             f"## A GPU: {machine['gpus'][0]}",
             "",
-            "The published shapes with random weights, in batches of 16,384 tokens, states back on the host. In",
-            "brackets MFU: operations of products and attention over those of bare bfloat16 products in the same",
-            f"run, {limit['bfloat16']:.0f} TFLOP/s, of fp8 too (whose own are {limit['fp8']:.0f}). transformers runs",
-            "left-padded batches sorted by length, at the best of its batch sizes.",
+            "The published shapes with random weights, in batches of 16,384 tokens, with hidden states copied to the",
+            "host. Brackets give the MFU: the operations of GEMMs and attention, as a share of the peak bfloat16 GEMM",
+            f"throughput of the same run ({limit['bfloat16']:.0f} TFLOP/s), for fp8 too (fp8 GEMMs alone reach",
+            f"{limit['fp8']:.0f} TFLOP/s). transformers runs left-padded batches sorted by length, at its best batch",
+            "size.",
             f"Torch {result['versions']['torch']}, CUDA {result['cuda']}; {result['date']}. Tokens/s:",
             "",
             *_table(["", "", *texts, "passages"], speed),
             "",
-            "The cosine is with transformers in float32 on the same weights. fp8 is served where it keeps 0.97 of",
-            "bfloat16 on built-in texts; else the model runs in bfloat16, and says so.",
+            "The cosine compares with transformers in float32 on the same weights. upsize serves fp8 only if its",
+            "centred cosine with bfloat16 on built-in texts is at least 0.97; otherwise it runs in bfloat16 and logs that.",
             "",
             *_table(few, rest),
             "",
@@ -191,7 +196,7 @@ def _served(short: list[Result], batches: list[Result]) -> str:
     parts = [
         "## What HTTP adds",
         "",
-        "The clients are processes on the same cores, each with one call out at a time.",
+        "The clients are processes on the same cores. Each has one call in flight.",
         "",
     ]
     if short:
@@ -200,8 +205,8 @@ def _served(short: list[Result], batches: list[Result]) -> str:
             + [f"{r[key]:.2f}" for key in ("cpu_ms_a_request", "cpu_ms_beyond_the_model")]
             for r in short
         ]
-        head = ["", "model", "clients", "requests", "requests/s", "CPU ms a request", "of these beyond the model's"]
-        parts += [f"One short text a call. {_machines(short)}", "", *_table(head, rows), ""]
+        head = ["", "model", "clients", "requests", "requests/s", "CPU ms per request", "of these, outside the model"]
+        parts += [f"One short text in each call. {_machines(short)}", "", *_table(head, rows), ""]
     if batches:
         rows = [
             [_kernels(r), r["model"], r["dtype"], str(r["clients"]), str(r["texts_a_call"])]
@@ -209,8 +214,8 @@ def _served(short: list[Result], batches: list[Result]) -> str:
             + [f"{r['of_engine']:.1%}"]
             for r in batches
         ]
-        head = ["", "model", "precision", "clients", "passages a call"]
-        head += ["engine, tokens/s", "over HTTP", "of the engine's"]
+        head = ["", "model", "precision", "clients", "passages per call"]
+        head += ["engine, tokens/s", "over HTTP", "share of the engine"]
         parts += [f"Batches of passages. {_machines(batches)}", "", *_table(head, rows), ""]
     return "\n".join(parts)
 
@@ -225,10 +230,10 @@ def _accuracy(result: Result) -> str:
     head = ["model", "precision", "queries, worst", "mean", "passages, worst", "mean"]
     return "\n".join(
         [
-            "## What a precision keeps",
+            "## Fidelity of each precision",
             "",
-            "Centred cosine with float32: each vector less the mean of its set, for what all texts share flatters the",
-            f"plain one. Queries and passages: {counts}. {_conditions(result)}",
+            "Centred cosine with float32: the mean of the set is subtracted from each vector, because the part that",
+            f"all texts share inflates the plain cosine. Queries and passages: {counts}. {_conditions(result)}",
             "",
             *_table(head, rows),
             "",
@@ -249,10 +254,10 @@ def _long(kernels: str, results: list[Result]) -> str:
         [
             f"## One long text, {kernels}",
             "",
-            "Run once, peers after ours; peak memory of the process, weights and libraries included. "
+            "One run, other engines after upsize. Peak memory is that of the process, with weights and libraries. "
             f"{_conditions(results[-1])}",
             "",
-            *_table(["model", "tokens", "by", "precision", "seconds", "peak GB"], rows),
+            *_table(["model", "tokens", "engine", "precision", "seconds", "peak GB"], rows),
             "",
         ]
     )
@@ -268,10 +273,10 @@ def _scores(result: Result) -> str:
             rows.append([model, task, f"{r['bfloat16']:.3f}", f"{r['int8']:.3f}", told])
     return "\n".join(
         [
-            "## What int8 scores",
+            "## Task scores of int8",
             "",
             f"The demo family on labelled tasks: int8 loses {sum(lost) / len(lost):.2f} points on average and "
-            f"{max(lost):.2f} at most; in brackets 95 % intervals over the same units. {_conditions(result)}",
+            f"{max(lost):.2f} at most. Brackets give 95 % intervals over the same units. {_conditions(result)}",
             "",
             *_table(["model", "task", "bfloat16", "int8", "points lost"], rows),
             "",
