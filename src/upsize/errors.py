@@ -1,34 +1,34 @@
 """Every error that upsize raises on purpose.
 
     UpsizeError
-    ├── CheckpointError          a checkpoint folder is not what it should be: file, expectation, finding
-    │   ├── UnsupportedModel     a checkpoint of another architecture, or of a kind that cannot be told
-    │   └── WeightsDamaged       packed weights that were cut or written to while they are served
-    ├── HubError                 a model could not be fetched from a hub
-    ├── UnusableProxy            a variable of the environment names a proxy that cannot be used
-    ├── InvalidInput             a request that can never succeed as it is (param, index)
-    │   ├── RequestTooLarge      more texts or tokens than one request may have
+    ├── CheckpointError          a file of a checkpoint is wrong: file, expected, found
+    │   ├── UnsupportedModel     a checkpoint of another architecture, or of an unknown kind
+    │   └── WeightsDamaged       packed weights that changed while they are served
+    ├── HubError                 a hub could not deliver a model
+    ├── UnusableProxy            an environment variable names an unusable proxy
+    ├── InvalidInput             a request that can never succeed unchanged (param, index)
+    │   ├── RequestTooLarge      more texts or tokens than a request may have
     │   ├── TextTooLong          more tokens than the model takes
-    │   └── InvalidDimension     not a dimension of this model
-    ├── UnknownModel             no model of that name is served here
-    ├── NonFiniteVector          the network gave NaN, infinity, or zeros alone
-    ├── OutOfMemory              the device's memory did not suffice
-    ├── Overloaded               the queue is full: come back after `retry_after` seconds
-    ├── ForkedProcess            a model was made in the process that this one was forked from
-    ├── Unavailable              starting or draining
+    │   └── InvalidDimension     a dimension that this model does not give
+    ├── UnknownModel             this service has no model of that name
+    ├── NonFiniteVector          the network computed NaN, infinity, or only zeros
+    ├── OutOfMemory              the device has too little memory
+    ├── Overloaded               the queue is full: retry after `retry_after` seconds
+    ├── ForkedProcess            a model was loaded before a fork of the process
+    ├── Unavailable              the service is starting or draining
     ├── FingerprintMismatch      two vector spaces that cannot be compared
-    ├── JournalDamaged           what an index rests on is not as it was written: file, position
-    ├── JournalFailed            the disk did not take an entry
-    ├── DiskFull                 the disk takes nothing more of an index, or it is open for reading only
+    ├── JournalDamaged           a journal file changed after it was written: file, position
+    ├── JournalFailed            the disk did not accept an entry of the journal
+    ├── DiskFull                 the disk is full, or an index is open read-only
     ├── JournalLocked            another process has the index open for writing
-    ├── UnknownIndex             no index of that name is here
-    ├── UnknownDocument          an index holds no document of that id
-    ├── Refused                  not now: an index is not in the state that this needs
-    ├── StoreUnavailable         where vectors lie does not answer
-    ├── StoreFull                where vectors lie takes no more
-    ├── RowsRefused              rows that a store will never take: ids
-    ├── StoreDamaged             vectors cannot be read; they can be made again from the journal
-    └── MissingExtra             an optional dependency is needed for this
+    ├── UnknownIndex             there is no index of that name
+    ├── UnknownDocument          an index has no document of that id
+    ├── Refused                  the state of an index does not allow the operation
+    ├── StoreUnavailable         the store does not answer
+    ├── StoreFull                the store has no space
+    ├── RowsRefused              the store never accepts these rows: ids
+    ├── StoreDamaged             vectors cannot be read; the journal can rebuild them
+    └── MissingExtra             an optional dependency is missing
 
 A message says what happened, where, and what to do.
 """
@@ -74,10 +74,10 @@ __all__ = [
 
 
 class UpsizeError(Exception):
-    """The root of the tree: catch this to catch everything that upsize raises on purpose."""
+    """The root of the tree: catch it to catch every error that upsize raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """So that it passes between processes: what an error was made of is in its fields, not in its message."""
+        """Support pickling: the fields hold the constructor's arguments, `args` only the message."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -88,7 +88,7 @@ def _restored(kind: type[UpsizeError], args: tuple[Any, ...], fields: dict[str, 
 
 
 class CheckpointError(UpsizeError):
-    """A checkpoint's file is not what it should be."""
+    """A file of a checkpoint is not what upsize expects."""
 
     def __init__(self, path: Path | str, expected: str, found: str, hint: str = "") -> None:
         self.path, self.expected, self.found, self.hint = Path(path), expected, found, hint
@@ -96,23 +96,23 @@ class CheckpointError(UpsizeError):
 
 
 class UnsupportedModel(CheckpointError):
-    """The checkpoint is readable, but not a Qwen3 embedder or reranker."""
+    """The checkpoint is readable, but it is not a Qwen3 embedder or reranker."""
 
 
 class WeightsDamaged(CheckpointError):
-    """A packed file was cut or written to while its weights are served. They are not read any more."""
+    """A packed file changed while its weights are served. The model stops reading it."""
 
 
 class HubError(UpsizeError):
-    """A model could not be fetched from a hub, and is not in its cache."""
+    """A hub could not deliver a model, and its cache does not have it."""
 
 
 class UnusableProxy(UpsizeError):
-    """A variable of the environment names a proxy that cannot be used. The message names the variable."""
+    """An environment variable names a proxy that cannot be used. The message names the variable."""
 
 
 class InvalidInput(UpsizeError):
-    """A request that can never succeed as it is. `index` is the offending item's place in the request."""
+    """A request that can never succeed unchanged. `index` is the position of the offending item in the request."""
 
     def __init__(self, message: str, *, param: str | None = None, index: int | None = None) -> None:
         self.param, self.index = param, index
@@ -120,11 +120,11 @@ class InvalidInput(UpsizeError):
 
 
 class RequestTooLarge(InvalidInput):
-    """A request has more texts, or tokens in all, than one may have. Its parts would be taken."""
+    """A request has more texts, or more tokens in all, than allowed. Smaller requests would succeed."""
 
 
 class TextTooLong(InvalidInput):
-    """A text has `tokens` tokens, or `at_least` so many, and the model takes `limit`."""
+    """A text has `tokens` tokens (with `at_least`: that many or more), and the model takes `limit`."""
 
     ALLOW = (
         "Send a shorter text, or allow truncation "
@@ -152,7 +152,7 @@ class TextTooLong(InvalidInput):
 
 
 class InvalidDimension(InvalidInput):
-    """The dimension asked for is not one of this model's."""
+    """The model does not give the dimension that the request asks for."""
 
     def __init__(self, asked: object, smallest: int, largest: int) -> None:
         super().__init__(
@@ -162,7 +162,7 @@ class InvalidDimension(InvalidInput):
 
 
 class UnknownModel(UpsizeError):
-    """No model of that name is served here."""
+    """This service has no model of that name."""
 
     def __init__(self, name: str, served: list[str], need: str = "") -> None:
         self.name, self.param = name, "model"
@@ -171,9 +171,9 @@ class UnknownModel(UpsizeError):
 
 
 class NonFiniteVector(UpsizeError):
-    """The network gave a text a vector without a direction: NaN, infinity, or zeros alone.
+    """The network computed a vector without a direction: NaN, infinity, or only zeros.
 
-    `indices`: every such text of the request, `index` the first. `found`: which of these it was.
+    `indices` are the positions of all such texts in the request, `index` the first. `found` says what the vector holds.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class NonFiniteVector(UpsizeError):
 
 
 class OutOfMemory(UpsizeError):
-    """One batch did not fit into the device's memory, even alone."""
+    """A batch did not fit into the device's memory, even alone."""
 
     def __init__(self, tokens: int, device: str) -> None:
         super().__init__(
@@ -198,7 +198,7 @@ class OutOfMemory(UpsizeError):
 
 
 class Overloaded(UpsizeError):
-    """There is no room in the queue, whose `queued_tokens` take about `seconds`; come back after `retry_after`."""
+    """The queue is full: its `queued_tokens` take about `seconds`. Retry after `retry_after` seconds."""
 
     def __init__(self, queued_tokens: int, seconds: float, retry_after: float) -> None:
         self.retry_after = retry_after
@@ -209,12 +209,12 @@ class Overloaded(UpsizeError):
 
 
 class ForkedProcess(UpsizeError):
-    """A model was made in the process that this one was forked from."""
+    """The model was loaded in a process from which this process was forked."""
 
     def __init__(self, made: int, here: int) -> None:
         super().__init__(
-            f"This model was loaded in process {made}, and process {here} was forked from it: threads do not live on "
-            "in a fork. Load it in the new process, or start processes without forking: "
+            f"This model was loaded in process {made}, and process {here} was forked from it: threads do not survive "
+            "a fork. Load it in the new process, or start processes without forking: "
             "multiprocessing.get_context('spawn') or 'forkserver'."
         )
 
@@ -228,7 +228,7 @@ class FingerprintMismatch(UpsizeError):
 
 
 class JournalDamaged(UpsizeError):
-    """A journal's file is not as it was written. `at_end`: so that a crash in the middle of a write explains it."""
+    """A journal file changed after it was written. `at_end`: a crash during a write can explain it."""
 
     def __init__(self, path: Path, position: int, finding: str, *, at_end: bool = False) -> None:
         self.path, self.position, self.at_end = path, position, at_end
@@ -239,14 +239,14 @@ class JournalDamaged(UpsizeError):
 
 
 class JournalFailed(UpsizeError):
-    """A journal could not put an entry on disk."""
+    """The disk did not accept an entry of the journal."""
 
     def __init__(self, folder: Path, why: str, hint: str) -> None:
         super().__init__(f"{folder}: the entry was not written: {why}. {hint}")
 
 
 class DiskFull(UpsizeError):
-    """The disk does not take what an index has to keep."""
+    """The disk does not accept a write of an index."""
 
     def __init__(self, where: str, why: str, advice: str = "Free some space on that disk, and try again.") -> None:
         self.where, self.why = where, why
@@ -264,7 +264,7 @@ class JournalLocked(UpsizeError):
 
 
 class UnknownIndex(UpsizeError):
-    """No index of that name is here."""
+    """There is no index of that name."""
 
     def __init__(self, name: str, known: list[str], where: Path) -> None:
         self.name, self.param = name, "name"
@@ -273,7 +273,7 @@ class UnknownIndex(UpsizeError):
 
 
 class UnknownDocument(UpsizeError):
-    """An index holds no document of that id."""
+    """An index has no document of that id."""
 
     def __init__(self, id: str, index: str) -> None:
         self.id, self.param = id, "id"
@@ -281,27 +281,28 @@ class UnknownDocument(UpsizeError):
 
 
 class Refused(UpsizeError):
-    """What was asked does not fit the state that an index is in. The message says what would have to be first."""
+    """The state of an index does not allow the operation. The message says what has to happen first."""
 
 
 class StoreUnavailable(UpsizeError):
-    """Where an index's vectors lie does not answer."""
+    """An index's store does not answer."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where} does not answer: {why}. Nothing that was acknowledged is lost; try again.")
 
 
 class StoreFull(UpsizeError):
-    """Where an index's vectors lie takes no more."""
+    """An index's store has no space."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
-            f"{where} is full: {why}. Free some space; what was acknowledged is in the journal and comes in by itself."
+            f"{where} is full: {why}. Free some space; the journal keeps what was acknowledged, "
+            "and upsize writes it to the store by itself."
         )
 
 
 class RowsRefused(UpsizeError):
-    """Rows that a store will never take as they are, by their documents' `ids`. Those written beside them are in."""
+    """A store never accepts these rows; `ids` are their documents. The other rows are written."""
 
     def __init__(self, ids: list[str], why: str) -> None:
         self.ids, self.why = ids, why
@@ -310,17 +311,17 @@ class RowsRefused(UpsizeError):
 
 
 class StoreDamaged(UpsizeError):
-    """A generation's vectors cannot be read or written."""
+    """A generation's table cannot be read or written."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
             f"{where} cannot be used: {why.rstrip('.')}. The texts are safe in the journal: "
-            "`upsize index rebuild NAME` makes the vectors again."
+            "`upsize index rebuild NAME` rebuilds the vectors."
         )
 
 
 class MissingExtra(UpsizeError):
-    """An optional dependency is needed for what was asked."""
+    """An optional dependency is missing."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs the package {package!r}: pip install 'upsize[{extra}]'.")

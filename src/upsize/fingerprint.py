@@ -1,4 +1,4 @@
-"""Fingerprint: what makes two vectors comparable.
+"""Fingerprint: the identity of a vector space. Two vectors are comparable if their fingerprints are equal.
 
 A model's name does not name a vector space: an early revision of Qwen3-Embedding-0.6B, with the same weights but a
 tokenizer without the end token, gives vectors at cosine 0.77 to 0.88 of today's (docs/sources.md §2). So every vector
@@ -20,8 +20,8 @@ class Fingerprint:
     """Everything that shapes a vector. Two vectors may be compared only if their fingerprints are equal."""
 
     weights: str
-    """Digest of all bytes of the tensors, their names, shapes and types; the same for any sharding of them. Versions
-    before took samples of the bytes: 16 hexadecimal digits without `sha256-` in front."""
+    """Digest of all bytes of the tensors, their names, shapes and types; the same for any sharding. Older versions
+    sampled the bytes: 16 hexadecimal digits without the prefix `sha256-`."""
     tokenizer: str
     """Digest of the tokenizer's definition, the rule for the end token included."""
     pooling: str
@@ -33,11 +33,11 @@ class Fingerprint:
     dtype: str
     quantization: str
     network: str = ""
-    """The numbers of config.json that the network computes with; empty in fingerprints of versions before."""
+    """The numbers of config.json that the network computes with; empty in fingerprints of older versions."""
 
     @cached_property
     def id(self) -> str:
-        """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields, an empty `network` left out."""
+        """A short stable name: 12 hexadecimal digits of the SHA-256 of the fields, without an empty `network`."""
         payload = asdict(self)
         if not self.network:
             del payload["network"]
@@ -45,12 +45,12 @@ class Fingerprint:
 
     @property
     def sampled(self) -> bool:
-        """Whether a version before gave it, of samples of the weights' bytes."""
+        """Whether an older version made it, from samples of the weights' bytes."""
         return not self.weights.startswith("sha256-")
 
     @lru_cache(maxsize=1024)  # noqa: B019 (a few values of a few models; with each goes its id)
     def at(self, dimension: int) -> Fingerprint:
-        """The same space cut to its first `dimension` values and normalised again."""
+        """Return the space of these vectors truncated to `dimension` values and normalised again."""
         return self if dimension == self.dimension else replace(self, dimension=dimension)
 
     def require(self, other: Fingerprint) -> None:

@@ -1,8 +1,8 @@
-"""Folders of the user's own: where caches and data go, also for a user without a home, or whose home is read-only.
+"""The user's folders for caches and data, also for a user without a home folder or with a read-only one.
 
-No function here raises for the lack of a home. What cannot be kept there goes to a private folder of this user under
-the system's temporary folder, and a warning says what is lost with it. A folder that the environment names
-(`UPSIZE_CACHE`, `UPSIZE_INDEXES`) is taken as it is.
+No function here raises for the lack of a home folder. It returns a private folder under the system's temporary folder
+instead, and a warning names the consequence. A folder that the environment names (`UPSIZE_CACHE`, `UPSIZE_INDEXES`) is
+used as it is.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "UPSIZE_CACHE"
-"""Names another folder for the cache."""
+"""Environment variable that names another cache folder."""
 _HUB_HOMES = {"huggingface": ("HF_HOME", "HF_HUB_CACHE"), "modelscope": ("MODELSCOPE_CACHE",)}
-"""Hub → the variables that name its library's cache; the first is set where none is."""
+"""Hub → environment variables that name its library's cache. `provide_hub_home` sets the first."""
 
 
 def cache_folder() -> Path:
-    """Where packed weights and digests lie: `UPSIZE_CACHE`, or `upsize` in the user's cache folder."""
+    """Return the folder of packed weights and digests: `UPSIZE_CACHE`, or `upsize` in the user's cache folder."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
         return Path(own)
     parent = _of_user("XDG_CACHE_HOME", ".cache")
-    consequence = f"packed weights are made again after they go; set {CACHE_VARIABLE} to a folder that stays"
+    consequence = f"packed weights in it are made again once it is cleaned; set {CACHE_VARIABLE} to a folder that stays"
     return _usable(parent and parent / "upsize", "cache", consequence)
 
 
 def data_folder() -> Path:
-    """Where data that must stay lies: `upsize` in the user's data folder."""
+    """Return the folder of data that must persist: `upsize` in the user's data folder."""
     parent = _of_user("XDG_DATA_HOME", ".local/share")
     consequence = "indexes in it are lost when it is cleaned; set UPSIZE_INDEXES to a folder that stays"
     return _usable(parent and parent / "upsize", "data", consequence)
@@ -50,14 +50,14 @@ def provide_hub_home(hub: str = "huggingface") -> None:
         return
     parent = _of_user("XDG_CACHE_HOME" if hub == "huggingface" else None, ".cache")
     wanted = parent and parent / hub
-    consequence = f"downloaded models are fetched again after they go; set {variable} to a folder that stays"
+    consequence = f"models in it are downloaded again once it is cleaned; set {variable} to a folder that stays"
     folder = _usable(wanted, hub, consequence)
     if folder != wanted:
         os.environ[variable] = str(folder)
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """`path` with a leading `~` resolved, or as it is where nobody knows that home."""
+    """Return `path` with a leading `~` resolved, or unchanged if that home folder is unknown."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for a user without a home)
 
 
@@ -72,7 +72,7 @@ def _of_user(variable: str | None, below_home: str) -> Path | None:
 
 
 def _usable(wanted: Path | None, purpose: str, consequence: str) -> Path:
-    """`wanted` if it is there or can be made, and otherwise a temporary folder."""
+    """Return `wanted` if it exists or can be made, otherwise a temporary folder."""
     if wanted is not None and (os.path.isdir(wanted) or _can_be_made(wanted)):  # noqa: PTH112 (Path.is_dir may raise)
         return wanted
     return _temporary(wanted, purpose, consequence)
@@ -84,7 +84,7 @@ def _can_be_made(folder: Path) -> bool:
         try:
             if above.exists():
                 return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-        except OSError:  # not even its name may be looked up
+        except OSError:  # the folder above may not be searched
             return False
     return False
 
@@ -97,7 +97,7 @@ def _temporary(wanted: Path | None, purpose: str, consequence: str) -> Path:
         private = Path(tempfile.gettempdir()) / f"upsize-{user}"
         if not _private(private):  # somebody else made it, and could put files of their own there
             private = Path(tempfile.mkdtemp(prefix="upsize-"))
-    except OSError:  # nothing can be written anywhere; whoever writes to it learns so
+    except OSError:  # no folder is writable; the first write fails
         private = Path("/tmp") / f"upsize-{user}"
     reason = f"{wanted} cannot be written" if wanted else "this user has no home folder"
     log.warning("%s, so %s is used; %s", reason, private / purpose, consequence)
@@ -105,7 +105,7 @@ def _temporary(wanted: Path | None, purpose: str, consequence: str) -> Path:
 
 
 def _private(folder: Path) -> bool:
-    """Make a folder that only this user may enter, if it is not there; whether it is one."""
+    """Make a folder that only this user may enter; return whether it is one."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()

@@ -1,4 +1,4 @@
-"""Numbers for people: plain digits with commas, never an exponent; open ends and missing values in words. Pure."""
+"""Numbers as text for people: plain digits with commas, never an exponent. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 import unicodedata
 
 MISSING = "–"
-"""Stands for what was not measured, or is no number."""
+"""Text for a value that was not measured or is NaN."""
 FINEST = 12
-"""Decimals at most: what is smaller is told as less than the smallest number that they show."""
+"""Most decimals. A smaller value is shown as `less than` the smallest number with this many."""
 
 
 def plain(value: float | None, digits: int = 3) -> str:
-    """`digits` significant digits, all digits of what is larger, whole numbers whole: 1,304; 12; 0.000013; 0.500."""
+    """Format with `digits` significant digits, or all digits before the point: 1,304; 12; 0.000013; 0.500."""
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
@@ -31,7 +31,7 @@ def plain(value: float | None, digits: int = 3) -> str:
 
 
 def short(value: float | None, digits: int = 10) -> str:
-    """As many digits as the value has, up to `digits` significant ones: 0.01, 300, 0.00001, 2.5."""
+    """Format without trailing zeros, with at most `digits` significant digits: 0.01, 300, 0.00001, 2.5."""
     if value is None or not math.isfinite(value) or value == 0:
         return plain(value)
     decimals = min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), FINEST)
@@ -40,7 +40,7 @@ def short(value: float | None, digits: int = 10) -> str:
 
 
 def fixed(value: float, decimals: int, sign: bool = False) -> str:
-    """So many decimals, thousands by commas; a zero has no sign."""
+    """Format with `decimals` decimals and commas between thousands. A zero has no sign."""
     if not math.isfinite(value):
         return plain(value)
     text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
@@ -48,11 +48,10 @@ def fixed(value: float, decimals: int, sign: bool = False) -> str:
 
 
 def bounds(lower: str, upper: str | None) -> str:
-    """An interval of numbers as they are shown; without an upper end it says what is known."""
+    """Format an interval; without an upper bound: `at least`."""
     return f"at least {lower}" if upper is None else f"{lower} to {upper}"
 
 
 def cells(text: str) -> int:
-    """Columns that a text takes where Latin letters take one: wide characters of East Asia take two, marks that combine
-    with the letter before none."""
+    """Return the columns of a text on a terminal: 2 for a wide East Asian character, 0 for a combining mark, else 1."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

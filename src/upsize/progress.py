@@ -1,6 +1,6 @@
-"""Progress of long work on standard error: a bar on a terminal, and elsewhere a plain line now and then.
+"""Progress of long work on standard error: a bar on a terminal, plain lines elsewhere.
 
-A log file or a CI job so never stays silent for minutes. Lines come by time, not by update: one long step is told too.
+A log file or a CI job is never silent for minutes. Lines come by time, not by update, so a long step has lines too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 FIRST, LONGEST = 10.0, 60.0
-"""Seconds until the first line, and at most between two. Between them, an interval is 5 % of the time so far."""
+"""Seconds until the first line, and at most between two lines. An interval is 5 % of the elapsed time. Chosen."""
 REFRESH = 1.0
 """Seconds between two refreshes of a bar, so that its clock moves during a long step."""
 
 
 class ProgressBar:
-    """Reports how much of `total` is done; `total` None means that nobody knows. Used by `with`.
+    """Reports how much of `total` is done; None: the total is unknown. Use it in a `with` statement.
 
     Without a terminal nothing is written in the first ten seconds, so quick work leaves no lines in a log.
     """
@@ -69,11 +69,11 @@ class ProgressBar:
             self._write(f"{self._state()}, done after {duration(time.monotonic() - self._started)}")
 
     def update(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """Add `count` to the number done."""
         self.advance(self.done + count)
 
     def advance(self, done: int, total: int | None = None) -> None:
-        """So many are done altogether, of `total` if it is given."""
+        """Set the number done, and the total if given."""
         with self._lock:
             self.done = done
             if total is not None:
@@ -83,14 +83,14 @@ class ProgressBar:
                 self._bar.update(done - self._bar.n)
 
     def describe(self, what: str) -> None:
-        """Name the step that runs now."""
+        """Name the current step."""
         with self._lock:
             self.what = what
             if self._bar is not None:
                 self._bar.set_description(what)
 
     def say(self, line: str) -> None:
-        """Write a line of its own, above the bar if there is one."""
+        """Write a separate line, above the bar if there is one."""
         with self._lock:
             if self._bar is not None:
                 self._bar.write(line, file=self._file)

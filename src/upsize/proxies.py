@@ -1,8 +1,8 @@
-"""Proxies of the environment, one reading of them for every HTTP client.
+"""Proxies from the environment, read in one way for every HTTP client.
 
-A service of this machine is asked without a proxy, whatever the environment says. Elsewhere HTTP_PROXY, HTTPS_PROXY,
-ALL_PROXY and NO_PROXY count as curl reads them. A setting that cannot be used is an error that names the variable:
-httpx would raise one that does not, for every address, and so would each library that is built on it.
+Requests to this machine never use a proxy. For other hosts HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY mean what
+they mean to curl. A setting that cannot be used is an error that names the variable: httpx, and each library built on
+it, would raise an error for every address that does not name it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Proxy:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host of an address is this machine by name or number."""
+    """Return whether a host name or number is this machine."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -52,7 +52,7 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that the environment sets for an address; None for an address of this machine, or without one.
+    """Return the proxy that the environment sets for an address; None for this machine, or if no proxy is set.
 
     Raises UnusableProxy.
     """
@@ -73,7 +73,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def client_options(url: str, *, direct: bool = False) -> dict[str, Any]:
-    """Arguments of `httpx.Client` for one address: its proxy, or a transport that looks for none. `direct`: none.
+    """Return arguments of `httpx.Client` for one address: its proxy, or a transport without one. `direct`: no proxy.
 
     Raises UnusableProxy.
     """
@@ -82,18 +82,17 @@ def client_options(url: str, *, direct: bool = False) -> dict[str, Any]:
 
 
 def async_client_options(url: str, *, direct: bool = False) -> dict[str, Any]:
-    """The same of `httpx.AsyncClient`."""
+    """Return arguments of `httpx.AsyncClient`, as `client_options` does."""
     options = client_options(url, direct=direct)
     return {"transport": httpx.AsyncHTTPTransport()} if "transport" in options else options
 
 
 @contextmanager
 def readable_by_libraries(url: str) -> Iterator[None]:
-    """Within, other libraries read the environment's proxies as is meant here: NO_PROXY has this machine's names, and
-    no brackets, at which httpx stops.
+    """Make other libraries read the environment's proxies as this module does, for the duration of the block.
 
-    Raises UnusableProxy where the environment sets a proxy for `url` that cannot be used, or another that httpx stops
-    at.
+    NO_PROXY gets the names of this machine, and loses brackets, which httpx does not parse. Raises UnusableProxy if a
+    proxy variable has a value that this module or httpx cannot use.
     """
     proxy_for(url)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -121,10 +120,10 @@ def _checked(variable: str, value: str) -> Proxy:
         usable = bool(parts.hostname) and parts.port != 0
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise UnusableProxy(f"{variable} is no address of a proxy ({error}). Correct it, or unset it.") from None
+        raise UnusableProxy(f"{variable} is not the address of a proxy ({error}). Correct it, or unset it.") from None
     proxy = Proxy(variable, url)
     if not usable:
-        raise UnusableProxy(f"{variable} is no address of a proxy: it has no host. Correct it, or unset it.")
+        raise UnusableProxy(f"{variable} is not the address of a proxy: it has no host. Correct it, or unset it.")
     if parts.scheme not in SCHEMES:
         raise UnusableProxy(
             f"{proxy.shown}: a proxy of this kind cannot be used. Known: {', '.join(SCHEMES)}. Unset {variable}, or "
@@ -139,7 +138,7 @@ def _checked(variable: str, value: str) -> Proxy:
 
 
 def _excepted(host: str, port: int) -> bool:
-    """Whether NO_PROXY names the host: by name, by the end of its name, by network, or by `*`."""
+    """Return whether NO_PROXY matches the host: by name, domain, network, or `*`."""
     value = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     return any(_names(entry.strip().lower(), host.lower().rstrip("."), port) for entry in value.split(","))
 

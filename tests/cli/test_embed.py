@@ -221,7 +221,7 @@ def test_the_text_field_is_found_or_asked_for(upsize: Command, tmp_path: Path, e
         (["missing.txt", "-o", "out.npy"], 1, "missing.txt: no such file."),
         (["docs.txt", "-o", "out.bin"], 2, "the suffix chooses the format, one of .npy, .jsonl, .parquet"),
         (["docs.txt", "-o", "nowhere/out.npy"], 1, "there is no folder nowhere"),
-        (["docs.txt", "-o", "docs.npy", "--id-field", "id"], 2, "a .npy file has no place for ids"),
+        (["docs.txt", "-o", "docs.npy", "--id-field", "id"], 2, "a .npy file cannot hold ids"),
         (["docs.txt", "-o", "o.jsonl", "--id-field", "id"], 1, "is read as plain text, which has no fields"),
         (["docs.txt", "-o", "out.npy", "--document", "--instruction", "Sort"], 2, "documents are embedded as they are"),
         (["docs.txt", "-o", "out.npy", "--dimm", "3"], 2, "No such option: --dimm"),

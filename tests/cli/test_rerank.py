@@ -170,7 +170,7 @@ def test_bad_rows(upsize: Command, tmp_path: Path, reranker_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["how do plants eat?"], 2, "'how do plants eat?' is no file. For one query give its documents too"),
+        (["how do plants eat?"], 2, "'how do plants eat?' is not a file. For one query give its documents too"),
         (["how?", "missing.txt"], 1, "missing.txt: no such file."),
         (["queries.jsonl"], 2, "a file of queries needs a file for the results"),
         (["queries.jsonl", "-o", "out.npy"], 2, "one of .jsonl, .parquet"),

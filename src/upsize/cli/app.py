@@ -1,4 +1,4 @@
-"""The `upsize` command: one thin file a command, and errors as one line each."""
+"""The `upsize` command: one file per subcommand; errors are printed in one line."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ app.command("doctor")(doctor.doctor)
 
 
 WRONG_USAGE = 2
-"""The exit code."""
+"""Exit code of wrong usage."""
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"upsize {__version__}")
         raise typer.Exit
@@ -50,15 +50,15 @@ def _tell_version(asked: bool) -> None:
 @app.callback(help=app.info.help)
 def root(
     version: Annotated[
-        bool, typer.Option("--version", "-V", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What may stand before a command."""
+    """Options before a command."""
 
 
 def main() -> None:
-    """Run the command line. Exit code 0 for success, 1 for a failure that is told in one line, 2 for wrong usage."""
-    for stream in (sys.stdout, sys.stderr):  # a file's name, or a sign, that their encoding has not
+    """Run the command line. Exit code 0: success; 1: failure, with one line on standard error; 2: wrong usage."""
+    for stream in (sys.stdout, sys.stderr):  # characters that their encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _message(error: UpsizeError | OSError) -> str:
-    """The message; of the system's own errors the file first, and what may be done."""
+    """The message of an error; for an error of the system the file first, and advice."""
     if isinstance(error, UpsizeError) or error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__
     denied = isinstance(error, PermissionError) or error.errno == errno.EROFS

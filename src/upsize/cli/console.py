@@ -1,4 +1,4 @@
-"""Consoles for results: as wide as the terminal; in a file or a pipe as wide as the result, so that nothing is cut."""
+"""Consoles for results: as wide as the terminal, or in a file or pipe as wide as the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDEST = 10_000
 
 
 def results(**options: Any) -> Console:
-    """A console on standard output. `options` are those of rich's Console."""
+    """Return a console on standard output. `options` are those of rich's Console."""
     console = Console(**{"highlight": False, **options})
     if not console.is_terminal:
         console.width = WIDEST
@@ -20,8 +20,10 @@ def results(**options: Any) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print all of a table. Cells fold where a terminal is too narrow for their content in a line; if even their
-    longest words do not fit, lines are as long as they must be, and the terminal wraps them."""
+    """Print a table in full. Cells fold if the terminal is too narrow.
+
+    If even their longest words do not fit, lines exceed the width and the terminal wraps them.
+    """
     for column in table.columns:
         column.overflow = "fold"
     least = console.measure(table, options=console.options.update(max_width=WIDEST)).minimum

@@ -28,13 +28,21 @@ def doctor(
         str | None,
         typer.Option(metavar="URL", help="A running service's OpenAI base URL, such as http://host:30000/v1."),
     ] = None,
-    model: Annotated[str | None, typer.Option(rich_help_panel=SERVICE, help="Default: the first that embeds.")] = None,
-    api_key: Annotated[str | None, typer.Option(rich_help_panel=SERVICE, envvar="UPSIZE_API_KEY")] = None,
-    dimensions: Annotated[int | None, typer.Option(rich_help_panel=SERVICE, min=1, help="That your index has.")] = None,
-    timeout: Annotated[float, typer.Option(rich_help_panel=SERVICE, min=0.1, help="Seconds for one answer.")] = 30.0,
+    model: Annotated[
+        str | None, typer.Option(rich_help_panel=SERVICE, help="Model to check. Default: the first embedder.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(rich_help_panel=SERVICE, envvar="UPSIZE_API_KEY", help="Bearer key of the service.")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(rich_help_panel=SERVICE, min=1, help="Dimension of your index.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(rich_help_panel=SERVICE, min=0.1, help="Seconds to wait for one reply.")
+    ] = 30.0,
     json: Annotated[Path | None, JSON] = None,
 ) -> None:
-    """Say what this machine can serve, or with --base-url what is wrong with a running service.
+    """Report which sizes this machine can serve, or with --base-url what is wrong with a running service.
 
     Works against any OpenAI-compatible embeddings service. Exit code 0 when healthy, 1 when something is wrong.
 
@@ -44,12 +52,12 @@ def doctor(
     """
     if base_url is None:
         if model or dimensions:
-            raise typer.BadParameter("--model and --dimensions ask about a running service: give its --base-url too.")
+            raise typer.BadParameter("--model and --dimensions check a running service: add its --base-url.")
         _machine(json)
         return
     from upsize.diagnostics.diagnose_service import diagnose
 
-    with ProgressBar(f"questioning {base_url}"):
+    with ProgressBar(f"checking {base_url}"):
         found = diagnose(base_url, model=model, api_key=api_key, dimensions=dimensions, timeout=timeout)
     if json is not None:
         write_json(json, found.to_json())
@@ -68,7 +76,7 @@ def _show_service(found: Diagnosis) -> None:
 
 
 def _machine(json: Path | None) -> None:
-    """This machine: what it is, what it does, what each size would take and give."""
+    """Print this machine, its measured rates, and the estimated memory and speed of each size."""
     from upsize.diagnostics import estimate_sizes, read_environment
     from upsize.diagnostics.environment import advice
 
@@ -110,7 +118,7 @@ def _show_machine(environment: Environment, rates: Rates) -> None:
         ),
         ("processor", f"{escape(machine.processor)}, {machine.cores} cores, {environment.threads} threads compute"),
         ("bfloat16", "multiplied by the processor" if machine.bfloat16_products else "stored, multiplied as float32"),
-        ("kernels", machine.kernels or "not built when upsize was installed (no compiler); products need torch"),
+        ("kernels", machine.kernels or "not built when upsize was installed (no compiler); torch computes instead"),
         ("memory", f"{machine.memory / 1e9:.1f} GB, {machine.available / 1e9:.1f} GB free"),
         ("GPUs", gpus),
         ("models", f"{escape(environment.cache)}, {environment.cache_free / 1e9:.0f} GB free on its disk"),

@@ -1,4 +1,4 @@
-"""Examples of a command, from its own help: shown beside an error of usage."""
+"""Examples from a command's help, printed after an error of usage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _EXAMPLE = re.compile(r"^\s*(?:- `)?(upsize [^`\n]*[^`\n\\])`?$", re.MULTILINE)
 
 
 def examples_of(command: TyperCommand | TyperGroup) -> list[str]:
-    """The lines of a command's help that one can type."""
+    """Return the example lines of a command's help."""
     return [re.sub(r"\s{2,}#", "  #", example.strip()) for example in _EXAMPLE.findall(command.help or "")]
 
 
 def examples_for(root: TyperGroup, arguments: Sequence[str]) -> list[str]:
-    """A few examples of the command that the arguments call; none where they call no command."""
+    """Return a few examples of the command that the arguments name; empty if they name none."""
     command: object = root
     for word in arguments:
         if not isinstance(command, TyperGroup):

@@ -1,4 +1,4 @@
-"""A filter as it is typed: JSON, and what is likely meant where it is none."""
+"""Parses a filter on the command line: JSON, with a suggestion for anything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAIR = re.compile(r"""\s*["']?([\w.-]+)["']?\s*(>=|<=|==|=|:|>|<)\s*(.+?)\s*"""
 
 
 def filter_of(text: str) -> dict[str, Any]:
-    """The condition on metadata. InvalidInput, with the right form, for what is no JSON object."""
+    """Return the condition on metadata. Raises InvalidInput, with a suggestion, unless the text is a JSON object."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

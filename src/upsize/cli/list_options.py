@@ -1,4 +1,4 @@
-"""Options that take several values, as people write them."""
+"""Options that take several values after one flag."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typer.core import TyperCommand
 
 
 class SeveralValues(TyperCommand):
-    """Lets `--models a b c` and `--models a,b,c` stand for `--models a --models b --models c`, as people write it."""
+    """Accepts `--models a b c` and `--models a,b,c` for `--models a --models b --models c`."""
 
     MANY = frozenset(
         ("--models", "--rerankers", "--dims", "--depths", "--precisions", "--slices", "--sizes", "--dtype")
     )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give the option again before each further value."""
+        """Repeat the option before each further value."""
         spread: list[str] = []
         option = None
         for word in args:
@@ -36,7 +36,7 @@ class SeveralValues(TyperCommand):
 
 
 def _each(option: str, value: str) -> Iterator[str]:
-    """The option before every value of a list with commas; a folder's name may have one."""
+    """Yield the option before every value of a comma-separated list; a path that exists is one value."""
     values = [value] if Path(value).exists() else [part for part in value.split(",") if part.strip()]
     for part in values:
         yield from (option, part.strip())

@@ -1,4 +1,4 @@
-"""Lines of the log: one a record, whatever the words in it that come from outside."""
+"""The log of a service: one line per record, whatever text from outside it contains."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from upsize.errors import InvalidInput
 
 LEVELS = ("debug", "info", "warning", "error")
 LONGEST = 4000
-"""Characters of a message."""
+"""Most characters of a message. Chosen."""
 
 
 def _codes() -> Iterable[int]:
-    """Characters that end a line somewhere, move a terminal's cursor, or turn the order of what is read."""
+    """Codes of characters that end a line, move a terminal's cursor, or change the reading direction."""
     yield from range(0x20)
     yield from range(0x7F, 0xA0)
     yield from (0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF)
@@ -27,15 +27,15 @@ _ESCAPES = {code: ascii(chr(code))[1:-1] for code in _codes()}
 
 
 def escape(text: str) -> str:
-    """Control characters as Python writes them: a text becomes one line."""
+    """Escape control characters as Python does, so that a text is one line."""
     return text.translate(_ESCAPES)
 
 
 class LineFormatter(logging.Formatter):
-    """A record is one line; a traceback's lines follow it, each marked, so that none can pass for a record."""
+    """Writes a record as one line. Lines of a traceback follow with a mark, so that none looks like a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        """The line."""
+        """Format the record as one line."""
         if len(record.message) > LONGEST:
             record.message = f"{record.message[:LONGEST]}… ({len(record.message):,} characters)"
         record.message = escape(record.message)
@@ -45,16 +45,16 @@ class LineFormatter(logging.Formatter):
         self,
         ei: tuple[type[BaseException], BaseException, types.TracebackType | None] | tuple[None, None, None],
     ) -> str:
-        """The traceback."""
+        """Format the traceback with marked lines."""
         return _marked(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """The stack."""
+        """Format the stack with marked lines."""
         return _marked(super().formatStack(stack_info))
 
 
 def log_to_stderr(level: str) -> None:
-    """Set up the log of a service; InvalidInput for a level that is none."""
+    """Set up the log of a service. Raises InvalidInput for an unknown level."""
     if level.lower() not in LEVELS:
         raise InvalidInput(f"--log-level {level}: use one of {', '.join(LEVELS)}.")
     handler = logging.StreamHandler()

@@ -1,4 +1,4 @@
-"""The machine's rates measured for a command, told while it lasts: it takes a while, and longer on a busy machine."""
+"""Measures the machine's rates for a command, and shows progress meanwhile."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 def measured_rates(machine: Machine, device: str = "auto", precisions: Collection[str] | None = None) -> Rates:
-    """What the machine does, with its progress on standard error. `device` is auto, cpu or cuda; `precisions` those to
-    measure, by default all."""
+    """Measure the machine's rates, with progress on standard error.
+
+    `device` is auto, cpu or cuda; `precisions` are those to measure, by default all.
+    """
     from upsize.diagnostics import measure_rates
     from upsize.diagnostics.rates import PRECISIONS
 
     with ProgressBar("measuring this machine", unit="figures") as bar:
-        bar.say("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
+        bar.say("Measuring the speed of this machine: about 10 seconds, longer if it is busy.")
 
         def on_progress(done: int, total: int, figure: str) -> None:
             bar.describe(f"measuring {figure}")
@@ -29,7 +31,7 @@ def measured_rates(machine: Machine, device: str = "auto", precisions: Collectio
 
 
 def noise_note(rates: Rates) -> str | None:
-    """What the user must know of rates that something disturbed; None where nothing did."""
+    """Return a note on rates that other work disturbed; None for undisturbed rates."""
     if rates.noise is None:
         return None
-    return f"On a busy machine: {rates.noise}. What follows from them is an estimate; run it again when it is quiet."
+    return f"On a busy machine: {rates.noise}. Estimates from these rates are rough; measure again on an idle machine."

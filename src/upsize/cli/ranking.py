@@ -1,6 +1,6 @@
-"""Ranking: the documents of one file in order for one query, as a table or as lines of JSON.
+"""Ranks the documents of one file for one query, and prints them as a table or as JSONL.
 
-They are candidates, a list that someone will read, so all of them are held in memory.
+The documents are candidates that a person will read, so all of them are held in memory.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from upsize.engine import Reranker, Result
 
 CHUNK = 64
-"""Documents that are tokenised together."""
+"""Documents of one request."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Documents, best first, each as the columns of the output."""
+    """Documents, best first; each is a dict of output columns."""
 
     documents: list[dict[str, Any]]
     fingerprint: str
-    """Its id."""
+    """The id of the reranker's fingerprint."""
 
 
 @dataclass(frozen=True)
 class OneQuery:
-    """Documents to scores for a query that is the same for all."""
+    """Scores documents for one query. See jobs.pairing.Computation."""
 
     reranker: Reranker
     query: str
@@ -52,21 +52,21 @@ class OneQuery:
     truncate: bool
 
     def row_error(self, document: str) -> str | None:
-        """A document that is too long."""
+        """Say that a document is too long."""
         pair = Pair(self.query, [document])
         return pair_error(self.reranker, pair, self.instruction, truncate=self.truncate)
 
     def size(self, _: str) -> int:
-        """One sequence a document."""
+        """1: each document is one sequence."""
         return 1
 
     def stream(self, documents: Iterator[str]) -> Iterator[Result]:
-        """Log-odds."""
+        """Score the documents: log-odds, in order."""
         chunks = iter(lambda: list(islice(documents, CHUNK)), [])
         return self.reranker.stream(((self.query, chunk) for chunk in chunks), self.instruction)
 
     def columns(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """Log-odds to sort by, since probabilities near 1 run together, and the score."""
+        """The score, and the log-odds to sort by: probabilities near 1 round to the same value."""
         return {"log_odds": float(values[0]), "score": float(probabilities(values)[0])}
 
 
@@ -80,7 +80,7 @@ def rank(
     skip_bad: bool,
     top_n: int | None,
 ) -> Ranking:
-    """Score the texts of `rows` for `query`: the best `top_n` of them (None: all), best first."""
+    """Score the texts of `rows` for `query`; return the best `top_n` (None: all), best first."""
     work = OneQuery(reranker, query, instruction or reranker.instruction, truncate)
     found = survey(rows, work.row_error, skip_bad=skip_bad)
     failed: dict[int, str] = {}
@@ -98,7 +98,7 @@ def rank(
 
 
 def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
-    """To `output` as JSONL, or on the terminal: JSONL too if `json`, else a table."""
+    """Write JSONL to `output`, or print JSONL if `json`, else a table."""
     lines = Jsonl(ranking.fingerprint).block(ranking.documents)
     if output is not None:
         with guarded(output):
@@ -118,7 +118,7 @@ def show(ranking: Ranking, output: Path | None, *, json: bool) -> None:
 
 
 def pair_error(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bool) -> str | None:
-    """Why the reranker cannot take a query with its documents: too long, and of the documents `truncate` cuts those."""
+    """Return why a query with its documents is too long; None if it is not. With `truncate` only the query counts."""
     try:
         counts = reranker.count_tokens(pair.query, [""] if truncate else pair.documents, instruction)
     except TextTooLong as error:
@@ -131,14 +131,14 @@ def pair_error(reranker: Reranker, pair: Pair, instruction: str, *, truncate: bo
 
 
 def probabilities(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scores: 0 to 1."""
+    """Return the scores, 0 to 1."""
     from upsize.model import probability
 
     return probability(log_odds)
 
 
 def _report_losses(rows: TextRows, skipped: dict[int, str], lost: list[int]) -> None:
-    """Say what the user must hear: rows left out, texts cut."""
+    """Print skipped rows and truncated texts."""
     if skipped:
         typer.echo(f"{len(skipped):,} rows skipped:\n{listing(rows.source, skipped)}", err=True)
     if any(lost):

@@ -1,4 +1,4 @@
-"""What commands that report have in common: `--json FILE`, or `-` for standard output."""
+"""The option `--json FILE` of commands that report; `-` is standard output."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import typer
 
-JSON = typer.Option("--json", metavar="FILE", help="Write the result as JSON too; - prints it instead of the table.")
+JSON = typer.Option("--json", metavar="FILE", help="Also write the result as JSON; - prints JSON instead of the table.")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `value` to the file, or to standard output where it is called `-`. NaN has no place in JSON: ValueError."""
+    """Write `value` to the file, or to standard output for `-`. Raises ValueError for NaN, which JSON lacks."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)

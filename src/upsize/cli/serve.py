@@ -30,81 +30,90 @@ def serve(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME=]MODEL", help="Hub id, folder, or demo name; several may be given. None: the demo models."
+            metavar="[NAME=]MODEL",
+            help="Hub id, model folder, or demo model; repeat for several. Default: the demo models.",
         ),
     ] = None,
     model_path: Annotated[
-        list[str] | None, typer.Option("--model-path", "--model", help="The same as an option.")
+        list[str] | None, typer.Option("--model-path", "--model", help="The models as an option, as SGLang names it.")
     ] = None,
     served_model_name: Annotated[
-        list[str] | None, typer.Option(help="Name in requests and replies, one for each model.")
+        list[str] | None, typer.Option(help="Name of the model in requests and replies; repeat for each model.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 30000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: a free one.")] = 30000,
     api_key: Annotated[
-        list[str] | None, typer.Option(envvar="UPSIZE_API_KEY", help="Ask for this bearer key; may be repeated.")
+        list[str] | None, typer.Option(envvar="UPSIZE_API_KEY", help="Require this bearer key; repeat for several.")
     ] = None,
     protect_metrics: Annotated[
-        bool, typer.Option("--protect-metrics", help="Ask for the key at /metrics too.")
+        bool, typer.Option("--protect-metrics", help="Require the key for /metrics too.")
     ] = False,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(help="Let web pages of this origin (https://host, or * for all) call it; may be repeated."),
+        typer.Option(help="Allow web pages of this origin (https://host, or * for all); repeat for several."),
     ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Without keys, also answer requests to this host name (.NAME: and all below it, *: any); "
-            "may be repeated.",
+            help="Without API keys, also answer requests to this host name (.NAME: a domain, *: any); "
+            "repeat for several.",
         ),
     ] = None,
-    max_connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 4096,
+    max_connections: Annotated[int, typer.Option(min=1, help="Most open connections.")] = 4096,
     drain_seconds: Annotated[
-        float, typer.Option(min=0, help="After SIGTERM, time in which what was accepted is answered.")
+        float, typer.Option(min=0, help="Seconds after SIGTERM to finish accepted requests.")
     ] = 30.0,
-    max_queued_requests: Annotated[int, typer.Option(min=1, help="Requests inside before 429.")] = 4096,
+    max_queued_requests: Annotated[
+        int, typer.Option(min=1, help="Requests in flight, after which others get 429.")
+    ] = 4096,
     max_queue_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Seconds that a request may have to wait before 429; a short one a third.")
+        float,
+        typer.Option(
+            min=0.1, help="Expected wait in seconds above which a request gets 429; a third of it for short requests."
+        ),
     ] = 30.0,
-    max_client_batch_size: Annotated[int, typer.Option(min=1, help="Texts or documents of one request.")] = 2048,
+    max_client_batch_size: Annotated[int, typer.Option(min=1, help="Most texts or documents in one request.")] = 2048,
     max_request_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of one request, instruction, query and template counted for each text.")
+        int,
+        typer.Option(min=1, help="Most tokens in one request. Instruction, query and template count for each text."),
     ] = 1 << 20,
     allow_auto_truncate: Annotated[
-        bool, typer.Option("--allow-auto-truncate", help="Cut long texts, and say so, instead of refusing them.")
+        bool,
+        typer.Option(
+            "--allow-auto-truncate", help="Truncate long texts, and say so in the reply, instead of refusing them."
+        ),
     ] = False,
     indexes: Annotated[
         Path | None,
         typer.Option(
-            envvar="UPSIZE_INDEXES", metavar="FOLDER", help="Where indexes lie. Default: the user's data folder."
+            envvar="UPSIZE_INDEXES", metavar="FOLDER", help="Folder of the indexes. Default: in the user's data folder."
         ),
     ] = None,
     store: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=ADDRESS",
-            help="A PostgreSQL or Qdrant server that requests may name for a new index; may be repeated.",
+            help="A PostgreSQL or Qdrant server that requests may use for a new index; repeat for several.",
         ),
     ] = None,
     allow_model: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[NAME=]MODEL",
-            help="Beside those served, a model that requests may name for an index; may be repeated.",
+            help="A model, besides those served, that requests may use for an index; repeat for several.",
         ),
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning, error.")] = "info",
+    log_level: Annotated[str, typer.Option(help="Log level: debug, info, warning, error.")] = "info",
     dtype: shared.Dtype = "auto",
     device: shared.Device = "auto",
     context_length: Annotated[
         int | None,
-        typer.Option(
-            min=8, rich_help_panel=shared.MODEL, help="Longest text in tokens. Default: what the model takes."
-        ),
+        typer.Option(min=8, rich_help_panel=shared.MODEL, help="Longest text in tokens. Default: the model's limit."),
     ] = None,
     max_prefill_tokens: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=shared.MODEL, help="Tokens of a batch. Default: by device.")
+        int | None,
+        typer.Option(min=1, rich_help_panel=shared.MODEL, help="Most tokens in a batch. Default: by device."),
     ] = None,
     task: shared.TaskOption = None,
     hub: shared.HubOption = None,
@@ -115,32 +124,34 @@ def serve(
     token: Annotated[
         str | None, typer.Option(rich_help_panel=shared.MODEL, help="The hub's token; also HF_TOKEN.")
     ] = None,
-    is_embedding: Annotated[bool, Foreign("--is-embedding", help="The checkpoint tells.")] = False,
-    enable_metrics: Annotated[bool, Foreign("--enable-metrics", help="Always on.")] = False,
-    trust_remote_code: Annotated[bool, Foreign("--trust-remote-code", help="None is ever run.")] = False,
-    tokenizer_path: Annotated[str | None, Foreign(help="Must be the model's own.")] = None,
-    quantization: Annotated[str | None, Foreign(help="See --dtype.")] = None,
-    mem_fraction_static: Annotated[float | None, Foreign(help="Memory is not reserved.")] = None,
-    max_running_requests: Annotated[int | None, Foreign(help="Batches are bounded in tokens.")] = None,
-    tp_size: Annotated[int, Foreign("--tp-size", "--tp", help="One device.")] = 1,
-    dp_size: Annotated[int, Foreign("--dp-size", "--dp", help="One device.")] = 1,
-    json_model_override_args: Annotated[str | None, Foreign(help="`dimensions` needs no override.")] = None,
+    is_embedding: Annotated[bool, Foreign("--is-embedding", help="Not needed: the checkpoint says it.")] = False,
+    enable_metrics: Annotated[bool, Foreign("--enable-metrics", help="Not needed: metrics are always on.")] = False,
+    trust_remote_code: Annotated[
+        bool, Foreign("--trust-remote-code", help="Ignored: upsize never runs code from a checkpoint.")
+    ] = False,
+    tokenizer_path: Annotated[str | None, Foreign(help="Only the model's own tokenizer is allowed.")] = None,
+    quantization: Annotated[str | None, Foreign(help="Use --dtype.")] = None,
+    mem_fraction_static: Annotated[float | None, Foreign(help="Ignored: upsize reserves no memory.")] = None,
+    max_running_requests: Annotated[int | None, Foreign(help="Ignored: --max-prefill-tokens limits batches.")] = None,
+    tp_size: Annotated[int, Foreign("--tp-size", "--tp", help="Ignored: a service uses one device.")] = 1,
+    dp_size: Annotated[int, Foreign("--dp-size", "--dp", help="Ignored: a service uses one device.")] = 1,
+    json_model_override_args: Annotated[str | None, Foreign(help="Ignored: every dimension is served.")] = None,
 ) -> None:
     """Serve embedders and rerankers behind the OpenAI, Cohere, Jina, vLLM and SGLang APIs.
 
-    Device, precision, token budget and memory are derived, and printed at start.
+    upsize derives device, precision, token budget and memory, and prints them at start.
 
     ```
     upsize serve                                            # the demo models that come with upsize
     upsize serve Qwen/Qwen3-Embedding-0.6B                  # from the hub, or its cache
-    upsize serve Qwen/Qwen3-Embedding-0.6B rank=./reranker  # several, one under a name of its own
+    upsize serve Qwen/Qwen3-Embedding-0.6B rank=./reranker  # several models, one with a name
     upsize serve --model-path Qwen/Qwen3-Embedding-0.6B --host 0.0.0.0 --port 30000 --is-embedding
     ```
     """
     log_to_stderr(log_level)
-    # What does not apply is said, one line each; what would change vectors if it were ignored is refused.
+    # A flag that does not apply is logged. A flag that would change vectors if it were ignored is an error.
     for given, why in (
-        (is_embedding, "--is-embedding is not needed: the checkpoint tells what it is"),
+        (is_embedding, "--is-embedding is not needed: the checkpoint says what it is"),
         (enable_metrics, "--enable-metrics is not needed: /metrics is always on"),
         (trust_remote_code, "--trust-remote-code does nothing: code from checkpoints is never run"),
         (mem_fraction_static is not None, "--mem-fraction-static does nothing: no memory is reserved in advance"),
@@ -153,7 +164,7 @@ def serve(
     given_models = [*(models or []), *(model_path or [])]
     if tokenizer_path is not None and tokenizer_path not in given_models:
         raise InvalidInput(
-            "--tokenizer-path: a checkpoint is served with its own tokenizer, or its vectors are others."
+            "--tokenizer-path: upsize serves a checkpoint with its own tokenizer; another one would change the vectors."
         )
     if quantization not in (None, "none"):
         raise InvalidInput(
@@ -188,7 +199,7 @@ def serve(
     )
     service.indexes_folder = indexes or service.indexes_folder
     if "" in (api_key or ()):
-        raise InvalidInput("--api-key is empty, which would lock nobody out. Give a key, or leave it out.")
+        raise InvalidInput("--api-key is empty, which would protect nothing. Give a key, or leave the option out.")
     address = Address(
         host,
         port,
@@ -203,7 +214,7 @@ def serve(
 
 
 def _announce(model: ServedModel) -> None:
-    """Say what was derived, then the line that scripts wait for."""
+    """Print the derived settings, then log the line that scripts wait for."""
     checkpoint, plan = model.loaded.checkpoint, model.loaded.plan
     table = Table(show_header=False, box=None, padding=(0, 1), title=f"{model.name}", title_justify="left")
     member = f", the shape of {checkpoint.member.name}" if checkpoint.member else ""

@@ -21,10 +21,10 @@ STYLES = {"passed": "green", "failed": "bold red", "differs": "yellow", "skipped
 
 
 def verify(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, hub id, or demo name.")],
-    batches: Annotated[int, typer.Option(min=1, help="Random batches of the batch-invariance check.")] = 20,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, hub id, or demo model.")],
+    batches: Annotated[int, typer.Option(min=1, help="Random batches for the batch-invariance check.")] = 20,
     published: Annotated[
-        bool, typer.Option("--published", help="Fail unless these are the published weights.")
+        bool, typer.Option("--published", help="Fail unless the weights are the published ones.")
     ] = False,
     json: Annotated[Path | None, JSON] = None,
     dtype: Dtype = "auto",
@@ -33,9 +33,9 @@ def verify(
     hub: HubOption = None,
     revision: Revision = None,
 ) -> None:
-    """Check that a checkpoint is computed rightly here: against transformers, published values and its own invariants.
+    """Check that this machine computes a checkpoint correctly: against transformers, published values and invariants.
 
-    Exit code 0 if nothing failed, 1 otherwise. A check that cannot be made says why.
+    Exit code 0 if no check failed, 1 otherwise. A skipped check says why.
 
     - `upsize verify Qwen/Qwen3-Embedding-0.6B`
     - `upsize verify ./my-fine-tuned --dtype float32 --batches 50`

@@ -1,7 +1,7 @@
-"""Record readers: text, JSONL, CSV, TSV and Parquet files, plain or compressed. Every command reads files with these.
+"""Record readers (text, JSONL, CSV, TSV and Parquet files, plain or compressed) and atomic writes, for all commands.
 
-`source` opens a file, `encoding` and `delimited` find out how it is written, `lines`, `delimited` and `parquet` read
-its records. What cannot be found out for certain is refused with the option that says it.
+`source` opens a file, `encoding` and `dialect` detect how it is written, `lines`, `delimited` and `parquet` read its
+records. A file whose form is ambiguous is refused, with the option that decides. `atomic` replaces files.
 """
 
 from upsize.io.encoding import TextEncoding

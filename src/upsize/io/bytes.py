@@ -1,4 +1,4 @@
-"""A file's bytes, decompressed where they are compressed; files that are no text are refused by what they are."""
+"""Opens a file's bytes, decompressed if necessary, and refuses files that are not text by name of their format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 from upsize.errors import InvalidInput
 
 BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, OSError)
-"""What reading a damaged compressed file raises. bz2 raises a plain OSError."""
+"""Errors of a damaged compressed file. bz2 raises a plain OSError."""
 
 COMPRESSIONS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (b"\x1f\x8b", gzip.GzipFile),
@@ -31,7 +31,7 @@ OTHERS = (
     (b"\x93NUMPY", "an array of NumPy", "Give the texts."),
     (b"SQLite format 3\x00", "an SQLite database", "Export the table as CSV."),
 )
-"""First bytes, what they say, and what to do."""
+"""(first bytes, kind of file, advice)."""
 OFFICE = {
     ".docx": ("a Word document", "Save it as plain text, UTF-8."),
     ".odt": ("an OpenDocument text", "Save it as plain text, UTF-8."),

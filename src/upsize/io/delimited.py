@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files: the header, then a record a row."""
+"""Reads CSV and TSV files: the header, then one record per row."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from upsize.io.types import END_MARK, LONGEST, Record
 
 
 class DelimitedReader:
-    """The rows of an open file, after its header."""
+    """Reads the rows of an open file after its header."""
 
     def __init__(self, file: TextIO, name: str, dialect: Dialect, encoding: TextEncoding) -> None:
-        """Reads the header. Raises InvalidInput where it cannot be one."""
+        """Read the header. Raises InvalidInput if it is invalid."""
         csv.field_size_limit(LONGEST)  # the module's own limit is 128 KiB, and texts may be longer
         self._skipped = dialect.skip
         lines = _lines(file, name)
@@ -79,7 +79,7 @@ class DelimitedReader:
 
 
 def _lines(file: TextIO, name: str) -> Iterator[str]:
-    """Lines with their ends, as `csv.reader` takes them, but for a ^Z at the very end of the file.
+    """Yield lines with their ends, for `csv.reader`, without a ^Z at the very end of the file.
 
     Raises InvalidInput for a line of more than `LONGEST` characters.
     """

@@ -1,6 +1,6 @@
-"""How a CSV file separates its fields: told by the user, by the file's `sep=` line, or by what fits its first rows.
+"""Finds how a CSV file separates its fields: the user says it, or the file's `sep=` line, or its first rows show it.
 
-A wrong separator would make one field of a whole row, and a vector of it. So what does not fit is refused.
+A wrong separator would make a whole row one field, and one vector. So a file that fits no separator is refused.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from upsize.io.types import LONGEST
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 ASKED = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 SAMPLE, ROWS = 1 << 20, 200
-"""Characters, and rows of them, that are looked at."""
+"""Characters and rows of the sample."""
 HEADER, SIGNS = 500, 20
-"""Characters of a header of one field that are looked at for a separator, and how many are tried."""
+"""Characters of a header of one field that are searched for separators, and the most separators to try."""
 FITS = 0.9
-"""The share of rows that have as many fields as the header, from which a separator fits."""
+"""A separator fits if at least this share of rows has as many fields as the header. Chosen."""
 SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[,;\t|]*', re.IGNORECASE)
-"""The line by which Excel is told the separator."""
+"""The line that names the separator for Excel."""
 QUOTED = re.compile(r'(?:^|\t)"((?:[^"\t\n]|"")*)"(?=\t|\r?$)', re.MULTILINE)
-"""A field of TSV in quotes, with those within doubled."""
+"""A quoted field of TSV, with doubled quotes inside."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Dialect:
     delimiter: str
     quoted: bool = True
     skip: int = 0
-    """Lines before the header."""
+    """Lines to skip before the header."""
 
     def options(self) -> dict[str, Any]:
-        """Of `csv.reader`. With quotes, a wrong one is an error instead of a guess."""
+        """Return the options of `csv.reader`. With quotes, a misplaced quote is an error instead of a guess."""
         if self.quoted:
             return {"delimiter": self.delimiter, "strict": True}
         return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE}
@@ -51,9 +51,9 @@ class Dialect:
 
 
 def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str | None) -> Dialect:
-    """The dialect of a file that begins with `sample`; `whole`: that is all of it.
+    """Return the dialect of a file that begins with `sample`; `whole`: the sample is the whole file.
 
-    Raises InvalidInput where no separator fits, or several do.
+    Raises InvalidInput if no separator fits, or several do.
     """
     first, rest = _first_line(sample)
     sep_line = SEP_LINE.fullmatch(first)
@@ -69,7 +69,7 @@ def find_dialect(sample: str, whole: bool, name: str, *, tsv: bool, asked: str |
 
 
 def asked_delimiter(asked: str) -> str:
-    """The character that the user names; InvalidInput if it is none that can separate fields."""
+    """Return the delimiter that the user names. Raises InvalidInput if it cannot separate fields."""
     delimiter = ASKED.get(asked.lower(), asked)
     if len(delimiter) != 1 or delimiter in '"\r\n\0' or delimiter.isalnum():
         raise InvalidInput(f"--delimiter {asked!r}: give one character such as ';', or {', '.join(ASKED)}.")
@@ -78,26 +78,26 @@ def asked_delimiter(asked: str) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """What a delimiter makes of the first rows."""
+    """The first rows as a delimiter splits them."""
 
     delimiter: str
     header: Sequence[str]
     counts: Sequence[int]
-    """Fields of the header, and of each row; -1 for one that is broken."""
+    """Number of fields of the header and of each row; -1 for a broken row."""
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Rows after the header."""
         return max(len(self.counts) - 1, 0)
 
     @property
     def fit(self) -> float:
-        """The share of rows with as many fields as the header; 1 if there are no rows."""
+        """Share of rows with as many fields as the header; 1 if there are no rows."""
         return sum(count == len(self.header) for count in self.counts[1:]) / self.rows if self.rows else 1.0
 
 
 def split(sample: str, whole: bool, dialect: Dialect) -> Split:
-    """The first rows by a dialect. Of a sample that is cut, the last row is left out."""
+    """Split the first rows by a dialect. The last row of an incomplete sample is left out."""
     csv.field_size_limit(LONGEST)
     reader = csv.reader(io.StringIO(sample, newline=""), **dialect.options())
     counts: list[int] = []
@@ -154,7 +154,7 @@ def _fitting(body: str, whole: bool, name: str, tsv: bool) -> str:
 
 
 def _refuse_unsplit(body: str, whole: bool, name: str, tsv: bool) -> None:
-    """InvalidInput if the header is one field, but the rows look as if something else separated fields in them."""
+    """Raise InvalidInput if the header is one field, but another separator would split the rows."""
     plain = split(body, whole, Dialect(","))
     header = plain.header[0][:HEADER] if plain.header else ""
     signs = [c for c in dict.fromkeys(header) if not c.isalnum() and c not in "_-.'\"()/&?!" and (c != "\t" or not tsv)]
@@ -185,7 +185,7 @@ def _first_line(text: str) -> tuple[str, str]:
 
 
 def looks_like_table(sample: str, whole: bool) -> Dialect | None:
-    """How lines that are read as texts would split into fields, if they look like a table; None if they do not.
+    """Return the dialect of a text file whose lines look like a table; None if they do not.
 
     Tabs are evidence enough where nearly all lines have as many. Prose has commas and semicolons, so with these the
     first line has to name fields.
@@ -204,8 +204,10 @@ def looks_like_table(sample: str, whole: bool) -> Dialect | None:
 
 
 def fields_note(sample: str, whole: bool, name: str) -> str | None:
-    """What the user hears where the lines of a text file have as many fields each, so that it may be a table without
-    names of its fields; None where they differ. Sentences have few vertical bars, some semicolons and many commas."""
+    """Return a note if the lines of a text file have equally many fields, so that it may be a table without a header.
+
+    None if they differ. Sentences have few vertical bars, some semicolons and many commas, so the thresholds differ.
+    """
     for delimiter, lines, fields in (("|", 2, 2), (";", 5, 2), (",", 10, 3)):
         found = split(sample, whole, Dialect(delimiter))
         count = len(found.header)
@@ -223,4 +225,4 @@ FIELDS = frozenset(
      "category", "document", "documents", "description", "url", "lang", "language", "score", "passage", "positive",
      "negative", "text1", "text2", "sentence1", "sentence2")
 )  # fmt: skip
-"""Names by which a first line is taken for a header."""
+"""Field names that mark a first line as a header."""

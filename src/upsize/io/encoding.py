@@ -1,8 +1,8 @@
-"""In which encoding a file is.
+"""Detects the encoding of a file.
 
-UTF-8, UTF-16 and UTF-32 are told by their marks or their bytes. Of the older encodings only GB18030 is read without
-being asked for, where the bytes leave no doubt. Another is refused, because most bytes can be read in several
-encodings, each giving other characters and no error; the refusal shows what the likeliest make of the first line.
+UTF-8, UTF-16 and UTF-32 show by their marks or their bytes. Of the older encodings only GB18030 is read without an
+option, if the bytes leave no doubt. A file in another encoding is refused, because most bytes are valid in several
+encodings and mean different characters; the error shows the first line in the likeliest ones.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MARKS = (
 )
 HEAD = 4096
 CHARACTERS = 40
-"""Of a line, that are shown as another encoding reads them."""
+"""Characters of a line to show in another encoding."""
 SAMPLE = 2000
-"""Lines that are not UTF-8 which are looked at for what else they are."""
+"""Lines that are not UTF-8 to detect an encoding from."""
 BLOCK = 1 << 20
 _ESCAPES = re.compile(rb"\x1b[$(][()*+]?[@-Z]|\x0e[!-~]{2,}\x0f|~\{(?:[!-w][!-~])+~\}")
 """What ISO 2022 (-JP, -KR, -CN) and HZ put around characters, each of two bytes of ASCII."""
@@ -42,29 +42,29 @@ FIXED_WIDTH = ("utf-16", "utf-32")
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """How a file's bytes are read."""
+    """How a file's bytes become text."""
 
     name: str
-    """Python's name of it."""
+    """Python's name of the encoding."""
     note: str | None = None
-    """What the user should know; None for plain UTF-8."""
+    """A note for the user; None for plain UTF-8."""
     clean: bool = True
-    """Whether every byte can be read in it; if not, lone surrogates stand for those that cannot."""
+    """Whether every byte is valid; if not, lone surrogates stand for invalid bytes."""
     others: tuple[str, ...] = ()
-    """Encodings that lines may be in which are not UTF-8, the likeliest first."""
+    """Possible encodings of lines that are not UTF-8, the likeliest first."""
 
     @property
     def errors(self) -> str:
-        """Python's handler: bytes that cannot be read become the fault of their line, where the encoding allows it."""
+        """Python's error handler: invalid bytes become a row error of their line, if the encoding allows it."""
         return "strict" if self.name.startswith(FIXED_WIDTH) else "surrogateescape"
 
     @property
     def shown(self) -> str:
-        """Its name for a message."""
+        """Its name in messages."""
         return "UTF-8" if self.name in ("utf-8", "utf-8-sig") else self.name
 
     def row_error(self, line: str) -> str | None:
-        """What cannot be read of a line: a byte that is not of the encoding, or a NUL. None if all can."""
+        """Return what is invalid in a line: a byte outside the encoding, or a NUL. None if the line is valid."""
         if "\0" in line:
             return f"a NUL byte at position {line.index(chr(0)) + 1}: not text"
         if self.clean or line.isascii():
@@ -103,10 +103,9 @@ def _readings(line: bytes, others: Sequence[str]) -> dict[str, str]:
 
 
 def detect(file: IO[bytes], name: str, asked: str | None = None) -> TextEncoding:
-    """The encoding of a file that the user calls `name`, which is read to its end.
+    """Detect the encoding of a file that the user calls `name`; reads it to its end.
 
-    Raises InvalidInput for a name in `asked` that is no encoding, and for a file in an encoding that the user has to
-    say.
+    Raises InvalidInput for an unknown encoding in `asked`, and for a file whose encoding is ambiguous.
     """
     if asked is not None:
         try:
@@ -114,7 +113,7 @@ def detect(file: IO[bytes], name: str, asked: str | None = None) -> TextEncoding
         except (LookupError, UnicodeError, ValueError):
             known = "cp949, shift_jis, big5, gb18030, windows-1252, utf-16-le"
             raise InvalidInput(
-                f"{asked!r} is no encoding that is known ({known}, or another of Python's text encodings)."
+                f"{asked!r} is not a known encoding ({known}, or another of Python's text encodings)."
             ) from None
         return TextEncoding(codecs.lookup(asked).name, f"{name} is read as {asked}, as asked.", clean=False)
     head = file.read(HEAD)
@@ -206,7 +205,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _byte_lines(file: IO[bytes], head: bytes, name: str) -> Iterator[bytes]:
-    """Lines between newlines or carriage returns. InvalidInput for one without end."""
+    """Yield lines between newlines or carriage returns. Raises InvalidInput for a line that is too long."""
     rest, size, block = [b""], 0, head
     while block:
         first, *lines = block.replace(b"\r", b"\n").split(b"\n")

@@ -1,4 +1,4 @@
-"""Which older encoding some lines may be in: readings to choose from, and whether they are certainly GB18030.
+"""Guesses the older encoding of some lines: the likeliest candidates, and whether the lines are certainly GB18030.
 
 charset-normalizer tells which encodings the bytes can be read in and which readings make sense. It is not asked for an
 answer: it takes Japanese of ideographs alone for Korean, and Western for Central European.

@@ -25,7 +25,7 @@ class RepeatedKey(ValueError):
 
 
 def record_of(number: int, line: str) -> Record:
-    """The record of a line, or its fault."""
+    """Return the record of a line, or its row error."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Lines of text and JSONL files."""
+"""Reads text and JSONL files line by line."""
 
 from __future__ import annotations
 

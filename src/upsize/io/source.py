@@ -1,4 +1,4 @@
-"""Sources: files of records, opened by the name that the user gives."""
+"""Source: a file of records, opened by the name that the user gives."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from upsize.io.types import (
 TABLES = (Format.CSV, Format.TSV)
 MARK = "\ufeff"
 LOOKED_AT = 100
-"""Records of JSONL whose fields are listed."""
+"""JSONL records whose fields are listed."""
 
 
 @dataclass
 class _Place:
-    """How far a reader is."""
+    """The current position of a reader."""
 
     line: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of records. It is streamed, never held. A record that cannot be read is given with its fault."""
+    """A file of records. It is streamed, never held in memory. A record that cannot be read has a row error."""
 
     name: str
-    """What the user calls it."""
+    """The name that the user gave."""
     path: Path
     format: Format
     reading: ReadOptions = FOUND_OUT
@@ -62,7 +62,7 @@ class Source:
 
     @property
     def unit(self) -> str:
-        """What `Record.line` counts."""
+        """The unit of `Record.line`."""
         return "row" if self.format is Format.PARQUET else "line"
 
     @property
@@ -72,7 +72,7 @@ class Source:
 
     @cached_property
     def encoding(self) -> TextEncoding:
-        """How its bytes are read. Raises InvalidInput where the user has to say it."""
+        """The encoding of its text. Raises InvalidInput if it is ambiguous."""
         if self.format is Format.PARQUET:
             return TextEncoding("utf-8")
         with open_bytes(self.path) as file:
@@ -83,14 +83,14 @@ class Source:
 
     @cached_property
     def dialect(self) -> Dialect:
-        """How a CSV or TSV file's rows are split. Raises InvalidInput where the user has to say it."""
+        """How the rows of a CSV or TSV file are split. Raises InvalidInput if that is ambiguous."""
         sample, whole = self.sample()
         tsv = self.format is Format.TSV
         return find_dialect(sample, whole, self.name, tsv=tsv, asked=self.reading.delimiter)
 
     @cached_property
     def columns(self) -> dict[str, bool]:
-        """Name → whether it holds text, of the fields: the header's, the schema's, those of the first JSONL records."""
+        """Field → whether it holds text: from the header, the schema, or the first JSONL records."""
         if self.format is Format.PARQUET:
             return columns_of_parquet(self.path, self.name)
         if self.format is Format.TEXT:
@@ -106,7 +106,7 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was found out about how the file is written and the user should know."""
+        """Notes for the user on how the file is written."""
         notes = [self.encoding.note]
         if self.format is Format.CSV and self.dialect.delimiter != "," and self.reading.delimiter is None:
             notes.append(f"{self.name} is separated by {self.dialect.shown}.")
@@ -115,14 +115,14 @@ class Source:
         return tuple(note for note in notes if note)
 
     def settings(self) -> dict[str, str | None]:
-        """What shapes the records besides the bytes."""
+        """Return the settings that shape the records, besides the bytes."""
         separated = self.dialect.delimiter if self.format in TABLES else None
         return {"format": self.format.value, "encoding": self.encoding.name, "delimiter": separated}
 
     def records(self, wanted: Sequence[str] | None = None) -> Iterator[Record]:
-        """All records, in order, with at least the fields `wanted` (None: all).
+        """Yield all records in order, with at least the fields `wanted` (None: all).
 
-        Raises InvalidInput where the file as a whole cannot be read, MissingExtra for Parquet without pyarrow.
+        Raises InvalidInput if the file as a whole cannot be read, MissingExtra for Parquet without pyarrow.
         """
         if self.format is Format.PARQUET:
             yield from read_parquet(self.path, self.name, wanted)
@@ -133,24 +133,24 @@ class Source:
                 yield record
 
     def require_use_of_reading(self) -> None:
-        """InvalidInput where the user says how a file is written that is not written so."""
+        """Raise InvalidInput for a read option that does not apply to the format."""
         if self.reading.delimiter is not None and self.format not in TABLES:
             raise InvalidInput(f"{self.name} is read as {self.format}, which has no delimiter: leave --delimiter out.")
         if self.reading.encoding is not None and self.format is Format.PARQUET:
             raise InvalidInput(f"{self.name} is Parquet, whose texts are UTF-8: leave --encoding out.")
 
     def digest(self) -> str:
-        """SHA-256 of the file's bytes, 64 hexadecimal digits."""
+        """Return the SHA-256 of the file's bytes, 64 hexadecimal digits."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def version(self) -> tuple[int, int]:
-        """Size and time of the last change: while a run reads the file, they must stay."""
+        """Return size and time of the last change, which must not change while a job reads the file."""
         stat = self.path.stat()
         return stat.st_size, stat.st_mtime_ns
 
     def sample(self) -> tuple[str, bool]:
-        """(the first characters, whether they are all)."""
+        """Return (the first characters, whether they are the whole file)."""
         with self._text() as (file, _):
             sample = file.read(SAMPLE)
         whole = len(sample) < SAMPLE
@@ -163,12 +163,12 @@ class Source:
 
     @contextmanager
     def _text(self) -> Iterator[tuple[TextIO, _Place]]:
-        """The file's characters, and where the reader notes its place for the InvalidInput of a damaged file."""
+        """Open the file as text. The reader records its position, for the error of a damaged file."""
         encoding, place = self.encoding, _Place()
         try:
             with open_bytes(self.path) as raw:
                 file = io.TextIOWrapper(raw, encoding=encoding.name, errors=encoding.errors, newline="")
-                if file.read(1) != MARK:  # one that the encoding, as asked for, does not take for its mark
+                if file.read(1) != MARK:  # a mark that the given encoding does not remove
                     file.seek(0)
                 yield file, place
         except UnicodeError as error:
@@ -185,9 +185,9 @@ def open_source(
     format: Format | None = None,  # noqa: A002 (the option's name)
     reading: ReadOptions = FOUND_OUT,
 ) -> Source:
-    """The file that the user calls `name`, of the format that is given or that its suffix tells.
+    """Open the file that the user calls `name`, with the given format or that of its suffix.
 
-    Raises InvalidInput for a file that is none, of no known format, or of texts that look like records.
+    Raises InvalidInput if there is no such file, its format is unknown, or its texts look like records.
     """
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
@@ -200,7 +200,7 @@ def open_source(
     if chosen is None:
         array = " A JSON array becomes JSONL by: jq -c '.[]'." if path.suffix.lower() == ".json" else ""
         raise InvalidInput(
-            f"{name}: the suffix {path.suffix!r} tells no format (known: {', '.join(SUFFIXES)}; compressed too: "
+            f"{name}: the suffix {path.suffix!r} is of no known format (known: {', '.join(SUFFIXES)}; compressed too: "
             f"{', '.join(COMPRESSED)}). Say --format {', '.join(Format)}.{array}"
         )
     source = Source(name, path, chosen, reading, format is not None)
@@ -215,9 +215,9 @@ def open_input(
     reading: ReadOptions,
     spool: Callable[[], Path],
 ) -> Source:
-    """The source of a command's argument: a file, or for `-` standard input, text unless the format is given.
+    """Open a command's argument: a file, or `-` for standard input, which is text unless the format is given.
 
-    Standard input is copied to `spool()` first, since it is read more than once. Raises InvalidInput as `open_source`.
+    `spool()` copies standard input first, because it is read more than once. Raises InvalidInput as `open_source`.
     """
     if name != "-":
         source = open_source(Path(name), name, format, reading)
@@ -233,7 +233,7 @@ def open_input(
 
 
 def copy_stdin(path: Path) -> Path:
-    """Copy standard input to `path`, because checking it and going on after a stop both mean reading it again."""
+    """Copy standard input to `path`, because the check and a resumed run read it again; return `path`."""
     with path.open("wb") as file:
         while block := sys.stdin.buffer.read(1 << 20):
             file.write(block)
@@ -241,7 +241,7 @@ def copy_stdin(path: Path) -> Path:
 
 
 def _refuse_records(source: Source) -> None:
-    """InvalidInput if lines look like JSON objects, or lines of a text file like the rows of a table."""
+    """Raise InvalidInput if lines look like JSON objects, or a text file looks like a table."""
     sample, whole = source.sample()
     first = sample.lstrip().partition("\n")[0]
     called = source.name[:1].upper() + source.name[1:] if source.name == "standard input" else source.name

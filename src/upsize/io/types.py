@@ -1,4 +1,4 @@
-"""What readers share: formats, how a user asks for a file to be read, and one record."""
+"""Types of the readers: formats, read options and records."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ SUFFIXES = {
     ".txt": Format.TEXT,
 }
 COMPRESSED = (".gz", ".bz2", ".xz")
-"""May follow any of these suffixes but Parquet's, which compresses itself."""
+"""Suffixes of compression, after any suffix except Parquet's, which compresses itself."""
 TEXT = "text"
-"""The only field of a text file, and the field of other files that is taken if there is one of this name."""
+"""The only field of a text file, and the default field of texts in other files."""
 LONGEST = 64 << 20
-"""Characters of one line or field. A longer one is no text, but a file without line ends or with an open quote."""
+"""Most characters of a line or field. A longer one means a file without line ends or with an open quote. Chosen."""
 
 END_MARK = "\x1a"
-"""^Z, with which CP/M and DOS end text files, and fill their last block. Anywhere else it is a character."""
+"""^Z, which ends text files of CP/M and DOS and fills their last block. Anywhere else it is a character."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the user says that files are written. None: found out."""
+    """How files are written, as the user says. None: upsize detects it."""
 
     encoding: str | None = None
-    """Python's name of it."""
+    """Python's name of the encoding."""
     delimiter: str | None = None
     """The character between the fields of a CSV file; also `tab`."""
 
 
 FOUND_OUT = ReadOptions()
-"""Nothing is said."""
+"""Detect everything."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a file: its fields, or why it has none."""
+    """One record of a file: its fields, or its row error."""
 
     line: int
-    """Where it begins: the line, or in a Parquet file the row; from 1."""
+    """Its first line, or in a Parquet file its row, from 1."""
     fields: dict[str, Any] = field(default_factory=dict)
     row_error: str | None = None
 
 
 def format_of(path: Path) -> Format | None:
-    """The format that a file's suffix tells; None where it tells none."""
+    """Return the format of a file's suffix; None for an unknown suffix."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
@@ -73,12 +73,12 @@ def format_of(path: Path) -> Format | None:
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the suffixes of its format and compression."""
+    """Return a file's name without the suffixes of its format and compression."""
     stem = path.stem if path.suffix.lower() in COMPRESSED else path.name
     return Path(stem).stem
 
 
 def find(folder: Path, stem: str) -> Path | None:
-    """The file of that name with a known suffix, plain or compressed."""
+    """Return the file of that name with a known suffix, plain or compressed; None if there is none."""
     names = (f"{stem}{suffix}{packed}" for packed in ("", *COMPRESSED) for suffix in SUFFIXES)
     return next((p for name in names if (p := folder / name).is_file() and format_of(p)), None)

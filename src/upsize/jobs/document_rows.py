@@ -1,4 +1,4 @@
-"""Documents of a file: an id, a text and what else is told of it, for an index."""
+"""Documents of a file for an index: id, text and metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FileDocument(NamedTuple):
 
 
 def choose_id_field(source: Source, asked: str | None) -> str | None:
-    """The field that names a document: the one asked for, `id` or `_id`; None where there is none of these."""
+    """Return the field that holds the ids: the given one, `id` or `_id`; None if there is none of these."""
     if asked or source.format is Format.TEXT:
         return asked
     return next((name for name in ID_FIELDS if name in source.columns), None)
@@ -32,10 +32,10 @@ def choose_id_field(source: Source, asked: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class DocumentRows:
-    """A document a record. A title goes before the text, as BEIR and MTEB have it; every other field is metadata.
+    """One document per record. A title goes before the text, as in BEIR and MTEB; every other field is metadata.
 
-    Without an id field a document is called by its text: 16 hexadecimal digits of its SHA-256, so that the same file
-    given twice writes the same documents.
+    Without an id field the id is 16 hexadecimal digits of the SHA-256 of the text, so that adding a file twice writes
+    the same documents.
     """
 
     source: Source

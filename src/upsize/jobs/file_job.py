@@ -1,4 +1,4 @@
-"""Bulk: a file of any length through a model, in order, checked before it starts and resumable at every point."""
+"""Runs a model over a file of any length, in order. The job checks the file first, and can be resumed at any point."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class FileComputation(Computation[T_contra], Protocol[T_contra]):
-    """A computation over a whole file into another."""
+    """A computation from an input file to an output file."""
 
     @property
     def noun(self) -> str:
-        """What the rows are called."""
+        """The plural noun for rows in messages, such as `texts`."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Of what the model gives."""
+        """The fingerprint of the model's results."""
 
     def settings(self) -> dict[str, str | int | None]:
-        """What else shapes the results."""
+        """Return further settings that shape the results."""
 
     def row_error(self, value: T_contra) -> str | None:
-        """Why the model cannot take the value; None where it can."""
+        """Return why the model cannot process the value; None if it can."""
 
     def encoding(self, suffix: str, found: Survey, facts: Mapping[str, Any]) -> OutputFormat:
-        """How the results become a file of this suffix."""
+        """Return the output format of a file with this suffix."""
 
 
 def run(
     rows: InputRows[T], work: FileComputation[T], partial: Partial, *, model: str, skip_bad: bool, checkpoint: float
 ) -> None:
-    """Survey the input, compute what is missing, make the output and its sidecar, and say what was done."""
+    """Check the input, compute the missing rows, write the output and its sidecar, and print a summary."""
     source, fingerprint = rows.source, work.fingerprint
     found = survey(rows, work.row_error, skip_bad=skip_bad)
     settings, digest = {**work.settings(), **rows.settings()}, source.digest()
@@ -97,9 +97,9 @@ def compute(
     checkpoint: float,
     skip_bad: bool,
 ) -> str:
-    """Compute what `partial` does not hold yet, putting it on disk every `checkpoint` seconds; a line on the speed.
+    """Compute the rows that `partial` lacks, with a commit every `checkpoint` seconds; return a line on the speed.
 
-    Stopped by an error or by Ctrl-C, it keeps what it has and says how to go on.
+    After an error or Ctrl-C it keeps the finished rows and prints how to resume.
     """
     source, noun, started, earlier = rows.source, work.noun, time.monotonic(), partial.committed
     out = {*found.skipped, *(line for line, _ in partial.failed)}
@@ -131,11 +131,11 @@ def compute(
         commit()
     except BaseException as error:
         if source.version() == found.version:
-            with suppress(UpsizeError):  # the disk may be full; then what was committed before is what is kept
+            with suppress(UpsizeError):  # the disk may be full: the last commit stays
                 partial.commit()
             stopped = "Interrupted: " if isinstance(error, KeyboardInterrupt) else ""
             kept = f"{partial.committed.rows:,} of {found.rows:,} {noun} are kept"
-            on = f" in {partial.folder}; the same command goes on from there" if partial.committed.rows else ""
+            on = f" in {partial.folder}; the same command resumes from there" if partial.committed.rows else ""
             typer.echo(f"{stopped}{kept}{on}.", err=True)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(130) from None

@@ -1,4 +1,4 @@
-"""Rows: of each record what is to be computed (a text, or a query with its documents), or what is wrong with it."""
+"""Input rows: each record as a value to compute (a text, or a query with its documents) or as a row error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True)
 class InputRow(Generic[T_co]):
-    """One record's part in the work: a value, or the fault that keeps it from having one."""
+    """One record as input of a job: its value, or its row error."""
 
     line: int
     id: str | int | None = None
@@ -24,17 +24,17 @@ class InputRow(Generic[T_co]):
 
 
 class InputRows(Protocol[T_co]):
-    """A source read for one kind of work."""
+    """A source that is read for one kind of job."""
 
     @property
     def source(self) -> Source:
         """The file."""
 
     def settings(self) -> dict[str, str | int | None]:
-        """How it is read."""
+        """Return the settings that shape the rows."""
 
     def __iter__(self) -> Iterator[InputRow[T_co]]:
-        """Read it, from the beginning each time."""
+        """Read the source from its beginning."""
 
 
 class Pair(NamedTuple):
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class TextRows:
-    """One text a record, from the field `text_field`."""
+    """One text per record, from the field `text_field`."""
 
     source: Source
     text_field: str
@@ -54,7 +54,7 @@ class TextRows:
     limit: int | None = None
 
     def settings(self) -> dict[str, str | int | None]:
-        """How the source is read."""
+        """Return the settings that shape the rows."""
         return {"text_field": self.text_field, "id_field": self.id_field, "limit": self.limit, **self.source.settings()}
 
     def __iter__(self) -> Iterator[InputRow[str]]:
@@ -68,14 +68,14 @@ class TextRows:
 
 @dataclass(frozen=True)
 class PairRows:
-    """A query and its documents a record, from the fields of those names."""
+    """One query with its documents per record, from the fields `query` and `documents`."""
 
     source: Source
     id_field: str | None = None
     limit: int | None = None
 
     def settings(self) -> dict[str, str | int | None]:
-        """How the source is read."""
+        """Return the settings that shape the rows."""
         return {"id_field": self.id_field, "limit": self.limit, **self.source.settings()}
 
     def __iter__(self) -> Iterator[InputRow[Pair]]:
@@ -92,9 +92,9 @@ class PairRows:
 
 
 def choose_text_field(source: Source, asked: str | None, id_field: str | None) -> str:
-    """The field that holds the texts: the one asked for, or `text`, or the only one that holds text.
+    """Return the field that holds the texts: the given one, or `text`, or the only field that holds text.
 
-    Raises InvalidInput, listing the fields, where that does not tell, or where a field is not there.
+    Raises InvalidInput, with a list of the fields, if that is ambiguous or a field does not exist.
     """
     if source.format is Format.TEXT:
         if asked or id_field:
@@ -103,7 +103,7 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
             )
         return TEXT
     columns = source.columns
-    if not columns:  # no record is good, or there is none: the survey tells which
+    if not columns:  # no good records: the survey reports why
         return asked or TEXT
     texts = [name for name, is_text in columns.items() if is_text and name != id_field]
     chosen = asked or (TEXT if TEXT in texts else texts[0] if len(texts) == 1 else None)
@@ -116,7 +116,7 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
             f"{source.name}: the first line names the fields, and {chosen!r:.80} is no name. Put a line of names "
             f"before it. If it is one, say --text-field {chosen!r:.80}; if each line is a text, --format text."
         )
-    # A JSONL record need not have every field: what its first record lacks is told record by record.
+    # A JSONL record need not have every field, so a missing field is a row error.
     for name in (chosen, id_field) if source.format is not Format.JSONL else ():
         if name is not None and name not in columns:
             raise InvalidInput(f"{source.name} has no field {name!r}. {listing}")
@@ -126,7 +126,7 @@ def choose_text_field(source: Source, asked: str | None, id_field: str | None) -
 
 
 def _is_no_name(field: str) -> bool:
-    """Whether a file without a header is likelier than a field of this name."""
+    """Return whether the first line looks like a text rather than the name of a field."""
     ends = field.endswith((".", "?", "!", "…", "。", "？", "！", ","))
     return len(field) > 60 or len(field.split()) > 5 or ends or field.replace(".", "").replace(",", "").isdigit()
 
@@ -146,7 +146,7 @@ def require_pairs(source: Source, id_field: str | None) -> None:
 
 
 def text_error(what: str, value: Any) -> str | None:
-    """What is wrong with a text; None if nothing is."""
+    """Return what is wrong with a text; None if it is valid."""
     if value is None:
         return f"no {what}"
     if not isinstance(value, str):
@@ -155,7 +155,7 @@ def text_error(what: str, value: Any) -> str | None:
 
 
 def id_error(field: str | None, record: Record) -> str | None:
-    """What is wrong with a record's id, which is a string or a whole number; None if nothing is."""
+    """Return what is wrong with a record's id; None if it is a string or a whole number."""
     if field is None:
         return None
     value = record.fields.get(field)

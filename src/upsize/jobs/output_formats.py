@@ -1,6 +1,6 @@
-"""Encodings of results: `.npy`, JSONL, Parquet. Each says what a block of results is as bytes to append.
+"""Output formats: `.npy`, JSONL, Parquet. Each encodes a block of results as bytes to append.
 
-So a run's data is one growing file in every format, and going on after a stop is cutting it at a known length.
+So the data of a run is one growing file in every format. To resume, a run truncates the file to a known length.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ ROW_GROUP = 8192
 Result = Mapping[str, Any]
 """One row of results, by column."""
 IdType = Literal["whole", "string"] | None
-"""What a row's id is in Parquet, where a column has one type; None: there is none."""
+"""Type of the id column in Parquet; None: no ids."""
 
 
 class OutputFormat(Protocol):
-    """How results become a file."""
+    """Encodes results as a file."""
 
     def header(self) -> bytes:
-        """What the data begins with."""
+        """Return the first bytes of the data."""
 
     def block(self, results: Sequence[Result]) -> bytes:
-        """What some rows add to it."""
+        """Return the bytes to append for some rows."""
 
     def build(self, data: Path) -> Path:
-        """The finished file, given all the data: `data` itself or another in its folder."""
+        """Return the finished file, made of all the data: `data` itself, or another file in its folder."""
 
 
 class Npy:
-    """float32 (rows, dimension), in the input's order; the column `embedding` alone."""
+    """A float32 array (rows, dimension) in the input's order: only the column `embedding`."""
 
     def __init__(self, rows: int, dimension: int) -> None:
         self._shape = (rows, dimension)
 
     def header(self) -> bytes:
-        """The .npy header for all rows that are to come."""
+        """Return the .npy header for all expected rows."""
         buffer = io.BytesIO()
         layout = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(buffer, layout)
         return buffer.getvalue()
 
     def block(self, results: Sequence[Result]) -> bytes:
-        """The vectors, little-endian."""
+        """Return the vectors, little-endian."""
         return np.stack([row["embedding"] for row in results]).astype("<f4").tobytes()
 
     def build(self, data: Path) -> Path:
-        """The data; where rows were left out, with a header as long as the first that says how many there are."""
+        """Return the data. If rows were skipped, first write the real row count into the header, of the same length."""
         header, (expected, dimension) = self.header(), self._shape
         rows = (data.stat().st_size - len(header)) // (4 * dimension)
         if rows != expected:
@@ -68,33 +68,33 @@ class Npy:
 
 
 class Jsonl:
-    """One object a line: the columns and the fingerprint's id."""
+    """One JSON object per line: the columns and the fingerprint's id."""
 
     def __init__(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
 
     def header(self) -> bytes:
-        """Nothing."""
+        """Return no bytes."""
         return b""
 
     def block(self, results: Sequence[Result]) -> bytes:
-        """The lines. A float32 is written with as many digits as it takes to read the same one back."""
+        """Return the lines. A float32 has the fewest digits that read back as the same value."""
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
         return b"".join(orjson.dumps({**row, "fingerprint": self._fingerprint}, option=options) for row in results)
 
     def build(self, data: Path) -> Path:
-        """The data, as it is."""
+        """Return the data unchanged."""
         return data
 
 
 class Parquet:
-    """The columns, and `facts` as they are at the end, fingerprint included, as JSON under the schema's key `upsize`.
+    """A Parquet file: the columns, and `facts` with the fingerprint as JSON under the schema's key `upsize`.
 
-    A Parquet file cannot be appended to after a stop, so the data is an Arrow stream, of which the file is made.
+    A Parquet file cannot be appended to after a stop, so the data is an Arrow stream, and `build` makes the file of it.
     """
 
     def __init__(self, id_type: IdType, columns: Callable[[Any], dict[str, Any]], facts: Mapping[str, Any]) -> None:
-        """`columns` gives, of the module pyarrow, the types of the columns that follow those that every row has."""
+        """`columns` takes the module pyarrow and returns name → type of the columns after the common ones."""
         self._pyarrow = arrow = import_pyarrow("Writing Parquet")
         ids = {None: {}, "whole": {"id": arrow.int64()}, "string": {"id": arrow.string()}}[id_type]
         every = {"line": arrow.int64(), "tokens": arrow.int32(), "lost_tokens": arrow.int32()}
@@ -103,18 +103,18 @@ class Parquet:
         self._facts = facts
 
     def header(self) -> bytes:
-        """The stream's schema."""
+        """Return the stream's schema."""
         return bytes(self._schema.serialize())
 
     def block(self, results: Sequence[Result]) -> bytes:
-        """A record batch."""
+        """Return a record batch."""
         text_ids = "id" in self._schema.names and self._pyarrow.types.is_string(self._schema.field("id").type)
         rows = [{**row, "id": str(row["id"])} for row in results] if text_ids else results
         arrays = [self._pyarrow.array([row[f.name] for row in rows], f.type) for f in self._schema]
         return bytes(self._pyarrow.record_batch(arrays, schema=self._schema).serialize())
 
     def build(self, data: Path) -> Path:
-        """A Parquet file beside the data, written row group by row group."""
+        """Write the Parquet file beside the data, row group by row group."""
         from pyarrow import parquet
 
         path = data.with_name("output")

@@ -1,4 +1,4 @@
-"""Pairing: values go to the model, and its results back to the rows that they are of."""
+"""Pairing: sends the values of rows to the model, and pairs its results with the rows."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 TOGETHER = 64
-"""Rows that are tried again when a request failed: as many as a request has at most."""
+"""Rows that are retried when a request failed: the most that one request holds."""
 ROW_ERRORS = (InvalidInput, NonFiniteVector, OutOfMemory)
-"""What the model may raise because of one row, however often it is tried."""
+"""Errors that one row can cause, on every attempt."""
 
 LeftOut = Callable[[int, str], None]
-"""Hears the line of a row that is left out, and why."""
+"""Called with the line of a skipped row and the reason."""
 
 
 class Computation(Protocol[T_contra]):
-    """What the model makes of each row's value."""
+    """The model's computation for one row."""
 
     def size(self, value: T_contra) -> int:
-        """How many sequences it is to the model."""
+        """Return how many sequences the value is to the model."""
 
     def stream(self, values: Iterator[T_contra]) -> Iterator[Result]:
-        """The model's results, in order, each of some whole values."""
+        """Yield the model's results in order; each covers some whole values."""
 
     def columns(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """What the output holds of one value, given the model's values of its sequences."""
+        """Return the output columns of one value, from the model's values of its sequences."""
 
 
 class Pairing(Generic[T]):
-    """Feeds values to the model and brings its results back to their rows, a few hundred of which are under way.
+    """Sends values to the model and pairs its results with their rows. A few hundred rows are in flight.
 
-    What goes wrong with one row is an error that names its file and line; with `left_out` it is told there, and the
-    other rows go on.
+    A row that the model cannot process raises an error with its file and line. With `left_out`, the pairing calls that
+    instead, and goes on with the other rows.
     """
 
     def __init__(self, source: Source, work: Computation[T], left_out: LeftOut | None = None) -> None:
@@ -56,7 +56,7 @@ class Pairing(Generic[T]):
         self._given_out = 0
 
     def run(self, rows: Iterator[InputRow[T]]) -> Iterator[list[dict[str, Any]]]:
-        """Results as columns, in order. An error that names no row, and spares none of the first, is raised."""
+        """Yield results as columns, in order. Raises an error that names no row and affects all of the first rows."""
         any_result = False
         while True:
             self._given_out = 0
@@ -79,7 +79,7 @@ class Pairing(Generic[T]):
             rows = chain(waiting[TOGETHER:], rows)
 
     def _apart(self, rows: Sequence[InputRow[T]], left_out: LeftOut) -> Iterator[list[dict[str, Any]]]:
-        """Results of these rows without those that the model cannot take: named by the error, or found by halving."""
+        """Compute these rows without the bad ones, which the error names or which bisection finds."""
         if not rows:
             return
         self._given_out = 0
@@ -120,7 +120,7 @@ class Pairing(Generic[T]):
         self._given_out += start
 
     def _place(self, rows: Sequence[InputRow[T]], index: int) -> int | None:
-        """Which of the rows a sequence is of."""
+        """The position of the row that a sequence belongs to."""
         passed = 0
         for place, row in enumerate(rows):
             passed += self._work.size(row.value) if row.value is not None else 0
@@ -129,7 +129,7 @@ class Pairing(Generic[T]):
         return None
 
     def _named(self, error: UpsizeError) -> UpsizeError:
-        """The error with the file and line of its row; as it is where no row is known."""
+        """Add the file and line of its row to an error; return it unchanged if no row is known."""
         rows = [row for row, _ in self._under_way]
         places = [self._place(rows, index - self._given_out) for index in _indices(error)[:1]]
         if isinstance(error, OutOfMemory) or not places or places[0] is None:
@@ -143,7 +143,7 @@ class Pairing(Generic[T]):
 
 
 def _indices(error: UpsizeError) -> tuple[int, ...]:
-    """Of the sequences that the error names, counted from the first one that was given to the model."""
+    """Positions of the sequences that the error names, from the first one sent to the model."""
     if isinstance(error, NonFiniteVector):
         return error.indices
     index = error.index if isinstance(error, InvalidInput) else None

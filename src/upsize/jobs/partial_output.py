@@ -1,11 +1,11 @@
-"""Partial: what a run has written so far, in the folder `OUTPUT.partial`, until it becomes the output.
+"""The partial output of a run, in the folder `OUTPUT.partial`, until it becomes the output.
 
-    data           the encoded results, appended to; what lies beyond the journal's last entry is cut off on resuming
-    journal.jsonl  one line a checkpoint, written once the data it tells of is on disk: how far the data is good
-    job.json       what is being computed: only the same job goes on, so results of two never mix
-    lock           held while a run is at it; the system lets go of it when the run dies
+    data           the encoded results so far; resuming truncates it to the length in the journal's last entry
+    journal.jsonl  one line per checkpoint, written after the data up to there is on disk
+    job.json       what the run computes: only the same job resumes, so results of two jobs never mix
+    lock           held while a run writes; the system releases it when the run dies
 
-A run may be killed at any point. At the end `data` is moved over the output in one step.
+A run may be killed at any point. At the end `data` replaces the output in one step.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 @dataclass(frozen=True)
 class CommittedProgress:
-    """How far a run is, over all its parts."""
+    """How much a run has finished, over all its sessions."""
 
     rows: int = 0
     bytes: int = 0
     tokens: int = 0
     failed: int = 0
-    """Rows that the model could not take, and that are left out."""
+    """Rows that the model could not process, and that are skipped."""
 
 
 class Partial:
-    """The folder of one run. `with` holds its lock, and removes the folder if nothing worth keeping is in it."""
+    """The folder of one run. `with` holds its lock, and removes the folder if it has no committed rows."""
 
     def __init__(self, output: Path, *, overwrite: bool) -> None:
         self.output, self.folder = output, output.with_name(output.name + ".partial")
         self.sidecar = output.with_name(output.name + ".json")
         self.committed = self.written = CommittedProgress()
         self.truncated: list[tuple[int, int]] = []
-        """(line, tokens cut off) of each row that truncation touched, of all the run's parts."""
+        """(line, truncated tokens) of each truncated row, over all sessions."""
         self.failed: list[tuple[int, str]] = []
-        """(line, reason) of each row that was left out while computing."""
+        """(line, reason) of each row that was skipped while computing."""
         self._overwrite, self._total, self._truncated_committed, self._journal_bytes = overwrite, 0, 0, 0
         self._data, self._job = self.folder / "data", self.folder / "job.json"
         self._journal = self.folder / "journal.jsonl"
@@ -78,15 +78,15 @@ class Partial:
         self._lock.release()
 
     def spool(self) -> Path:
-        """Standard input, copied into the folder."""
+        """Copy standard input into the folder, and return the copy."""
         path = self.folder / "stdin"
         with guarded(path):
             return copy_stdin(path)
 
     def begin(self, job: Mapping[str, Any], total: int, header: bytes) -> None:
-        """Go on with `job` of `total` rows where it stopped, or start it, the data beginning with `header`.
+        """Resume `job` of `total` rows, or start it with `header` as the first bytes of the data.
 
-        InvalidInput if another job's results are here, or an output exists, and neither may be thrown away.
+        Raises InvalidInput if the folder has results of another job, or the output exists, unless overwriting.
         """
         self._total = total
         earlier = json.loads(self._job.read_bytes()) if self._job.exists() else None
@@ -94,7 +94,7 @@ class Partial:
             self._read_journal()
             raise InvalidInput(
                 f"{self.folder} holds {self.committed.rows:,} rows of another run: {_differences(earlier, job)}. "
-                "Run it as before to go on, or add --overwrite to start over."
+                "Run the same command to resume, or add --overwrite to start over."
             )
         if earlier == job:
             self._read_journal()
@@ -121,7 +121,7 @@ class Partial:
         truncated: Sequence[tuple[int, int]],
         failed: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Add the encoded results of `rows` rows, and what failed. They count once `commit` has put them on disk."""
+        """Append the encoded results of `rows` rows, and the failed ones. `commit` makes them durable."""
         with guarded(self._data, len(block), self._still), self._data.open("ab") as file:
             file.write(block)
         was = self.written
@@ -132,7 +132,7 @@ class Partial:
         self.failed += failed
 
     def commit(self) -> None:
-        """Put what was appended on disk, then say so in the journal."""
+        """Put the appended data on disk, then record it in the journal."""
         if self.written == self.committed:
             return
         new = self.written
@@ -141,7 +141,7 @@ class Partial:
         with guarded(self._journal, still=self._still):
             fsync_path(self._data)
             with self._journal.open("ab") as file:
-                file.truncate(self._journal_bytes)  # a line that a full disk or a kill cut short
+                file.truncate(self._journal_bytes)  # a line that a full disk or a kill left incomplete
                 file.write(json.dumps(entry).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -149,14 +149,14 @@ class Partial:
         self.committed, self._truncated_committed = new, len(self.truncated)
 
     def discard(self) -> None:
-        """Keep nothing of this run, for nothing came of it."""
+        """Drop this run, which has no results."""
         self._journal.unlink(missing_ok=True)
 
     def finish(self, build: Callable[[Path], Path], facts: Mapping[str, Any]) -> int:
-        """Make the output of the data, and beside it the sidecar with `facts`; the output's size in bytes.
+        """Make the output from the data, and beside it the sidecar with `facts`; return the output's size in bytes.
 
-        `build(data)` gives the file to move: the data itself, or one made of it beside it. Between the two moves
-        there is an output without a sidecar, never one with another's.
+        `build(data)` returns the file to move: the data itself, or a file made of it beside it. Between the two moves
+        the output has no sidecar; it never has the sidecar of another output.
         """
         if not self._moved:
             with guarded(self.folder / "output", self._data.stat().st_size):
@@ -174,7 +174,7 @@ class Partial:
 
     @property
     def _moved(self) -> bool:
-        """Whether the data already became the output, and only the sidecar or the folder's removal is missing."""
+        """Whether the data is the output already, and only the sidecar or the folder's removal is left."""
         done = self.committed.rows + self.committed.failed
         return done == self._total and not self._data.exists() and self.output.exists()
 
@@ -183,7 +183,7 @@ class Partial:
             refuse_existing(path, overwrite=self._overwrite)
 
     def _read_journal(self) -> None:
-        """Sum up the journal. A line that was not written to its end counts as not there."""
+        """Read the journal. An incomplete last line is ignored."""
         for line in self._journal.read_bytes().splitlines(keepends=True) if self._journal.exists() else []:
             if not line.endswith(b"\n"):
                 break
@@ -197,14 +197,14 @@ class Partial:
             self._truncated_committed = len(self.truncated)
 
     def _still(self) -> str:
-        """How much is to come, by what came."""
+        """An estimate of the bytes still to write, from the rows so far."""
         done, left = self.written, self._total - self.written.rows
         return f", and about {left * done.bytes // done.rows:,} bytes are to come" if done.rows and left else ""
 
 
 @contextmanager
 def guarded(path: Path, needed: int = 0, still: Callable[[], str] = str) -> Iterator[None]:
-    """Turn a full disk into an error that says what did not fit where."""
+    """Turn the OSError of a full disk into an UpsizeError with the path, the bytes needed and the bytes free."""
     try:
         yield
     except OSError as error:
@@ -216,7 +216,7 @@ def guarded(path: Path, needed: int = 0, still: Callable[[], str] = str) -> Iter
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """InvalidInput if `path` cannot become a new file: its folder is missing, or it exists and may not be replaced."""
+    """Raise InvalidInput if `path` cannot become a new file: no folder, or it exists without `overwrite`."""
     if not path.parent.is_dir():
         raise InvalidInput(f"{path}: there is no folder {path.parent}.")
     if path.is_dir():
@@ -226,7 +226,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def _json(facts: Mapping[str, Any]) -> bytes:
-    """Readable JSON; bytes of a file's name that are no UTF-8 as the escapes of lone surrogates."""
+    """Readable JSON. Bytes of a file name that are not UTF-8 become escapes of lone surrogates."""
     return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 

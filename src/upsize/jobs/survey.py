@@ -1,4 +1,4 @@
-"""Survey: the whole input read once before anything is computed, so that a bad row is told in the first minute."""
+"""Survey: reads the whole input once before a job computes anything, so that bad rows are reported early."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from upsize.progress import ProgressBar
 
 T = TypeVar("T")
 SHOWN = 10
-"""Bad rows that are listed; the sidecar has all that were skipped."""
+"""Bad rows to list on the terminal; the sidecar lists all skipped rows."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first reading of the input found."""
+    """The result of reading the input once."""
 
     version: tuple[int, int]
     rows: int
-    """Good ones."""
+    """The number of good rows."""
     skipped: dict[int, str]
-    """Line → why it is left out."""
+    """Line → why the row is skipped."""
     ids: IdType
-    """What they are: whole numbers of at most 64 bits, or else strings."""
+    """Type of the ids: whole numbers of at most 64 bits, or strings."""
 
 
 def survey(rows: InputRows[T], error_of: Callable[[T], str | None], *, skip_bad: bool) -> Survey:
-    """Read the whole input once; `error_of` says why the model cannot take a value.
+    """Read the whole input once; `error_of` returns why the model cannot process a value.
 
-    InvalidInput, listing the bad rows, if there are any and they may not be skipped, or if there is no other.
+    Raises InvalidInput, with a list of the bad rows, if there are bad rows without `skip_bad`, or no good rows.
     """
     source, version = rows.source, rows.source.version()
     good, whole = 0, True
@@ -55,7 +55,7 @@ def survey(rows: InputRows[T], error_of: Callable[[T], str | None], *, skip_bad:
         cut = " (--truncate cuts long texts)" if any("tokens" in row_error for row_error in skipped.values()) else ""
         raise InvalidInput(
             f"{source.name}: {len(skipped):,} of {good + len(skipped):,} rows cannot be used{cut}:\n"
-            f"{listing(source, skipped)}\nMend them, or leave them out with --skip-bad. Nothing was computed."
+            f"{listing(source, skipped)}\nCorrect them, or skip them with --skip-bad. Nothing was computed."
         )
     if not good:
         why = f"none of its {len(skipped):,} rows can be used:\n{listing(source, skipped)}" if skipped else "no rows."
@@ -64,12 +64,12 @@ def survey(rows: InputRows[T], error_of: Callable[[T], str | None], *, skip_bad:
 
 
 def listing(source: Source, skipped: Mapping[int, str]) -> str:
-    """The first bad rows, one a line, and how many more there are."""
+    """Format the first bad rows, one per line, and the number of further ones."""
     lines = [f"  {source.unit} {line}: {row_error}" for line, row_error in islice(skipped.items(), SHOWN)]
     more = len(skipped) - SHOWN
     return "\n".join(lines + ([f"  … and {more:,} more"] if more > 0 else []))
 
 
 def too_long(tokens: int, limit: int) -> str:
-    """How a text that is too long is described."""
+    """Describe a text that is too long."""
     return f"{tokens:,} tokens, and at most {limit:,} are taken"

@@ -1,4 +1,4 @@
-"""Columns of vectors in a file of documents: left out, and named."""
+"""Leaves out the fields of a file of documents that hold vectors, and names them in a warning."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from upsize.jobs.input_rows import InputRow
 
 @dataclass(frozen=True)
 class WithoutVectors:
-    """Documents of a file without the fields that hold another model's vectors, but for those in `keep`."""
+    """Documents of a file without the fields that hold another model's vectors, except those in `keep`."""
 
     rows: DocumentRows
     keep: Sequence[str] = ()
     left_out: dict[str, str] = field(default_factory=dict)
-    """Field → what it holds, of those that were met so far."""
+    """Field → what it holds, for the fields left out so far."""
 
     @property
     def source(self) -> Source:
@@ -42,19 +42,18 @@ class WithoutVectors:
             yield InputRow(row.line, row.id, row.value._replace(metadata=metadata))
 
     def warning(self, model: str) -> str | None:
-        """What was left out, and how its vectors come into the index; None where nothing was. `model` makes those of
-        the index."""
+        """Return a warning about the fields left out; None if there are none. `model` is the index's model."""
         if not self.left_out:
             return None
         fields = ", ".join(f"{name!r} ({what})" for name, what in self.left_out.items())
         option = " ".join(f"--keep {name}" for name in self.left_out)
         return (
-            f"Left out of the metadata, for it holds vectors: {fields}. They are not imported, for vectors of two "
-            f"models cannot be compared: every text is embedded anew by {model}. To keep the field as plain metadata, "
+            f"Left out of the metadata, because they hold vectors: {fields}. Vectors of two models cannot be compared, "
+            f"so upsize drops them and embeds every text with {model}. To keep a field as plain metadata, "
             f"which comes back with every hit: {option}"
         )
 
 
 def document_error(document: FileDocument) -> str | None:
-    """Why an index would refuse a document, for a survey; None if it would not."""
+    """Return why an index would refuse a document; None if it would not. For a survey."""
     return document_fault(document.id, document.text, document.metadata)

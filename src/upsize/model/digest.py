@@ -1,8 +1,8 @@
 """Digest of a checkpoint's weights: SHA-256 of every byte of every tensor, the same for any sharding of them.
 
-Blocks of a tensor are hashed in parallel; a tensor's hash is that of its blocks' hashes, and the digest is of names,
-shapes, types and hashes, in the order of names. It is kept in the cache by path, inode, size and times of the files, so
-each file is read once. Hubs' own hashes are of files, not of tensors: they would differ by sharding, and are not used.
+Blocks of a tensor are hashed in parallel. A tensor's hash covers the hashes of its blocks. The digest covers names,
+shapes, types and hashes, in the order of names. The cache keeps it by path, inode, size and times of the files, so
+each file is read once. Hashes from hubs cover files, which depend on the sharding, so they are not used.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from upsize.progress import ProgressBar
 log = logging.getLogger(__name__)
 
 FORM = "sha256-"
-"""How a digest of all bytes begins. One of sampled bytes, which versions before wrote, is 16 hexadecimal digits."""
+"""Prefix of a digest of all bytes. Digests of sampled bytes, from older versions, are 16 hexadecimal digits."""
 BLOCK = 16 << 20
 KEPT_FROM = 64 << 20
-"""Bytes from which on a digest is kept: hashing fewer takes less than a tenth of a second."""
+"""Bytes from which a digest is cached: hashing fewer takes less than 0.1 s."""
 LARGE = 1 << 30
-"""Bytes from which on the work is announced: SHA-256 takes about a second for each GB and core."""
+"""Bytes from which a log line announces the work: SHA-256 takes about 1 s per GB and core."""
 SETTLED = 2.0
-"""Seconds since the last write after which times tell of the next one. File systems count time in steps."""
+"""Seconds after the last write from which the file times show the next write. File systems count time in steps."""
 WINDOW, WINDOWS = 4096, 4
 
 
 class Digests(NamedTuple):
-    """What a checkpoint's weights are known by."""
+    """The digests of a checkpoint's weights."""
 
     whole: str
     """`sha256-` and 32 hexadecimal digits, of all bytes."""
     sampled: str
-    """16 hexadecimal digits of samples: what versions before wrote into fingerprints, and only recognises those."""
+    """16 hexadecimal digits of samples, to recognise fingerprints of older versions."""
     zeros: dict[str, list[Run]]
-    """Tensor → its long runs of zero bytes, which the same look found; see `zeros.check_zeros`."""
+    """Tensor → its long runs of zero bytes; see `zeros.check_zeros`."""
 
 
 def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
-    """From the cache where the files are as they were, or computed and kept.
+    """Return the digests from the cache if the files are unchanged; otherwise compute and cache them.
 
-    CheckpointError where a file is not as it was when the checkpoint was opened.
+    Raises CheckpointError if a file changed since the checkpoint was opened.
     """
     if sum(tensor.bytes for tensor in tensors.values()) < KEPT_FROM:
         return compute_digests(tensors)
@@ -68,20 +68,20 @@ def digests_of(tensors: Mapping[str, StoredTensor]) -> Digests:
         return kept
     now = time.time()
     digests = compute_digests(tensors)
-    newest = max(stamp[-1] for stamp in stamps)  # a change cannot be told from the times if it came with the last one
+    newest = max(stamp[-1] for stamp in stamps)  # a change right after the last one may not change the times
     if now - newest / 1e9 > SETTLED and [list(_stamp(source)) for source in sources] == stamps:
         _save(record, _payload(names, stamps, digests))
     return digests
 
 
 def compute_digests(tensors: Mapping[str, StoredTensor]) -> Digests:
-    """As `digests_of`, whatever the cache holds."""
+    """Compute the digests, without the cache. Errors as `digests_of`."""
     whole, zeros = _whole(tensors)
     return Digests(whole, _sampled(tensors), zeros)
 
 
 def _sampled(tensors: Mapping[str, StoredTensor]) -> str:
-    """Of names, shapes, types and up to 4 windows of 4 KiB of each tensor."""
+    """Digest of names, shapes, types and up to 4 windows of 4 KiB of each tensor."""
     total = hashlib.sha256()
     for name, stored in sorted(tensors.items()):
         total.update(f"{name} {stored.shape} {stored.dtype}".encode())
@@ -103,7 +103,7 @@ def _whole(tensors: Mapping[str, StoredTensor]) -> tuple[str, dict[str, list[Run
     size = sum(count for _, _, count in blocks)
     where = next(iter(tensors.values())).source.path.parent
     if size >= LARGE:
-        log.warning("the weights in %s are hashed, once: %.1f GB", where, size / 1e9)
+        log.warning("hashing the weights in %s, once: %.1f GB", where, size / 1e9)
 
     def hashed(block: tuple[str, int, int]) -> tuple[str, int, bytes, list[Run]]:
         name, start, count = block

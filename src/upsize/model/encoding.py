@@ -1,7 +1,7 @@
-"""From texts, token ids and pairs to the sequences that the network sees.
+"""Encodes texts, token ids and pairs as the sequences that the network reads.
 
-Texts become ids here and nowhere else, so "the end token exactly once" and "the document alone is cut" hold in one
-place for text and token-id inputs alike. What stands before every text is encoded once.
+Only this module turns inputs into sequences, so two rules hold for all of them: a sequence has the end token exactly
+once, and only the document of a pair is truncated. The prefix of all texts is encoded once.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from upsize.model.tokenizer import Ids, TextTokenizer
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ids of one sequence as the network takes them, and how many tokens of the text were cut off; of a text of more
-    than `reading.exact_characters`, at least so many."""
+    """Ids of one sequence, and the number of truncated tokens: a lower bound for a text of more than
+    `exact_characters`."""
 
     ids: Ids
     truncated_tokens: int = 0
@@ -39,7 +39,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _Prefix:
-    """What stands before every text, encoded once: all but the end, which may become one token with a text."""
+    """The prefix of every text, encoded once, except its end, which may share a token with the text."""
 
     fixed: Ids
     rest: str
@@ -47,12 +47,12 @@ class _Prefix:
 
     @property
     def tokens(self) -> int:
-        """Of all of it."""
+        """Tokens of the whole prefix."""
         return len(self.fixed) + self.rest_tokens
 
 
 def _prefix(tokenizer: TextTokenizer, prefix: str, limit: int) -> Steps[_Prefix]:
-    """InvalidInput where it leaves no room for a text."""
+    """Encode the prefix. Raises InvalidInput if it leaves no room for a text."""
     place = (last_border(prefix, len(prefix) - 1, 1024) or 0) if tokenizer.keeps_borders and prefix else 0
     fixed, rest = (IncrementalEncoder(part, limit, limit, cut=False) for part in (prefix[:place], prefix[place:]))
     yield from read(tokenizer, (fixed, rest), "instruction")
@@ -68,7 +68,10 @@ def _prefix(tokenizer: TextTokenizer, prefix: str, limit: int) -> Steps[_Prefix]
 def encode_texts(
     tokenizer: TextTokenizer, texts: Sequence[str], prefix: str, limit: int, truncation: Truncation
 ) -> list[Encoded]:
-    """Ids of `prefix + text` and one end token, at most `limit` in all; an empty text is an error."""
+    """Encode `prefix + text` and one end token for each text, at most `limit` ids.
+
+    Raises InvalidInput for an empty text, TextTooLong unless `truncation` allows a cut.
+    """
     return finish(texts_in_steps(tokenizer, texts, prefix, limit, truncation))
 
 
@@ -82,7 +85,7 @@ def texts_in_steps(
     *,
     whole: bool = False,
 ) -> Steps[list[Encoded]]:
-    """As `encode_texts`, in steps. `budget`: of all texts together. `whole`: tokens are counted to each text's end."""
+    """Do `encode_texts` in steps. `budget` is that of all texts together. `whole` counts tokens to each text's end."""
     for index, text in enumerate(texts):
         if not text:
             raise InvalidInput(
@@ -130,8 +133,7 @@ def _ended(
     limit: int,
     truncation: Truncation,
 ) -> Encoded:
-    """With the end token, which stays last: it is appended unless it is there, after the cut. Of the text alone: the
-    tokens of the instruction before it are no part of what may go."""
+    """Truncate the text, never the instruction, and append the end token unless the text ends with it."""
     ids, count = reading.ids, reading.count - (reading.last == end)
     total = len(before.fixed) + count + 1
     over = total - limit
@@ -151,7 +153,7 @@ def _ended(
 def encode_ids(
     tokenizer: TextTokenizer, inputs: Sequence[Sequence[int]], limit: int, truncation: Truncation
 ) -> list[Encoded]:
-    """Token-id inputs with one end token, as texts get; ids outside the vocabulary are an error."""
+    """Add one end token to token-id inputs. Raises InvalidInput for ids outside the vocabulary."""
     return finish(ids_in_steps(tokenizer, inputs, limit, truncation))
 
 
@@ -162,7 +164,7 @@ def ids_in_steps(
     truncation: Truncation,
     budget: TokenBudget | None = None,
 ) -> Steps[list[Encoded]]:
-    """As `encode_ids`, in steps."""
+    """Do `encode_ids` in steps."""
     budget, end = budget or TokenBudget(), tokenizer.end_id
     encoded: list[Encoded] = []
     done = 0
@@ -189,7 +191,7 @@ def ids_in_steps(
 
 
 def _checked(tokenizer: TextTokenizer, sequence: Sequence[int], index: int) -> Ids:
-    """Ids of the vocabulary, or InvalidInput."""
+    """Return the ids as int32. Raises InvalidInput for ids outside the vocabulary."""
     try:
         ids = np.asarray(sequence, np.int64)
         outside = ids[(ids < 0) | (ids >= tokenizer.size)]
@@ -216,7 +218,7 @@ def encode_pairs(
     truncation: Truncation,
     max_document_tokens: int | None = None,
 ) -> list[Encoded]:
-    """Ids of the rerank template for each document. Only the document is ever cut, and always at its end."""
+    """Encode the rerank template for each document. Only the document is truncated, at its end."""
     return finish(pairs_in_steps(tokenizer, instruction, query, documents, limit, truncation, max_document_tokens))
 
 
@@ -232,7 +234,7 @@ def pairs_in_steps(
     *,
     whole: bool = False,
 ) -> Steps[list[Encoded]]:
-    """As `encode_pairs`, in steps. `budget`: of all pairs together. `whole`: tokens are counted to each text's end."""
+    """Do `encode_pairs` in steps. `budget` is that of all pairs together. `whole` counts tokens to each text's end."""
     if not query:
         raise InvalidInput("query is an empty string. Send the text to rank the documents for.", param="query")
     require_unicode(instruction, "instruction")
@@ -240,7 +242,7 @@ def pairs_in_steps(
     budget = budget or TokenBudget()
     prefix, suffix = tokenizer.encode(RERANK_PREFIX), tokenizer.encode(RERANK_SUFFIX)
     around, body = len(prefix) + len(suffix), RERANK_BODY.format(instruction=instruction, query=query)
-    # The last space of the body is part of the document's first token; before it is a border.
+    # The last space of the body is part of the document's first token; before it is a split point.
     head = IncrementalEncoder(body.removesuffix(" "), limit, limit, cut=False)
     yield from read(tokenizer, [head], "query")
     room = limit - around - head.count

@@ -1,8 +1,7 @@
-"""Reading: texts become ids in steps, so that whoever waits for another text has a turn between them.
+"""Incremental encoding: texts become token ids in steps, so that other requests can run between the steps.
 
-A step is STEP characters. A text that is longer than the model takes is read no further than is needed to know it: what
-it costs depends on the model's limit, not on the text. At `borders` alone is a text taken apart, so its ids are those
-of the whole.
+A step is STEP characters. A text that exceeds the model's limit is encoded only as far as needed to know that: the cost
+depends on the limit, not on the text. Texts are split only at split points, so the ids are those of the whole text.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from upsize.model.split_points import pieces
 from upsize.model.tokenizer import Ids, TextTokenizer
 
 STEP = 1 << 16
-"""Characters of a step: some ten milliseconds."""
+"""Characters of a step: about 10 ms."""
 
 Value = TypeVar("Value")
 Steps = Generator[int, None, Value]
-"""Work that pauses after each step, which gives its characters; its value comes at the end."""
+"""A generator that yields the characters of each step, and returns its value at the end."""
 
 
 def finish(steps: Steps[Value]) -> Value:
-    """Do all steps; their value."""
+    """Run all steps; return their value."""
     while True:
         try:
             next(steps)
@@ -36,34 +35,34 @@ def finish(steps: Steps[Value]) -> Value:
 
 
 def exact_characters(limit: int) -> int:
-    """Characters of a text that are read even where a model of `limit` tokens takes fewer, to count what is lost."""
+    """Return the characters of a text up to which its truncated tokens are counted exactly; `limit` is in tokens."""
     return max(1 << 16, 16 * limit)
 
 
 def _reach(limit: int) -> int:
-    """Characters without a border that are encoded as one."""
+    """Characters without a split point that are encoded as one part."""
     return max(1 << 18, 32 * limit)
 
 
 @dataclass
 class TokenBudget:
-    """Tokens that a request may have in all."""
+    """The tokens that a request may have in all."""
 
     most: float = float("inf")
     spent: int = 0
 
     def spend(self, tokens: int, param: str) -> None:
-        """RequestTooLarge where it is more than that."""
+        """Count tokens. Raises RequestTooLarge if they exceed the budget."""
         self.spent += tokens
         if self.spent > self.most:
             raise RequestTooLarge(
-                f"{param}: the request has more than {self.most:,.0f} tokens in all, what is put around each text "
-                "included. Send fewer texts a call; the server's setting is --max-request-tokens.",
+                f"{param}: the request has more than {self.most:,.0f} tokens in all, instruction and template of each "
+                "text included. Send fewer texts a call; the server's setting is --max-request-tokens.",
                 param=param,
             )
 
     def require(self, each: int, texts: int, param: str) -> None:
-        """RequestTooLarge where `each` tokens that stand before every text would be too many, before they are built."""
+        """Raise RequestTooLarge if `each` tokens before each of `texts` texts exceed the budget."""
         if self.spent + each * texts > self.most:
             raise RequestTooLarge(
                 f"{param} has {each:,} tokens with what belongs to it, and stands before each of {texts:,} texts: "
@@ -74,7 +73,7 @@ class TokenBudget:
 
 
 class IncrementalEncoder:
-    """The ids of one text as far as they are wanted: the first `keep` of them, or with `backward` the last."""
+    """Encodes one text as far as needed: its first `keep` ids, or with `backward` its last."""
 
     def __init__(
         self,
@@ -88,9 +87,9 @@ class IncrementalEncoder:
         hold_all: bool = False,
         index: int | None = None,
     ) -> None:
-        """`cut`: it may have more ids, which are counted, those of a long text in part; otherwise reading ends as soon
-        as it is known to have more. `whole`: all are counted, where no border is near within a few. `hold_all`: `ids`
-        are all of those. `limit` is the model's."""
+        """`cut`: the text may have more ids, which are counted (of a long text in part); otherwise encoding stops once
+        the text is known to have more. `whole` counts all ids, off by a few where no split point is near.
+        `hold_all` keeps all of them in `ids`. `limit` is the model's limit in tokens."""
         self.keep, self.index, self.count, self.complete, self.last = keep, index, 0, False, -1
         self._hold = 1 << 62 if hold_all else keep
         self._text, self._backward, self._whole, self._reach = text, backward, whole, _reach(limit)
@@ -101,13 +100,13 @@ class IncrementalEncoder:
 
     @property
     def ids(self) -> Ids:
-        """Those that are kept, in the text's order."""
+        """The kept ids, in the text's order."""
         if len(self._parts) == 1:
             return self._parts[0]
         return np.concatenate(self._parts[:: -1 if self._backward else 1] or [np.empty(0, np.int32)])
 
     def pieces(self, splits: bool) -> Iterator[tuple[str, bool]]:
-        """Parts still to encode, and whether each ends where its ids do not depend on what follows."""
+        """Yield (part to encode, whether its ids are independent of the text after it)."""
         text = self._text
         if splits or self._whole:
             parts = pieces(text, self._reach, backward=self._backward, on=self._whole)
@@ -125,10 +124,10 @@ class IncrementalEncoder:
         self._text = ""
 
     def add(self, ids: Ids, clean: bool, param: str) -> int:
-        """Ids of the next part; how many of them the text may have. InvalidInput where it cannot be taken apart."""
+        """Add the ids of the next part; return how many are kept. Raises InvalidInput if the text cannot be split."""
         before = min(self.count, self.keep)
         if not clean and not self._whole:
-            # Cut where no border is near: far from the cut the ids are those of the whole, and only these count.
+            # No split point is near: only the ids far from the cut are those of the whole text.
             half = len(ids) // 2
             ids = ids[half:] if self._backward else ids[:half]
         self.count += len(ids)
@@ -153,7 +152,7 @@ class IncrementalEncoder:
 def read(
     tokenizer: TextTokenizer, readings: Iterable[IncrementalEncoder], param: str, budget: TokenBudget | None = None
 ) -> Iterator[int]:
-    """Encode what the readings still lack, in steps. `param` names the field in errors."""
+    """Encode the rest of the texts, in steps. `param` names the field in errors."""
     budget = budget or TokenBudget()
     group: list[tuple[IncrementalEncoder, str, bool]] = []
     size = 0
@@ -184,7 +183,7 @@ def _encode(
 
 
 def require_unicode(text: str, param: str, index: int | None = None) -> None:
-    """InvalidInput for a text that is no Unicode, such as half of a surrogate pair."""
+    """Raise InvalidInput for a text that is not valid Unicode, such as half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""What a checkpoint is, embedder or reranker, told from its own files."""
+"""Finds out from its files whether a checkpoint is an embedder or a reranker."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def tell_kind(
     modules: Sequence[Module] = (),
     stated: Kind | None = None,
 ) -> Kind:
-    """The kind. What the user `stated` decides where the files give no clear sign; where they contradict it, or where
-    nothing tells, UnsupportedModel."""
+    """Return the kind of a checkpoint. `stated` by the user decides if the files give no clear sign.
+
+    Raises UnsupportedModel if the files contradict it, or if neither the files nor the user say the kind.
+    """
     clear_sign = _find_sign(folder, config, weights, tokenizer, modules)
     if clear_sign is not None:
         kind, sign = clear_sign
@@ -53,7 +55,7 @@ def tell_kind(
 def _find_sign(
     folder: Path, config: ModelConfig, weights: Weights, tokenizer: TextTokenizer, modules: Sequence[Module]
 ) -> tuple[Kind, str] | None:
-    """The kind and the sign of it, from what only one of the two has."""
+    """(kind, sign), from a feature that only one of the kinds has; None without one."""
     if "score.weight" in weights.tensors:
         return "reranker", "score.weight among the tensors"
     if config.architecture == "Qwen3ForSequenceClassification":

@@ -1,4 +1,4 @@
-"""From last states to what users asked for: unit vectors of any dimension, or the log-odds of "yes"."""
+"""From the last token's hidden state to the result: a unit vector of any dimension, or the log-odds of "yes"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Vectors = NDArray[np.float32]
 
 
 def check_dimension(asked: int | None, hidden_size: int) -> int:
-    """The dimension to give; InvalidDimension unless it is the hidden size or from 32 up to it."""
+    """Return the dimension of the vectors. Raises InvalidDimension unless it is from 32 to the hidden size."""
     if asked is None:
         return hidden_size
     smallest = min(SMALLEST_DIMENSION, hidden_size)
@@ -23,7 +23,7 @@ def check_dimension(asked: int | None, hidden_size: int) -> int:
 
 
 def require_finite(values: Vectors, precision: str) -> None:
-    """NonFiniteVector, with the rows, where a row of `values` (n, width) has NaN or infinity."""
+    """Raise NonFiniteVector, with the rows, if a row of `values` (n, width) has NaN or infinity."""
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         rows = np.flatnonzero(~finite).tolist()
@@ -31,9 +31,9 @@ def require_finite(values: Vectors, precision: str) -> None:
 
 
 def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
-    """Cut states (n, hidden) to `dimension` and normalise: (n, dimension) of length 1.
+    """Truncate hidden states (n, hidden) to `dimension` values and normalise: (n, dimension) of length 1.
 
-    NonFiniteVector, with the rows, where a state is NaN or infinite, or has only zeros in what is kept of it.
+    Raises NonFiniteVector, with the rows, if a hidden state has NaN or infinity, or only zeros in its first values.
     """
     require_finite(states, precision)
     cut = np.ascontiguousarray(states[:, :dimension])
@@ -46,9 +46,9 @@ def unit_vectors(states: Vectors, dimension: int, precision: str) -> Vectors:
 
 
 def rerank_score_weight(checkpoint: Checkpoint) -> Vectors:
-    """W[yes] − W[no] (hidden,) in float32: the two head rows are all that a score needs.
+    """Return the score weight W[yes] − W[no] (hidden,) in float32: the only rows of the head that a score needs.
 
-    A sequence-classification conversion stores the difference itself as `score.weight`.
+    A sequence-classification conversion stores the difference itself as `score.weight`. Raises CheckpointError.
     """
     weights, tokenizer, config = checkpoint.weights, checkpoint.tokenizer, checkpoint.config
     if "score.weight" in weights.tensors:
@@ -86,5 +86,5 @@ def _require_score_weight(direction: Vectors, checkpoint: Checkpoint) -> Vectors
 
 
 def probability(log_odds: Vectors) -> Vectors:
-    """softmax([no, yes])[1], from the log-odds."""
+    """Return softmax([no, yes])[1] from the log-odds."""
     return np.exp(-np.logaddexp(0.0, -log_odds.astype(np.float64))).astype(np.float32)

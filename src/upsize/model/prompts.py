@@ -1,8 +1,8 @@
-"""What stands around a text before the network sees it: instruction, end token, rerank template.
+"""The text around an input: instruction, end token, rerank template.
 
 Source: docs/sources.md §3, §4.
 
-`encoding` puts it there.
+`encoding` applies it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _TAIL = re.compile(r"\n(?:Query|<Query>):[ \t]*\Z")
 
 
 def bare_instruction(instruction: str) -> str:
-    """The task alone, of an instruction that was sent within the family's template: "Instruct: …\\nQuery:".
+    """Return the task of an instruction that a client sent within the family's template: "Instruct: …\\nQuery:".
 
-    Prompt strings of other servers and libraries are written so, and the template is put around the task here.
+    Prompt strings of other servers and libraries have this form; this project adds the template itself.
     """
     lead = _LEAD.match(instruction)
     if lead is None:
@@ -36,7 +36,7 @@ def bare_instruction(instruction: str) -> str:
 
 @dataclass(frozen=True)
 class Truncation:
-    """Whether a text that is too long is cut instead of refused, and at which end."""
+    """Whether a text that is too long is truncated instead of refused, and at which end."""
 
     allowed: bool = False
     side: Side = "right"
@@ -49,10 +49,10 @@ class EmbeddingPrompts:
     query: str = QUERY_FORM.format(instruction=WEB_SEARCH)
     document: str = ""
     other: str = ""
-    """Of texts that are said to be neither."""
+    """Prefix of texts without an input type."""
 
     def prefix(self, input_type: Literal["query", "document"] | None, instruction: str | None) -> str:
-        """What stands before the text. An instruction makes any text a query; neither leaves it raw."""
+        """Return the prefix of a text. An instruction makes any text a query."""
         if instruction:
             own = _FORM.fullmatch(self.query)
             return QUERY_FORM.format(instruction=bare_instruction(instruction)) + (own["space"] if own else "")
@@ -66,7 +66,7 @@ class EmbeddingPrompts:
 
 @dataclass(frozen=True)
 class RerankPrompts:
-    """The default task of a reranker; the template around it is the family's."""
+    """The default task of a reranker. The family's template goes around it."""
 
     instruction: str = WEB_SEARCH
 

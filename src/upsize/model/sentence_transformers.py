@@ -1,4 +1,4 @@
-"""config_sentence_transformers.json: the prompts that a checkpoint declares, and what kind of model it says it is."""
+"""config_sentence_transformers.json: the prompts and the model type that a checkpoint declares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL_TYPES: dict[Kind, str] = {"embedding": "SentenceTransformer", "reranker": 
 
 
 class Declared:
-    """The file's content, or nothing where there is none."""
+    """The file's content; empty if there is no file."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -29,7 +29,7 @@ class Declared:
         self._prompts: dict[str, str | None] = prompts
 
     def check(self, kind: Kind) -> None:
-        """Refuse another type of model; say what is not done by default."""
+        """Raise UnsupportedModel for another type of model; log settings that do not apply by default."""
         named = self._raw.get("model_type")
         if named is not None and named != MODEL_TYPES[kind]:
             raise UnsupportedModel(
@@ -44,13 +44,15 @@ class Declared:
 
     @property
     def similarity(self) -> str | None:
-        """The name of the function by which vectors are compared, where the file has one."""
+        """The name of the similarity function, if the file has one."""
         value = self._raw.get("similarity_fn_name")
         return None if value is None else str(value)
 
     def embedding_prompts(self) -> EmbeddingPrompts:
-        """Those of queries and documents; the family's where the file has none. The default prompt is that of texts
-        which are said to be neither."""
+        """Return the prompts of queries and documents: the file's, or the family's.
+
+        The file's default prompt is the prefix of texts without an input type.
+        """
         default, own = EmbeddingPrompts(), self._prompts
         query, document = own.get("query"), own.get("document", own.get("passage"))
         return EmbeddingPrompts(
@@ -60,7 +62,7 @@ class Declared:
         )
 
     def rerank_prompts(self, of_template: str | None = None) -> RerankPrompts:
-        """The default task: the file's, or the chat template's, or the family's."""
+        """Return the default task: the file's, or the chat template's, or the family's."""
         own = self._default() or of_template
         return RerankPrompts(own) if own else RerankPrompts()
 

@@ -1,15 +1,15 @@
-"""Borders: places where a text can be cut so that the ids of its parts are the ids of the whole.
+"""Split points: places where a text can be split so that the ids of its parts are the ids of the whole.
 
 They hold for the split of Qwen2's tokenizer, after NFC normalisation, with a BPE that stays within a pre-token. The
-pattern looks ahead only behind white space and never looks behind, so a place is a border if no match can reach across
-it, whatever stands farther away:
+pattern looks ahead only behind white space and never looks behind, so a place is a split point if no match
+can span it, whatever text is farther away:
 
 - a space after what is no white space: only the first character of a match may be a space;
 - a digit after what is no white space, and any character after a digit: a digit is a match of its own;
 - after a line break, if no white space follows: a run of white space ends with its last line break;
 - punctuation after a letter: a run of letters ends there. (Not that which stands in added tokens: <|im_start|>.)
 
-The character behind a border never composes with what is before it (NFC), so the parts normalise as the whole does.
+The character after a split point never composes with what is before it (NFC), so the parts normalise as the whole does.
 The classes below hold only characters whose category no Unicode version has changed.
 """
 
@@ -21,16 +21,16 @@ from collections.abc import Iterator
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The published pre-tokenizer's pattern: the borders are those of this one alone."""
+"""The published pre-tokenizer's pattern: the split points hold for this pattern alone."""
 
 PIECE = 1 << 14
-"""Characters from which on a text is cut at its next border. Pieces of one text are encoded in parallel."""
+"""Characters after which a text is split at the next split point. The parts are encoded in parallel. Chosen."""
 
 _SOLID = (
     "!-~\u00a1-\u167f\u1681-\u180d\u2010-\u2027\u2030-\u205e\u2070-\u2fff\u3001-\ud7ff\uf900-\ufefe\uff00-\ufffd"
     "\U00010000-\U0010ffff"
 )
-"""No white space, and no control character."""
+"""Characters that are neither white space nor control characters."""
 _LETTER = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u0410-\u044f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
 _PUNCTUATION = "!\"'(),.:;?\u3001\u3002\u300a-\u300f\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 _AFTER_BREAK = f"!-~{_LETTER}"
@@ -38,17 +38,17 @@ _AFTER_BREAK = f"!-~{_LETTER}"
 BORDER = re.compile(
     f"(?<=[{_SOLID}])(?=[ 0-9])|(?<=[0-9])(?=[!-~])|(?<=\n)(?=[{_AFTER_BREAK}])|(?<=[{_LETTER}])(?=[{_PUNCTUATION}])"
 )
-"""Matches nothing, at a border."""
+"""Matches the empty string at a split point."""
 
 
 def next_border(text: str, start: int, reach: int) -> int | None:
-    """The first border at `start` or up to `reach` characters behind it; None where there is none."""
+    """Return the first split point from `start` to `reach` characters after it; None if there is none."""
     found = BORDER.search(text, start, min(start + reach + 1, len(text)))
     return found.start() if found else None
 
 
 def last_border(text: str, end: int, reach: int) -> int | None:
-    """The last border at `end` or up to `reach` characters before it; None where there is none."""
+    """Return the last split point from `end` to `reach` characters before it; None if there is none."""
     floor, width = max(end - reach, 0), 256
     while end > floor:
         low = max(end - width, floor)
@@ -60,10 +60,10 @@ def last_border(text: str, end: int, reach: int) -> int | None:
 
 
 def pieces(text: str, reach: int, *, backward: bool = False, on: bool = False) -> Iterator[tuple[str, bool]]:
-    """The text in parts of PIECE characters and a little more, first to last, or last to first.
+    """Yield (part, whether it ends at split points): parts of about PIECE characters, in order or `backward`.
 
-    With each part: whether it ends at borders. One that does not is `reach` characters long, cut where no border is
-    near, and the last that is given of its text, unless it goes `on`.
+    A part that does not end at split points is `reach` characters long, because no split point is near. It is the last
+    part of its text, unless `on` asks for the rest.
     """
     if backward:
         end = len(text)

@@ -1,4 +1,4 @@
-"""TextTokenizer: text → token ids, without special tokens added; the end token is appended by the prompts.
+"""TextTokenizer: text → token ids, without special tokens. `encoding` appends the end token.
 
 Wraps the checkpoint's own tokenizer.json, so ids are the published ones (docs/sources.md §2).
 """
@@ -28,7 +28,7 @@ Ids = NDArray[np.int32]
 
 
 AT_ONCE = 1000
-"""Characters of one text that are encoded with the interpreter's lock held: to let it go costs more."""
+"""Characters of one text up to which it is encoded with the interpreter's lock held: to release it costs more."""
 
 
 class _Model(msgspec.Struct):
@@ -46,7 +46,7 @@ class _Added(msgspec.Struct):
 
 
 class _Definition(msgspec.Struct):
-    """What we read ourselves of a tokenizer's definition: a tenth of the time of asking the library."""
+    """The part of tokenizer.json that this module reads itself, in a tenth of the library's time."""
 
     model: _Model
     added_tokens: list[_Added] = []
@@ -56,7 +56,7 @@ class _Definition(msgspec.Struct):
 
     @property
     def keeps_borders(self) -> bool:
-        """Whether the ids of a text's parts between `borders` are those of the whole."""
+        """Whether the ids of the parts between split points are the ids of the whole text."""
         split = {"type": "Split", "pattern": {"Regex": QWEN2_SPLIT}, "behavior": "Isolated", "invert": False}
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
         steps = [{k: v for k, v in s.items() if k != "trim_offsets"} for s in _steps(self.pre_tokenizer)]
@@ -69,7 +69,7 @@ class _Definition(msgspec.Struct):
 
 
 def _steps(pre_tokenizer: Any) -> list[dict[str, Any]]:
-    """Of a sequence of pre-tokenizers; none of another."""
+    """The steps of a sequence of pre-tokenizers; empty for any other pre-tokenizer."""
     steps: list[dict[str, Any]] = (pre_tokenizer or {}).get("pretokenizers") or []
     return steps
 
@@ -88,7 +88,7 @@ class TextTokenizer:
     """The checkpoint's tokenizer. Safe to call from several threads; the work is done outside the interpreter lock."""
 
     def __init__(self, path: Path, lowercase: bool = False) -> None:
-        """`lowercase`: texts are brought into lower case first, as do_lower_case of sentence-transformers does."""
+        """`lowercase` converts texts to lower case first, as do_lower_case of sentence-transformers does."""
         definition = read_file(path, "the tokenizer's definition")
         try:
             self._tokenizer = Tokenizer.from_buffer(definition)
@@ -118,7 +118,7 @@ class TextTokenizer:
         self.size: int = max(ids, default=-1) + 1
         """One more than the greatest id, added tokens included. More than there are tokens, where ids are left out."""
         self.keeps_borders: bool = parsed.keeps_borders
-        """Whether a text may be encoded in parts, cut at `borders`; tokenizers of another split get whole texts."""
+        """Whether a text may be encoded in parts between split points. Other tokenizers get whole texts."""
         lowercase = lowercase and '"Lowercase"' not in json.dumps(parsed.normalizer)
         if lowercase:
             own = self._tokenizer.normalizer
@@ -127,7 +127,7 @@ class TextTokenizer:
         self.digest: str = hashlib.sha256(definition + (b"do_lower_case" if lowercase else b"")).hexdigest()[:16]
 
     def token_bytes(self, token: int) -> bytes:
-        """What a token stands for; nothing of an id that is none."""
+        """Return the bytes of a token; empty for an unknown id."""
         text = self._tokenizer.id_to_token(token) or ""
         try:
             return bytes(_BYTES[character] for character in text)
@@ -135,22 +135,22 @@ class TextTokenizer:
             return text.encode()
 
     def token_id(self, token: str) -> int | None:
-        """The id of one token of the vocabulary, or None."""
+        """Return the id of a token of the vocabulary, or None."""
         return self._tokenizer.token_to_id(token)
 
     def encode(self, text: str) -> Ids:
-        """Ids of one text."""
+        """Return the ids (tokens,) of one text."""
         if len(text) > AT_ONCE:
             return self.encode_batch([text])[0]
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of several texts, worked on in parallel, without the interpreter's lock."""
+        """Return the ids of several texts, encoded in parallel without the interpreter's lock."""
         if len(texts) == 1 and len(texts[0]) <= AT_ONCE:
             return [self.encode(texts[0])]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.asarray(e.ids, np.int32) for e in encodings]
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """The text that `ids` stand for, special tokens included."""
+        """Return the text of `ids`, special tokens included."""
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)

@@ -2,7 +2,7 @@
 
 A preallocated download that stops leaves zeros from one page of the file to another. Such a run begins or ends within
 a row, for rows lie on pages by chance alone; values that training or pruning made zero are whole rows. So a run within
-a row is refused, as is a tensor of zeros, and whole rows of zeros are said and served.
+a row is refused, as is a tensor of zeros. Whole rows of zeros are logged and served.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def runs_in(block: NDArray[np.uint8], start: int) -> list[Run]:
 
 
 def joined(runs: Iterable[Run], stored: StoredTensor) -> list[Run]:
-    """The runs of one tensor's blocks, in order, joined where they touch; those long enough to be told."""
+    """The runs of one tensor's blocks, in order, joined where they touch; without short ones."""
     whole: list[Run] = []
     for a, b in runs:
         if whole and whole[-1][1] >= a:
@@ -76,7 +76,7 @@ def runs_in_vector(values: NDArray[np.uint8], stored: StoredTensor) -> list[Run]
 
 
 def check_zeros(tensors: Mapping[str, StoredTensor], zeros: Mapping[str, Sequence[Run]]) -> None:
-    """Refuse what only a hole in the file leaves; say which rows are zeros. `zeros` are runs by tensor.
+    """Raise CheckpointError for runs that mean a hole in the file; log rows of zeros. `zeros` are runs by tensor.
 
     Raises CheckpointError, naming file, tensor and bytes.
     """

@@ -1,7 +1,7 @@
-"""Where vectors live: one table a generation, behind one protocol.
+"""Stores of vectors: one table for each generation of an index, behind one protocol.
 
-`open_store` gives LanceDB (a folder, nothing to start), PostgreSQL with pgvector, or Qdrant. A store keeps vectors and
-what they are filtered by; the texts are the index's. It knows nothing of models.
+`open_store` opens LanceDB (a folder, no server), PostgreSQL with pgvector, or Qdrant. A store keeps vectors and the
+metadata that filters read; the index keeps the texts. A store knows nothing of models.
 """
 
 from upsize.store.base import Hit, Store, Table, VectorRows

@@ -1,4 +1,4 @@
-"""Store: what an index asks of the place where its vectors lie."""
+"""The Store protocol: a place with one table of vectors for each generation of an index."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from upsize.store.filters import Filter
 Vectors = NDArray[np.float32]
 
 EXACT_BELOW = 200_000
-"""Vectors of a table up to which every search looks at all of them: an index would cost more than it saves."""
+"""Rows of a table up to which every search is an exact scan. Chosen: an index would cost more than it saves."""
 FEW_MATCHES = 20_000
-"""Rows that meet a filter up to which each of them is looked at: it takes a fraction of a second, and no index
-finds them all."""
+"""Rows that meet a filter up to which a search scores each of them. Chosen: that takes less than a second, and an
+approximate index misses some of them."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,17 @@ class Table:
     """Letters, digits and underscores."""
     dimension: int
     coarse: int | None = None
-    """Where a funnel is wanted: the first so many values, normalised, are kept as well and searched first."""
+    """Dimension of the coarse vectors: the first values of each vector, normalised. A funnel searches them first. None:
+    the table has none."""
 
 
 @dataclass(frozen=True)
 class VectorRows:
-    """What is put into a table. Unit vectors (rows, dimension)."""
+    """Rows to write into a table; `vectors` are unit vectors (rows, dimension)."""
 
     ids: Sequence[str]
     numbers: Sequence[int]
-    """Of each the journal's number of the text that was embedded."""
+    """The journal's number of the text that each vector was made of."""
     vectors: Vectors
     metadata: Sequence[Mapping[str, Any]]
 
@@ -46,7 +47,7 @@ class VectorRows:
 
 
 class Hit(NamedTuple):
-    """One document found."""
+    """One document that a search found."""
 
     id: str
     number: int
@@ -55,10 +56,10 @@ class Hit(NamedTuple):
 
 
 class Store(Protocol):
-    """One place with tables. Thread-safe; every write may be repeated, and one that raised may be there in part.
+    """A place with tables. Thread-safe.
 
-    Raises StoreUnavailable where it cannot be reached (try again), StoreFull where it takes no more, StoreDamaged where
-    a table cannot be read.
+    A caller may repeat any write. A write that raised may be in the table in part. Methods raise StoreUnavailable if
+    the store cannot be reached (try again), StoreFull if it takes no more data, StoreDamaged if a table cannot be read.
     """
 
     @property
@@ -67,20 +68,22 @@ class Store(Protocol):
 
     @property
     def largest_dimension(self) -> int | None:
-        """Of vectors that it can index; None for any."""
+        """Largest dimension that the store can index; None for any."""
 
     def require_answering(self) -> None:
-        """StoreUnavailable, at once, where it is known not to answer now."""
+        """Raise StoreUnavailable at once if the store is known not to answer."""
 
     def create(self, table: Table) -> None:
-        """Make the table, unless it is there."""
+        """Create the table if it does not exist."""
 
     def upsert(self, table: Table, rows: VectorRows) -> None:
-        """Put rows in, in place of those of the same ids. No id twice. RowsRefused names those that the store will
-        never take; the others are in."""
+        """Insert rows, or replace those with the same ids. `rows` has no id twice.
+
+        Raises RowsRefused with the ids of rows that the store never takes; the other rows are written.
+        """
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:
-        """Take rows out; ids that are not there do not matter."""
+        """Delete rows. Unknown ids are ignored."""
 
     def search(
         self,
@@ -92,24 +95,24 @@ class Store(Protocol):
         exact: bool = False,
         coarse: int | None = None,
     ) -> list[Hit]:
-        """The `k` rows nearest to the unit vector `query`, best first, of those that meet `where`. A query of the
-        coarse dimension is held against the coarse vectors alone.
+        """Return the `k` rows nearest to the unit vector `query` that meet `where`, best first.
 
-        `exact` looks at every row; otherwise an index may be used where there is one. `coarse` takes the so many
-        nearest by the table's coarse vectors first, and of them the `k` nearest.
+        `exact` scores every row; otherwise the store may use its approximate index. `coarse` is a funnel: the store
+        takes that many rows by the coarse vectors, and of these the `k` nearest. A query of the coarse dimension is
+        compared with the coarse vectors alone.
         """
 
     def vectors(self, table: Table, ids: Sequence[str]) -> dict[str, tuple[int, Vectors]]:
-        """Id → (number, vector) of those that are there."""
+        """Return id → (number, vector) of the rows that exist."""
 
     def committed_ids(self, table: Table) -> Iterator[tuple[str, int]]:
-        """(id, number) of every row, in any order."""
+        """Yield (id, number) of every row, in any order."""
 
     def count(self, table: Table) -> int:
-        """Rows."""
+        """Return the number of rows."""
 
     def bytes(self, table: Table) -> int:
-        """On disk."""
+        """Return the table's size on disk in bytes."""
 
     def optimize(self, table: Table) -> None:
         """Compact the table, drop old versions, and build or extend the vector index if the table is large enough.
@@ -117,33 +120,35 @@ class Store(Protocol):
         It can take minutes."""
 
     def indexed(self, table: Table) -> bool:
-        """Whether searches use an approximate index."""
+        """Return whether searches use an approximate index."""
 
     def drop(self, table: Table) -> None:
-        """Remove the table, if it is there. Refused where others' objects depend on it."""
+        """Remove the table if it exists. Raises Refused if other objects in the database depend on it."""
 
     def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
-        """Let `name` mean this table to others who read the store. InvalidInput where it means something that is not of
-        `owner`, the beginning of an index's tables' names. None: let it mean nothing, if it is of `owner`."""
+        """Point the alias `name` at this table, for other programs that read the store; None removes the alias.
+
+        `owner` is the prefix of the index's table names. Raises InvalidInput if `name` exists and belongs to another
+        owner; with None such a name stays as it is.
+        """
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:
-        """Remove an index's tables and what `name` means. Refused, with nothing removed, where others' objects depend
-        on them."""
+        """Remove an index's tables and its alias. Raises Refused, and removes nothing, if others depend on them."""
 
     def flush(self, table: Table) -> None:
-        """On return all that was written is on disk, whatever happens to the machine."""
+        """Put all that was written on disk, so that it outlives a crash of the machine."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close connections and free memory."""
 
 
 def cut(vectors: Vectors, dimension: int) -> Vectors:
-    """The first `dimension` values (…, dimension), normalised."""
+    """Return the first `dimension` values of each vector (…, dimension), normalised."""
     part = vectors[..., :dimension]
     result: Vectors = part / np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
     return result
 
 
 def column_of(table: Table, query: Vectors) -> str:
-    """Which of a table's vectors a query is held against, by its length."""
+    """Return the column that a query is compared with: its length decides."""
     return "coarse" if len(query) == table.coarse else "vector"

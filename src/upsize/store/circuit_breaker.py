@@ -1,7 +1,7 @@
-"""Gate: a circuit breaker and a bulkhead before a store's server, shared by all indexes that use it.
+"""A circuit breaker and a bulkhead before a store's server, shared by all indexes that use the server.
 
-A server that does not answer must cost the others nothing: few threads wait for it, and once it is known to be away
-calls fail at once, but for one probe at a time.
+A server that does not answer must not slow down the others. Few threads wait for it at a time. Once it failed, calls
+fail at once, except one probe at a time.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from upsize.errors import StoreUnavailable
 Kind = Literal["read", "write", "long"]
 
 MOST: dict[Kind, int] = {"read": 8, "write": 4, "long": 1 << 30}
-"""Calls at once: half of the threads that a service has for searches, and for writes."""
+"""Calls in flight: half of the threads that a service has for searches, and for writes."""
 FEW = 2
-"""And so many while the server is quiet."""
+"""Calls in flight while the server is silent."""
 QUIET = 1.0
-"""Seconds without an answer, with calls waiting, after which it is."""
+"""Seconds without an answer, while calls wait, after which the server counts as silent."""
 STALLED = 2.5
-"""And after which no work is begun whose result would be put there."""
+"""Seconds of silence after which no work starts whose result goes to this server."""
 WAIT = 10.0
-"""Seconds that a call waits for its turn while others are answered."""
+"""Seconds that a call waits for a free place while the server answers others."""
 PAUSE, LONGEST_PAUSE = 0.25, 5.0
-"""Seconds for which calls fail at once after a failure; twice as many after each that follows."""
+"""Seconds for which calls fail at once after a failure. Each further failure doubles them, up to LONGEST_PAUSE."""
 
 
 class CircuitBreaker:
-    """One server's gate. Thread-safe."""
+    """The circuit breaker of one server. Thread-safe."""
 
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._where, self._clock = where, clock
@@ -46,7 +46,7 @@ class CircuitBreaker:
 
     @contextmanager
     def enter(self, kind: Kind) -> Iterator[None]:
-        """One call's turn. StoreUnavailable, at once, where the server is known not to answer."""
+        """Hold one place for a call. Raises StoreUnavailable at once if the server is known not to answer."""
         token, probe = self._admit(kind)
         try:
             yield
@@ -69,11 +69,11 @@ class CircuitBreaker:
                     self._probing |= probe
                     return token, probe
                 if self._silent() > QUIET or self._clock() > until:
-                    raise StoreUnavailable(self._where, f"{len(started)} calls wait for it already")
+                    raise StoreUnavailable(self._where, f"{len(started)} calls already wait for it")
                 self._changed.wait(QUIET / 4)
 
     def require_answering(self) -> None:
-        """StoreUnavailable where the server is known not to answer, or has not for long while calls wait."""
+        """Raise StoreUnavailable if the server failed lately, or was silent for STALLED seconds while calls waited."""
         with self._changed:
             self._require_open(probe=False)
             if self._silent() > STALLED:
@@ -82,36 +82,36 @@ class CircuitBreaker:
     def _require_open(self, *, probe: bool) -> None:
         if self._shut_until is None or (probe and self._clock() >= self._shut_until and not self._probing):
             return
-        raise StoreUnavailable(self._where, "it did not a moment ago, and is asked again in a few seconds")
+        raise StoreUnavailable(self._where, "it did not answer a moment ago; upsize asks again in a few seconds")
 
     def _silent(self) -> float:
-        """Seconds for which it has not answered while a call waited. Long work counts for nothing."""
+        """Seconds without an answer while a call waited. Calls of kind `long` do not count."""
         begun = [begun for kind in ("read", "write") for begun in self._started[kind].values()]
         return self._clock() - max(min(begun), self._last_answer) if begun else 0.0
 
     @property
     def silent(self) -> float:
-        """Seconds since it was last heard of."""
+        """Seconds since the last answer."""
         return self._clock() - self._last_answer
 
     @property
     def failures(self) -> int:
-        """How often it was found away. A call that sees it grow while waiting waits in vain."""
+        """Failures so far. A waiting call that sees this number grow can give up."""
         return self._failures
 
     def answered(self) -> None:
-        """It answered."""
+        """Record an answer: calls may pass again."""
         with self._changed:
             self._last_answer, self._pause, self._shut_until, self._stalled = self._clock(), PAUSE, None, False
             self._changed.notify_all()
 
     @property
     def stalled(self) -> bool:
-        """Whether it took a connection and said nothing, the last time: waiting for it may last."""
+        """Whether the last failure was a connection without a reply, so that each further wait may be long."""
         return self._stalled
 
     def failed(self, *, stalled: bool) -> None:
-        """It cannot be reached, or is stalled: others need not try for a while."""
+        """Record a failure: calls fail at once for a while. `stalled`: the server accepts connections but is silent."""
         with self._changed:
             self._failures, self._stalled = self._failures + 1, stalled
             self._shut_until = self._clock() + self._pause
@@ -124,7 +124,10 @@ _MAKING = threading.Lock()
 
 
 def breaker_of(server: str, where: str) -> CircuitBreaker:
-    """The gate of a server, by its address: one for all indexes of this process. `where` is what messages call it."""
+    """Return the circuit breaker of the server at an address: one for all indexes of this process.
+
+    `where` names the server in messages.
+    """
     with _MAKING:
         breaker = _BREAKERS.get(server)
         if breaker is None:

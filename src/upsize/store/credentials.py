@@ -1,4 +1,4 @@
-"""Which store's address a secret of the environment belongs to. A secret goes to no other."""
+"""Which address a secret from the environment may be sent to. It goes to no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from upsize.errors import InvalidInput
 
 QDRANT_KEY, QDRANT_URL = "QDRANT_API_KEY", "QDRANT_URL"
-"""Of the environment, so that no key is written into an index's state."""
+"""Environment variables, so that no key is written into an index's state."""
 POSTGRES_PASSWORD = "PGPASSWORD"
 _PORTS = {"http": 80, "https": 443}
 
@@ -19,24 +19,24 @@ _PORTS = {"http": 80, "https": 443}
 class Credentials:
     """The addresses that `QDRANT_API_KEY` and `PGPASSWORD` may be sent to.
 
-    `addresses`: those that a server was configured with. None: whichever the user names, in a process of their own.
-    Where `QDRANT_URL` is set, the key belongs to that server alone.
+    `addresses` are those that a server was configured with; None allows any address, in a process of the user's own.
+    If `QDRANT_URL` is set, the key goes to that server alone.
     """
 
     addresses: frozenset[str] | None = None
 
     def qdrant_key(self, address: str) -> str | None:
-        """The key for this server, or None if it has none or the key is another server's."""
+        """Return the key for this server; None if there is no key or it belongs to another server."""
         key, home = os.environ.get(QDRANT_KEY), os.environ.get(QDRANT_URL)
         belongs = _origin(address) == _origin(home) if home else self._configured(address)
         return key if belongs else None
 
     def postgres_password(self, address: str) -> bool:
-        """Whether libpq may take `PGPASSWORD` for this address. (`~/.pgpass` names its hosts itself.)"""
+        """Return whether libpq may use `PGPASSWORD` for this address. (`~/.pgpass` names its own hosts.)"""
         return self._configured(address)
 
     def require_unambiguous(self) -> None:
-        """InvalidInput where one secret of the environment would go to two servers."""
+        """Raise InvalidInput if one secret from the environment would go to two servers."""
         stores = self.addresses or ()
         qdrants = {_origin(a) for a in stores if a.startswith(("http://", "https://"))}
         if len(qdrants) > 1 and os.environ.get(QDRANT_KEY) and not os.environ.get(QDRANT_URL):
@@ -56,11 +56,11 @@ class Credentials:
 
 
 ANY_STORE = Credentials()
-"""Of a process of the user's own: whichever store they name is theirs."""
+"""For a process of the user's own: every store that they name is theirs."""
 
 
 def credentials_of(addresses: Collection[str]) -> Credentials:
-    """Credentials of a server with these stores; InvalidInput where one would go to two of them."""
+    """Return the credentials of a server with these stores. Raises InvalidInput if one would go to two of them."""
     credentials = Credentials(frozenset(addresses))
     credentials.require_unambiguous()
     return credentials
@@ -75,7 +75,7 @@ def _origin(address: str) -> tuple[str, str, int | None]:
 
 
 def _postgres_server(address: str) -> str | None:
-    """Hosts and ports; None where the address has a password of its own."""
+    """Hosts and ports of an address; None if it has its own password."""
     parts = urlsplit(address)
     query = parse_qs(parts.query)
     if parts.password or "password" in query:

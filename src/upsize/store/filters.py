@@ -1,4 +1,4 @@
-"""Filters: conditions on metadata, all of which a document must meet. Each store puts them in its own language.
+"""Filters: conditions on metadata. A document must meet all of them. Each store translates them to its own language.
 
     {"lang": "en", "year": {"gte": 2020, "lt": 2025}, "kind": {"in": ["faq", "guide"]}, "draft": {"ne": true}}
 
@@ -26,9 +26,9 @@ Scalar = str | int | float | bool
 Kind = Literal["string", "number", "boolean"]
 
 MOST_CONDITIONS = 64
-"""Of one filter. Stores parse them as nested expressions, whose depth costs stack."""
+"""Conditions of one filter. Chosen: stores parse them as nested expressions, whose depth costs stack."""
 MOST_VALUES = 4096
-"""Of all `in` lists of one filter."""
+"""Values in all `in` lists of one filter. Chosen."""
 LONGEST_FIELD = 1024
 """Characters of a field's name."""
 
@@ -48,20 +48,20 @@ class Condition:
     field: str
     operator: Operator
     values: tuple[Scalar, ...]
-    """Of one kind: one value, or of `in` at least one."""
+    """Values of one kind: exactly one, or at least one for `in`."""
 
     @property
     def kind(self) -> Kind:
-        """Of its values, and of the values that can meet it."""
+        """The kind of its values, and of the values that can meet it."""
         return kind_of(self.values[0])
 
     @property
     def numbers(self) -> tuple[Number, ...]:
-        """Its values, where they are numbers."""
+        """Its numeric values."""
         return tuple(v for v in self.values if not isinstance(v, str))
 
     def met_by(self, value: Any) -> bool:
-        """Whether a document's value of the field meets it. None where the document has none."""
+        """Return whether a document's value meets the condition. `value` is None if the document lacks the field."""
         if not isinstance(value, str | int | float) or kind_of(value) != self.kind:
             return False
         if self.operator in ("eq", "in"):
@@ -73,7 +73,7 @@ Filter = tuple[Condition, ...]
 
 
 def parse_filter(asked: Mapping[str, Any] | None) -> Filter:
-    """The conditions of a JSON object; InvalidInput names the field."""
+    """Return the conditions of a JSON object. Raises InvalidInput, which names the field."""
     conditions: list[Condition] = []
     for name, wanted in (asked or {}).items():
         if len(name) > LONGEST_FIELD:
@@ -83,7 +83,7 @@ def parse_filter(asked: Mapping[str, Any] | None) -> Filter:
         _require_text(name, "a field's name")
         pairs = wanted.items() if isinstance(wanted, Mapping) else [("eq", wanted)]
         if not pairs:
-            raise InvalidInput(f"filter.{name}: no condition in it.", param="filter")
+            raise InvalidInput(f"filter.{name} has no condition.", param="filter")
         if len(conditions) + len(pairs) > MOST_CONDITIONS:
             raise InvalidInput(f"filter has more than {MOST_CONDITIONS} conditions. Ask with fewer.", param="filter")
         conditions += [_condition(name, operator, value) for operator, value in pairs]
@@ -93,7 +93,7 @@ def parse_filter(asked: Mapping[str, Any] | None) -> Filter:
 
 
 def meets(metadata: Mapping[str, Any], where: Filter) -> bool:
-    """Whether a document of this metadata meets every condition."""
+    """Return whether a document with this metadata meets every condition."""
     return all(condition.met_by(metadata.get(condition.field)) for condition in where)
 
 
@@ -132,7 +132,7 @@ def _scalar(name: str, value: Any) -> Scalar:
 
 
 def _require_text(text: str, where: str) -> None:
-    """What no document can hold, and stores have no place for."""
+    """InvalidInput for text that no document can hold and stores cannot keep."""
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise InvalidInput(
             f"filter: {where} holds a NUL, or half of a surrogate pair, which is not text.", param="filter"

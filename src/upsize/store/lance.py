@@ -1,4 +1,4 @@
-"""LanceDB: a folder, nothing to start. One process writes, which the index's journal sees to."""
+"""LanceDB: a folder, no server. One process writes; the lock of the index's journal ensures that."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ log = logging.getLogger("upsize.store")
 T = TypeVar("T")
 
 ID_INDEX_FROM = 20_000
-"""Rows from which ids are indexed, so that an upsert does not read them all."""
+"""Rows from which a table has an index of ids, so that an upsert does not read all rows."""
 KEPT = timedelta(minutes=2)
-"""Old versions stay this long: a search under way may read one."""
+"""Time that old versions stay: a search in flight may read one."""
 SPARE_BYTES, SPARE_SHARE = 256 << 20, 0.05
-"""Of the disk, left free, the lesser: what deletes need, and what keeps the rest of the machine alive."""
+"""Bytes of the disk to leave free, and the same as a share; the lesser counts. Deletes need space, and so does the rest
+of the machine."""
 COMPACTED = 4 << 30
-"""Bytes that a compaction writes at most before it frees any: chosen, for it copies what changed since the last one."""
+"""Bytes that a compaction writes at most before it frees any. Chosen: it copies what changed since the last one."""
 RESIDENT_BYTES = 256 << 20
-"""Of a table's vectors, kept in memory once they are searched; of a larger table every scan reads the files."""
+"""Bytes of vectors up to which a table is kept in memory after its first search. Scans of a larger table read files."""
 CANDIDATES, TIMES = 500, 4
-"""An approximate search takes so many by short codes, or so many times k, and ranks them by their whole vectors."""
+"""An approximate search takes CANDIDATES rows by short codes, or TIMES times k, and ranks them by whole vectors."""
 FILTERED, FILTERED_SHARE = range(2000, 50_000), 0.25
-"""With a filter it takes that share of the rows that meet it, within these bounds: where all of them lie far from the
-query, their codes hardly tell them apart. Measured at 240,000 × 384: recall@20 0.95 or more."""
+"""With a filter a search takes this share of the matching rows as candidates, within these bounds: if all of them are
+far from the query, their codes hardly differ. Measured at 240,000 rows × 384 dimensions: recall@20 is 0.95 or more."""
 FEW_BYTES = 16 << 20
-"""Of vectors of rows that meet a filter, up to which all of them are read and ranked."""
+"""Bytes of vectors of matching rows up to which a filtered search reads and ranks all of them."""
 SCANNED_BYTES = 512 << 20
-"""Of vectors of a table, up to which a filtered search is an exact scan: 0.2 to 0.6 s at 370 MB."""
+"""Bytes of vectors of a table up to which a filtered search is an exact scan: 0.2 to 0.6 s at 370 MB, measured."""
 PROBES = 0.25
-"""Of the partitions, those that a search looks into."""
+"""Share of the partitions that a search reads."""
 FETCH = 1000
-"""Ids of one request."""
+"""Ids of one SQL condition."""
 
 
 class LanceStore:
@@ -75,7 +76,7 @@ class LanceStore:
         self._resident: dict[str, Resident | None] = {}
 
     def require_answering(self) -> None:
-        """Nothing to ask: it is a folder."""
+        """Do nothing: a folder always answers."""
 
     def create(self, table: Table) -> None:  # noqa: D102 (Store's)
         def make() -> None:
@@ -105,7 +106,7 @@ class LanceStore:
         spare = min(SPARE_BYTES, int(SPARE_SHARE * disk.total))
         if disk.free < wanted + spare:
             raise StoreFull(
-                str(self.folder), f"{disk.free:,} bytes free, {wanted + spare:,} wanted for {what} and to spare"
+                str(self.folder), f"{disk.free:,} bytes free, {wanted + spare:,} needed for {what} and as a reserve"
             )
 
     def delete(self, table: Table, ids: Sequence[str]) -> None:  # noqa: D102
@@ -152,12 +153,12 @@ class LanceStore:
         return [Hit(i, n, 1 - d) for i, n, d in zip(*columns, strict=True)]
 
     def _count_met(self, table: Table, where: Filter) -> tuple[int, int]:
-        """Rows of the table, and those that meet a filter."""
+        """(rows of the table, rows that meet the filter)."""
         opened = self._table(table)
         return opened.count_rows(), opened.count_rows(where_sql(where))
 
     def _ranked(self, table: Table, query: Vectors, k: int, where: Filter, few: int) -> list[Hit]:
-        """Of all rows that meet a filter, which are few. A scan of the library's would read every row's vector."""
+        """Rank all rows that meet a filter, which are few. The library's scan would read the vectors of all rows."""
 
         def ask() -> Any:
             wanted = self._table(table).search().where(where_sql(where)).select(["id", "number", "vector"])
@@ -171,7 +172,7 @@ class LanceStore:
         return [Hit(*row) for row in rows]
 
     def _in_memory(self, table: Table) -> Resident | None:
-        """The table's vectors in memory, read when they are first wanted; None of a table that is too large."""
+        """The table's vectors in memory, read on the first search; None if the table is too large."""
         if table.name in self._resident:
             return self._resident.get(table.name)
         with self._writing[table.name]:
@@ -197,7 +198,7 @@ class LanceStore:
         return resident
 
     def _bound(self, table: Table, resident: Resident) -> None:
-        """Let go of what has grown too large."""
+        """Drop vectors from memory once they exceed RESIDENT_BYTES."""
         if resident.nbytes > RESIDENT_BYTES:
             self._resident[table.name] = None
 
@@ -289,7 +290,7 @@ class LanceStore:
         return max(int(PROBES * self._partitions(table)), 20)
 
     def _partitions(self, table: Table) -> int:
-        """At least as many as the index has, which was built when the table was no larger."""
+        """An upper bound on the partitions of the index, which was built when the table was no larger."""
         return _partitions(self._table(table).count_rows())
 
     def drop(self, table: Table) -> None:  # noqa: D102
@@ -300,19 +301,19 @@ class LanceStore:
             self._guarded(table, lambda: self._remove(table))
 
     def _remove(self, table: Table) -> None:
-        """Not by the library: it must do for a table that cannot be read."""
+        """Remove the folder without the library, which fails on a table that it cannot read."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / f"{table.name}.lance")
 
     def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
-        """Nothing to do: whoever reads the folder finds the table's name in the index's own file."""
+        """Do nothing: other programs read the table's name from the index's own file."""
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:  # noqa: ARG002, D102 (no name to remove)
         for table in tables:
             self.drop(table)
 
     def flush(self, table: Table) -> None:
-        """LanceDB leaves that to the operating system: every file that it wrote since the last time."""
+        """Call fsync on each file written since the last flush: LanceDB does not."""
         since, self._flushed[table.name] = self._flushed[table.name], time.time()
         for path in sorted((self.folder / f"{table.name}.lance").rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # an old version, removed meanwhile
@@ -330,7 +331,7 @@ class LanceStore:
             return self._tables[table.name]
 
     def _guarded(self, table: Table, work: Callable[[], T]) -> T:
-        """What LanceDB raises, as what an index can act on."""
+        """Translate what LanceDB raises into errors that an index can act on."""
         try:
             return work()
         except UpsizeError:
@@ -343,11 +344,11 @@ class LanceStore:
 
 
 _SOURCE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
-"""Where in its own source the library noticed: nothing to a user."""
+"""A position in the library's source, which means nothing to a user."""
 
 
 _FULL = re.compile(r"[\w -]* \(os error (27|28|30|122)\)|No space left on device")
-"""A file that may not grow, a full disk, one that is read-only, a quota."""
+"""Messages of a file size limit, a full disk, a read-only disk and a quota."""
 
 
 def _partitions(rows: int) -> int:
@@ -355,7 +356,7 @@ def _partitions(rows: int) -> int:
 
 
 def _index(rows: int, dimension: int) -> IvfRq | IvfFlat:
-    """RaBitQ codes (Gao and Long 2024), a bit a value, behind an inverted file of √rows lists; whole vectors where the
-    dimension does not fill bytes."""
+    """RaBitQ codes (Gao and Long 2024), one bit per value, behind an inverted file of √rows lists. Whole vectors if the
+    dimension is not a multiple of 8."""
     kind = IvfFlat if dimension % 8 else IvfRq
     return kind(distance_type="dot", num_partitions=_partitions(rows))

@@ -1,4 +1,4 @@
-"""Filters in LanceDB's SQL, and metadata in the form that they read."""
+"""Filters as LanceDB's SQL, and metadata in the form that the SQL reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from upsize.store.numbers import EXACT, split
 
 _PREFIX: Mapping[Kind, str] = {"string": "s.", "number": "n.", "boolean": "b."}
 _LOW = "l."
-"""Before the name of a number's second part, where that is not 0. See numbers.split."""
+"""Prefix of the name of a number's second part, which is stored unless it is 0. See numbers.split."""
 _READ: Mapping[Kind, str] = {"string": "json_get_string", "number": "json_get_float", "boolean": "json_get_bool"}
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -41,7 +41,7 @@ def _sql(condition: Condition) -> str:
 
 
 def where_sql(where: Filter) -> str:
-    """The condition of a filter; empty where it has none."""
+    """Return the SQL condition of a filter; empty for an empty filter."""
     return " AND ".join(map(_sql, where))
 
 
@@ -65,7 +65,7 @@ def _number(high: str, low: str, condition: Condition) -> str:
 
 
 def _any(parts: Sequence[str]) -> str:
-    """Joined by OR in halves: a chain would be parsed as a nesting of its own length."""
+    """Join conditions by OR as a balanced tree: the parser nests a chain once per condition."""
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2
@@ -73,7 +73,7 @@ def _any(parts: Sequence[str]) -> str:
 
 
 def one_of(column: str, ids: Sequence[str]) -> str:
-    """The condition that a column holds one of these ids."""
+    """Return the SQL condition that a column holds one of these ids."""
     return f"{column} IN ({', '.join(map(_quoted, ids))})"
 
 

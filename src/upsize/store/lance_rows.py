@@ -1,4 +1,4 @@
-"""Rows of a table as Arrow columns, which is what LanceDB takes and gives."""
+"""Rows of a table as Arrow columns, which LanceDB reads and returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from upsize.store.lance_filters import typed
 
 
 def schema(table: Table) -> pa.Schema:
-    """Columns of a table; `coarse` only where it has coarse vectors."""
+    """Return the columns of a table; `coarse` only if it has coarse vectors."""
     fields = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("number", pa.int64()),
@@ -25,7 +25,7 @@ def schema(table: Table) -> pa.Schema:
 
 
 def arrow(table: Table, rows: VectorRows) -> pa.Table:
-    """Rows with their vectors and their metadata as filters read it."""
+    """Return rows with their vectors, and their metadata in the form that filters read."""
     columns = {
         "id": pa.array(list(rows.ids), pa.string()),
         "number": pa.array(list(rows.numbers), pa.int64()),
@@ -45,7 +45,7 @@ def _vectors(vectors: Vectors) -> pa.Array:
 
 
 def matrix(column: pa.ChunkedArray, dimension: int) -> Vectors:
-    """(rows, dimension) of a column of vectors."""
+    """Return a column of vectors as an array (rows, dimension)."""
     if not len(column):
         return np.empty((0, dimension), np.float32)
     joined = column.combine_chunks()

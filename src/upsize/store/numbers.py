@@ -1,4 +1,4 @@
-"""Numbers kept exactly by stores that compare 64-bit floats: each as two of them, whose sum it is."""
+"""Exact numbers for stores that compare 64-bit floats: each number is the sum of two floats."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 Number = int | float
 
 EXACT = 1 << 53
-"""Below it in size every whole number is a float, and the second part is 0."""
+"""Every whole number below this size is a float, so its second part is 0."""
 LEAST, MOST = -(1 << 63), (1 << 64) - 1
-"""Whole numbers that metadata and filters may hold: what the journal's format takes."""
+"""Range of whole numbers in metadata and filters: that of the journal's format."""
 
 
 def split(value: Number) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""From an address to a store. Each one's library is asked for only when it is wanted."""
+"""Opens a store by its address. Imports a store's library only when it is needed."""
 
 from __future__ import annotations
 

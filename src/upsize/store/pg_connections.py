@@ -1,8 +1,8 @@
-"""Connections to one PostgreSQL server: kept for the next call, and left as soon as the server does not answer.
+"""Connections to one PostgreSQL server: pooled, and dropped as soon as the server does not answer.
 
-The server's own statement_timeout does not help where the server is stopped or the network swallows packets. So a call
-that has waited for SLOW asks on a connection of its own whether anybody is there; if not, every call to that server
-ends with StoreUnavailable, and the gate keeps others from waiting. A statement that is merely slow goes on.
+The server's own statement_timeout does not help if the server is stopped or the network drops packets. So a call that
+has waited for SLOW seconds opens a second connection to check whether the server answers. If it does not, every call to
+that server ends with StoreUnavailable, and the circuit breaker keeps others from waiting. A slow statement goes on.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ log = logging.getLogger("upsize.store")
 T = TypeVar("T")
 
 LEAST_VERSION = (0, 8)
-"""Of pgvector: the first whose approximate searches may be filtered."""
+"""Version of pgvector: the first that filters approximate searches."""
 CONNECT, PING, CANCEL = 5, 2, 2
-"""Seconds for a connection, for one that only asks whether the server is there (libpq's least), and for telling it to
-leave a statement."""
+"""Seconds for a connection, for a connection that only checks whether the server answers (libpq's minimum), and for
+cancelling a statement."""
 SLOW, LOOK = 1.5, 0.1
-"""Seconds without an answer after which a call asks so, and between looks at the socket."""
+"""Seconds without an answer after which a call checks the server, and between two polls of the socket."""
 GRACE = 5.0
-"""Seconds beyond the statement's time-out, which the server keeps, until the connection is given up."""
+"""Seconds after the statement's time-out, which the server enforces, until the call drops the connection."""
 IDLE = 8
-"""Connections kept."""
+"""Idle connections to keep."""
 BRIEFLY = 1.0
-"""Seconds for which a call without patience is tried again while connections fail."""
+"""Seconds for which a call that is not patient is retried while connections fail."""
 AWAY = ("08", "57P")
-"""Classes of SQLSTATE that say that the connection or the server is gone, and not that the statement was wrong."""
+"""Classes of SQLSTATE which mean that the connection or the server is gone, not that the statement was wrong."""
 NEVER = ("authentication failed", "no password supplied", "does not exist")
-"""In what the server says to a connection that it will not take tomorrow either."""
+"""Parts of messages of refused connections for which a retry is useless."""
 DEFAULTS: dict[str, Any] = {
     "connect_timeout": CONNECT,
     "keepalives_idle": 30,
@@ -51,19 +51,19 @@ DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""Of what the address does not set itself."""
+"""Connection parameters that the address does not set."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection whose waiting ends when `look` raises."""
+    """A connection whose wait ends when `look` raises."""
 
     look: Callable[[float], None] | None = None
-    """Called while nothing comes, with the seconds since the last that came. What it raises ends the call."""
+    """Called while the socket is silent, with the seconds since its last data. An exception ends the call."""
     seconds: float | None = None
-    """The statement_timeout that is set."""
+    """The current statement_timeout."""
 
     def wait(self, gen: Any, interval: float = LOOK, timeout: float | None = None) -> Any:  # noqa: ARG002 (psycopg's)
-        """As psycopg's, but for the looking."""
+        """Wait as psycopg does, and call `look` meanwhile."""
         try:
             wanted = next(gen)
             with selectors.DefaultSelector() as selector:
@@ -83,7 +83,7 @@ class Connection(psycopg.Connection[Any]):
             return done.value
         except psycopg.errors.Error:
             raise
-        except BaseException:  # an interrupted exchange cannot be taken up again
+        except BaseException:  # the protocol cannot resume an interrupted exchange
             self.pgconn.finish()
             raise
 
@@ -93,14 +93,14 @@ class Silent(Exception):
 
 
 class Stale(Exception):
-    """A connection that had been kept has ended: the server was restarted, or closes idle ones."""
+    """A pooled connection has ended: the server was restarted, or closes idle connections."""
 
 
 class Connections:
-    """Of one database. Thread-safe."""
+    """The connection pool of one database. Thread-safe."""
 
     def __init__(self, dsn: str, patience: float) -> None:
-        """`patience`: seconds for which a call that asks for it is tried again while connections fail."""
+        """`patience` is the seconds for which a patient call is retried while connections fail."""
         self._dsn, self.patience = dsn, patience
         conninfo = conninfo_to_dict(dsn)
         host, port = conninfo.get("hostaddr") or conninfo.get("host") or "localhost", conninfo.get("port") or "5432"
@@ -115,10 +115,10 @@ class Connections:
         self._closed = False
 
     def run(self, work: Callable[[Connection], T], kind: Kind, seconds: float | None, patient: bool = False) -> T:
-        """What `work` gives, which may be done twice. `seconds` bounds each statement; None does not.
+        """Return what `work` returns; it may run twice. `seconds` limits each statement; None sets no limit.
 
-        Raises StoreUnavailable, StoreFull, StoreDamaged, InvalidInput. Where connections fail, one patient call waits
-        for the server, and those that found it so try again BRIEFLY; others fail meanwhile.
+        Raises StoreUnavailable, StoreFull, StoreDamaged, InvalidInput. While connections fail, one patient call waits
+        for the server, calls in flight retry for BRIEFLY seconds, and new calls fail.
         """
         until, pause, failed = time.monotonic() + BRIEFLY, 0.1, False
         waiting = patient and self._waited_for.acquire(blocking=False)
@@ -157,7 +157,7 @@ class Connections:
                 self._waited_for.release()
 
     def _translated(self, error: psycopg.Error) -> UpsizeError:
-        """What to say if it is not tried again; raises what need not be."""
+        """Return the error to raise after the last retry. Raises it at once if a retry is useless."""
         why = str(error).strip()
         if isinstance(error, psycopg.errors.DiskFull):
             raise StoreFull(self.where, why) from error
@@ -174,7 +174,7 @@ class Connections:
 
     def _once(self, work: Callable[[Connection], T], seconds: float | None) -> T:
         if self._closed:
-            raise StoreUnavailable(self.where, "the index has let go of it")
+            raise StoreUnavailable(self.where, "the index closed it")
         connection, kept = self._take()
         failures = self.breaker.failures
         given_up: list[Silent] = []
@@ -186,7 +186,7 @@ class Connections:
                 if self.breaker.failures != failures:
                     raise Silent("it stopped answering")
                 if seconds is not None and quiet > seconds + GRACE:
-                    raise Silent(f"it has not ended a statement after {quiet:.0f} s")
+                    raise Silent(f"a statement has not ended after {quiet:.0f} s")
                 if quiet > SLOW and self.breaker.silent > SLOW:
                     self._ask()
             except Silent as silent:
@@ -208,20 +208,20 @@ class Connections:
             if error.sqlstate and not error.sqlstate.startswith(AWAY):
                 self.breaker.answered()  # an error is an answer
             elif kept and connection.closed:
-                self._let_go_of_kept()
+                self._close_idle()
                 raise Stale from error
             raise
         finally:
             self._give_back(connection)
 
     def _ask(self) -> None:
-        """Is anybody there? One call asks, and the others of this store go on waiting for what it finds."""
+        """Check whether the server accepts a connection. One call checks at a time; the others wait for its finding."""
         if not self._asking.acquire(blocking=False):
             return
         try:
             psycopg.connect(self._dsn, **(self._defaults | {"connect_timeout": PING})).close()
         except psycopg.OperationalError as error:
-            if "FATAL" not in str(error):  # which is an answer too: it has too many clients, or starts
+            if "FATAL" not in str(error):  # FATAL is an answer: the server has too many clients, or starts
                 self.breaker.failed(stalled=True)
                 raise Silent(f"no answer, and no new connection within {PING} s ({str(error).strip()})") from None
         finally:
@@ -229,7 +229,7 @@ class Connections:
         self.breaker.answered()
 
     def _take(self) -> tuple[Connection, bool]:
-        """A connection, and whether it was kept from an earlier call."""
+        """(a connection, whether it is a pooled one)."""
         with self._turn:
             if self._free:
                 connection = self._free.pop()
@@ -240,7 +240,7 @@ class Connections:
             self._used.add(connection)
         return connection, False
 
-    def _let_go_of_kept(self) -> None:
+    def _close_idle(self) -> None:
         with self._turn:
             free, self._free = self._free, []
         for connection in free:
@@ -295,11 +295,11 @@ class Connections:
         register_vector(connection)
 
     def close(self) -> None:
-        """Let go; statements under way are cancelled, where the server still answers."""
+        """Close; cancel statements in flight if the server still answers."""
         self._closed = True
         with self._turn:
             used = list(self._used)
-        for connection in used:  # whose own threads leave them at their next look
+        for connection in used:  # their own threads leave at their next poll
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=CANCEL)
-        self._let_go_of_kept()
+        self._close_idle()

@@ -1,4 +1,4 @@
-"""Filters in SQL, on a column of jsonb."""
+"""Filters as SQL on a jsonb column."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _READ: Mapping[Kind, str] = {
 }
 _ARRAY: Mapping[Kind, str] = {"string": "text", "number": "numeric", "boolean": "bool"}
 ALTERNATIVES = 32
-"""Values of an `in` up to which each is a containment of its own, which the index on metadata answers."""
+"""Values of an `in` list up to which each becomes a containment test, which the index on metadata answers. Chosen."""
 
 
 def where_clause(conditions: Filter) -> tuple[sql.Composed, list[Any]]:
-    """The clause and its values."""
+    """Return the WHERE clause and its parameters."""
     parts, values = [], []
     for condition in conditions:
         part, more = _condition(condition)
@@ -58,7 +58,7 @@ def _decimal(value: Scalar) -> Any:
 
 
 def to_jsonb(metadata: Mapping[str, Any]) -> Jsonb:
-    """What of a document's metadata can be filtered by."""
+    """Return the part of a document's metadata that filters can read, as jsonb."""
     return _json(scalars(metadata))
 
 

@@ -15,7 +15,7 @@ from upsize.errors import InvalidInput, Refused
 from upsize.store.base import Table
 
 OURS = "upsize: the generation that answers, of the index"
-"""Comment on a view, and after it the beginning of the index's tables: what has another is another's."""
+"""Prefix of the comment on a view; the owner follows it. A view with another comment belongs to somebody else."""
 LOCK = "5s"
 """For which it is waited until nobody reads the view; readers that come meanwhile wait behind."""
 COLUMNS = ("id", "number", "vector", "metadata", "coarse")
@@ -85,7 +85,7 @@ def _create(name: str, table: Table, options: sql.Composable, *, replace: bool) 
 
 
 def _options(c: Connection, oid: int) -> sql.Composable:
-    """Those that somebody has set (security_barrier, security_invoker): replacing a view would reset them."""
+    """Options of a view (security_barrier, security_invoker), which replacing it would reset."""
     row = c.execute("SELECT reloptions FROM pg_class WHERE oid = %s", [oid]).fetchone()
     options = [option.split("=", 1) for option in (row[0] if row and row[0] else [])]
     if not options:
@@ -102,7 +102,7 @@ def _drop(c: Connection, name: str, where: str) -> None:
 
 
 def dependents(where: str, what: str, error: psycopg.Error) -> Refused:
-    """Others' objects depend on what would have to go."""
+    """Refused, because other objects depend on what would be removed."""
     detail = (error.diag.message_detail or str(error)).strip().rstrip(".").replace("\n", "; ")
     return Refused(f"{where}: others' objects depend on {what}: {detail}. Drop them first; nothing was changed.")
 
@@ -125,7 +125,7 @@ def _make_anew(c: Connection, name: str, oid: int, create: sql.Composed, where: 
 
 
 class _Dependent:
-    """Somebody's view, as it was."""
+    """A view of somebody else, as it was."""
 
     def __init__(self, c: Connection, oid: int) -> None:
         row = c.execute(
@@ -138,7 +138,7 @@ class _Dependent:
         self.oid, self.name, self._options = oid, sql.SQL(name), _options(c, oid)
 
     def create(self, c: Connection) -> None:
-        """Make it again."""
+        """Create the view again."""
         c.execute(
             sql.SQL("CREATE VIEW {} {} AS {}").format(self.name, self._options, sql.SQL(self._definition.rstrip(";")))
         )
@@ -148,7 +148,7 @@ class _Dependent:
 
 
 def _dependent_views(c: Connection, oid: int) -> list[int]:
-    """Views on a view, and on those; each after all that it depends on."""
+    """All views that depend on a view, directly or not, in the order in which they can be created."""
     rows = c.execute(
         "WITH RECURSIVE on_it AS (SELECT %s::oid AS oid, 0 AS depth UNION SELECT r.ev_class, on_it.depth + 1 "
         "FROM on_it JOIN pg_depend d ON d.refobjid = on_it.oid AND d.refclassid = 'pg_class'::regclass "
@@ -161,7 +161,7 @@ def _dependent_views(c: Connection, oid: int) -> list[int]:
 
 
 def _grants(c: Connection, oid: int) -> list[str]:
-    """Statements that give what has been given on a view and on its columns."""
+    """GRANT statements of the grants on a view and on its columns."""
     to = (
         "' ON ' || {0}::regclass || ' TO ' || CASE grantee WHEN 0 THEN 'PUBLIC' ELSE "
         "quote_ident(pg_get_userbyid(grantee)) END || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END"

@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector: a table a generation, and a view of the index's name on the one in use."""
+"""PostgreSQL with pgvector: one table for each generation, and a view of the index's name on the one in use."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ T = TypeVar("T")
 HALF_FROM, LARGEST = 2000, 4000
 """pgvector's HNSW takes up to 2,000 dimensions of `vector` and 4,000 of `halfvec`."""
 PATIENCE = 30.0
-"""Seconds for which a write is tried again while the server is away."""
+"""Seconds for which a write is retried while the server does not answer. Chosen."""
 SEARCH, EXACT, READ, WRITE = 10.0, 60.0, 30.0, 30.0
-"""Seconds that a statement may take: a search, one that looks at every row, another read, a write. Building an index
-and cleaning up may take any time."""
+"""Seconds that a statement may take: an approximate search, an exact search, another read, a write. Chosen. Building an
+index and VACUUM have no limit."""
 EF_SEARCH = 200
 LIST, TRUSTED = 1000, 500
-"""Candidates that a filtered search of the index keeps, and those of them, the nearest, that it trusts. Where fewer
-than k of these meet the filter, those that do lie far from the query, where the index finds few and in no order."""
+"""A filtered search by the index keeps LIST candidates and uses the TRUSTED nearest of them. If fewer than k of these
+meet the filter, the matching rows are far from the query, where the index finds few of them and in no order."""
 SCANNED_BYTES = 1 << 30
-"""Of vectors of a table, up to which every row is looked at then: 0.3 s at 64 MB."""
+"""Bytes of vectors of a table up to which such a search scans every row: 0.3 s at 64 MB, measured."""
 TIMES, SCANNED, MEMORY = 10, range(5_000, 50_000), 8
-"""In a larger table the index goes on, to so many times the vectors among which k would meet the filter if it had
-nothing to do with nearness, within these bounds, in so many times work_mem; where that does not suffice either, every
-row is looked at."""
+"""In a larger table the index scan goes on. It reads TIMES times the rows among which k would meet the filter if the
+filter were independent of nearness, within SCANNED, in MEMORY times work_mem. If that finds fewer than k rows, the
+search scans every row."""
 WRITTEN, DELETED = 256, 5000
-"""Rows of one transaction, which an index of millions takes in a few seconds."""
+"""Rows of one transaction of writes and of deletes. Chosen: an index of millions takes them in a few seconds."""
 
 
 class PgvectorStore:
@@ -53,7 +53,7 @@ class PgvectorStore:
         *,
         environment_password: bool = True,
     ) -> None:
-        """`environment_password`: whether PGPASSWORD may be sent to this server."""
+        """`environment_password` says whether PGPASSWORD may be sent to this server."""
         self.exact_below = exact_below
         try:
             conninfo = psycopg.conninfo.conninfo_to_dict(dsn)
@@ -94,7 +94,7 @@ class PgvectorStore:
         self._write(lambda c: c.execute(make))
 
     def upsert(self, table: Table, rows: VectorRows) -> None:
-        """Transactions of WRITTEN rows: COPY into a temporary table, and from there into place."""
+        """Write in transactions of WRITTEN rows: COPY into a temporary table, then INSERT from it."""
         columns = ["id", "number", "vector", "metadata", *(["coarse"] if table.coarse else [])]
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         replace = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in columns[1:])
@@ -171,8 +171,10 @@ class PgvectorStore:
     def _rows_if_many_meet(
         self, c: Connection, table: Table, conditions: sql.Composed, values: list[Any]
     ) -> float | None:
-        """About how many rows the table has; None where so few meet the conditions that looking at each costs little:
-        an index of vectors misses most of them, for what it passes on its way is seldom one."""
+        """Estimate the rows of the table; None if at most FEW_MATCHES rows meet the conditions.
+
+        Scoring so few rows one by one is cheap, and the vector index misses most of them.
+        """
         ask = sql.SQL(
             "SELECT count(*), (SELECT reltuples FROM pg_class WHERE oid = to_regclass({})) "
             "FROM (SELECT 1 FROM {} {} LIMIT {}) AS met"
@@ -185,7 +187,7 @@ class PgvectorStore:
     def _among_nearest(
         self, c: Connection, table: Table, query: Vectors, k: int, conditions: sql.Composed, values: list[Any]
     ) -> list[Hit]:
-        """Up to k that meet the conditions, of the TRUSTED nearest of all."""
+        """Up to k rows that meet the conditions, among the TRUSTED nearest of all."""
         _set(c, {"hnsw.ef_search": LIST, "hnsw.iterative_scan": "off"})
         ask = sql.SQL(
             "SELECT id, number, -(vector <#> %s) FROM (SELECT id, number, vector, metadata, {} AS nearness FROM {} "
@@ -257,7 +259,9 @@ class PgvectorStore:
     def _build(self, table: Table, name: str, using: sql.Composable) -> None:
         if self._valid(name):
             return
-        remove = sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name))  # what an attempt cut short left
+        remove = sql.SQL("DROP INDEX IF EXISTS {}").format(
+            sql.Identifier(name)
+        )  # an interrupted build leaves an invalid index
         build = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING {}").format(sql.Identifier(name), _name(table), using)
         self._long(lambda c: (c.execute(remove), c.execute(build)))
 
@@ -284,16 +288,15 @@ class PgvectorStore:
             raise dependents(self._connections.where, f"the table {table.name!r}", error) from None
 
     def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
-        """A view of that name: other programs that read the database follow a switch without a change. Its grants and
-        what depends on it stay.
+        """Create or replace a view of that name, so that other programs follow a switch without a change.
 
-        InvalidInput where something of that name is there that is not this index's; Refused where it is to go and
-        others' objects depend on it.
+        Its grants and the objects that depend on it stay. Raises InvalidInput if the name belongs to something else,
+        and Refused if the view is to be removed and other objects depend on it.
         """
         self._write(lambda c: replace_view(c, name, table, owner, self._connections.where))
 
     def remove(self, name: str, tables: Sequence[Table], owner: str) -> None:
-        """In one transaction."""
+        """Remove the view and the tables in one transaction."""
 
         def remove(c: Connection) -> None:
             with c.transaction():
@@ -306,10 +309,10 @@ class PgvectorStore:
             self._indexed.pop(table.name, None)
 
     def flush(self, table: Table) -> None:
-        """Nothing to do: what PostgreSQL has committed is on disk."""
+        """Do nothing: what PostgreSQL has committed is on disk."""
 
     def close(self) -> None:
-        """Let go; statements under way are cancelled."""
+        """Close the connections; statements in flight are cancelled."""
         self._connections.close()
 
     def _one(self, ask: sql.Composed) -> Any:
@@ -319,7 +322,7 @@ class PgvectorStore:
 
 
 def _set(c: Connection, settings: Mapping[str, str | int]) -> None:
-    """For the transaction that is under way."""
+    """Set parameters for the current transaction."""
     for name, value in settings.items():
         c.execute(sql.SQL("SET LOCAL {} = {}").format(sql.SQL(name), sql.Literal(value)))
 
@@ -329,7 +332,7 @@ def _name(table: Table) -> sql.Identifier:
 
 
 def _nearness(table: Table) -> sql.Composed:
-    """As the index has it, so that it is used."""
+    """The distance expression of the index, so that the planner uses the index."""
     if table.dimension <= HALF_FROM:
         return sql.SQL("vector <#> {}").format(sql.Placeholder())
     width = sql.Literal(table.dimension)

@@ -1,4 +1,4 @@
-"""Qdrant by its own client: a server, or the client's local mode, which the tests run."""
+"""Qdrant through its own client: a server, or the client's local mode, which the tests use."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ T = TypeVar("T")
 
 LARGEST = 65_536
 PAGE = 1000
-"""Ids, or points without vectors, of one request."""
+"""Ids, or points without vectors, in one request."""
 REQUEST_BYTES = 24 << 20
-"""Of one request, or one reply of vectors: three quarters of what a server takes unless it is set otherwise."""
+"""Bytes of one request, or of one reply with vectors: three quarters of a server's default limit."""
 FLOAT_BYTES, POINT_BYTES = 25, 200
-"""A value of a vector as JSON, at its longest, with its comma; and what a point has around its vectors."""
+"""Bytes of the longest value of a vector as JSON with its comma, and of a point without its vectors."""
 SEARCH, WRITE = 10, 60
-"""Seconds that a server may be silent while it searches, and while it does anything else."""
+"""Seconds that a server may be silent during a search, and during any other request."""
 
 
 class QdrantStore:
-    """Collections of one server or folder. See Store. Its own HNSW begins where its settings say."""
+    """Collections of one server or folder. See Store. The server's settings say when it builds its HNSW index."""
 
     kind = "qdrant"
     largest_dimension = LARGEST
 
     def __init__(self, **where: Any) -> None:
-        """`url` of a server, or `path` of a folder."""
+        """Open the `url` of a server, or the `path` of a folder."""
         self._local = "path" in where
         address = urlsplit(str(where.get("url") or where.get("path")))
-        self._where = f"Qdrant ({address.hostname or ''}{address.path})"  # without what it may hold of a password
+        self._where = f"Qdrant ({address.hostname or ''}{address.path})"  # without a password
         self._breaker = breaker_of(f"qdrant {address.hostname} {address.port} {address.path}", self._where)
         self._request_bytes = REQUEST_BYTES
         # The local mode is one SQLite connection, and not made for several threads.
         self._one = threading.RLock()
         if self._local:
             self._client = self._searcher = QdrantClient(**where, force_disable_check_same_thread=True)
-        else:  # one that is away is told by the first request, not by a warning of the client's
+        else:  # the first request reports a server that does not answer, not a warning of the client
             self._client = self._connect(where, WRITE)
             self._searcher = self._connect(where, SEARCH)
 
@@ -82,7 +82,7 @@ class QdrantStore:
         self._guarded(make)
 
     def upsert(self, table: Table, rows: VectorRows) -> None:
-        """By as many points a request as the server takes bytes. RowsRefused where one point alone is too large."""
+        """Write in requests that fit the server's size limit. Raises RowsRefused if one point alone is too large."""
         coarse = cut(rows.vectors, table.coarse) if table.coarse else None
         each = POINT_BYTES + FLOAT_BYTES * (table.dimension + (table.coarse or 0))
         payloads = [
@@ -116,7 +116,7 @@ class QdrantStore:
             except TooManyBytes:
                 if len(some[0]) == 1:
                     refused += some[0]
-                else:  # this server, or what is before it, takes less than others do
+                else:  # this server, or a proxy before it, has a lower limit
                     self._request_bytes = max(sum(sizes[i] for i in some[0]) // 2, 1)
                     left.append(some[0])
         if refused:
@@ -192,11 +192,11 @@ class QdrantStore:
         return self._guarded(lambda: self._searcher.count(table.name, exact=True), "read").count
 
     def bytes(self, table: Table) -> int:
-        """Of the vectors alone: Qdrant does not tell its files' size."""
+        """Return the bytes of the vectors alone: Qdrant does not report the size of its files."""
         return self.count(table) * 4 * (table.dimension + (table.coarse or 0))
 
     def optimize(self, table: Table) -> None:
-        """Nothing to do: the server optimises by itself."""
+        """Do nothing: the server optimises by itself."""
 
     def indexed(self, table: Table) -> bool:  # noqa: D102
         collection = self._guarded(lambda: self._searcher.get_collection(table.name), "read")
@@ -206,7 +206,7 @@ class QdrantStore:
         self._guarded(lambda: self._client.delete_collection(table.name))
 
     def publish_alias(self, name: str, table: Table | None, owner: str) -> None:
-        """An alias, changed in one operation. One that means another index's collection is left alone: InvalidInput."""
+        """Change a Qdrant alias in one operation. Raises InvalidInput for the alias of another index."""
         there = {a.alias_name: a.collection_name for a in self._guarded(self._client.get_aliases).aliases}
         actions: list[Any] = []
         if name in there:
@@ -229,7 +229,7 @@ class QdrantStore:
             self.drop(table)
 
     def flush(self, table: Table) -> None:
-        """Nothing to do: the server writes ahead of what it acknowledges."""
+        """Do nothing: the server writes its log before it acknowledges."""
 
     def close(self) -> None:  # noqa: D102
         self._client.close()
@@ -252,11 +252,11 @@ class QdrantStore:
             return result
 
     def _translated(self, work: Callable[[], T]) -> T:
-        """What the client raises, as what an index can act on."""
+        """Run `work`, and translate what the client raises into errors that an index can act on."""
         try:
             return work()
         except ResponseHandlingException as error:
-            message = str(error) if isinstance(error.source, httpx.HTTPError) else "what answers there is not Qdrant"
+            message = str(error) if isinstance(error.source, httpx.HTTPError) else "the server there is not Qdrant"
             if isinstance(error.source, httpx.TimeoutException):
                 message = f"time-out ({message or type(error.source).__name__})"
             raise StoreUnavailable(self._where, message) from error
@@ -271,9 +271,9 @@ class QdrantStore:
             if code == 413 or (code == 400 and b"larger than" in error.content.lower()):
                 raise TooManyBytes(self._where, f"it answered with status {code}: the request is too large") from error
             kind = StoreUnavailable if code == 429 or code >= 500 else StoreDamaged
-            # Its body goes to the log alone: who may call this server need not see what others answer.
+            # The body goes to the log alone: callers of this service need not see the replies of other servers.
             log.warning("%s answered %d: %.500r", self._where, code, error.content)
-            raise kind(self._where, f"it answered with status {code}; the log has its words") from error
+            raise kind(self._where, f"it answered with status {code}; the log has its message") from error
         except ResourceExhaustedResponse as error:
             raise StoreUnavailable(self._where, "it answered with status 429") from error
         except (ApiException, ValueError) as error:
@@ -285,7 +285,7 @@ class TooManyBytes(StoreDamaged):
 
 
 def _within(some: range, sizes: Sequence[int], most: int, count: int) -> list[range]:
-    """Parts, one after the other, of up to so many bytes and points; a larger point is a part alone."""
+    """Split a range into parts of at most `most` bytes and `count` points; a larger point is a part of its own."""
     parts, first, total = [], some.start, 0
     for i in some:
         if i > first and (total + sizes[i] > most or i - first == count):
@@ -296,12 +296,12 @@ def _within(some: range, sizes: Sequence[int], most: int, count: int) -> list[ra
 
 
 def _point(id: str) -> str:
-    """Qdrant's ids are numbers or UUIDs."""
+    """The point id of a document id: Qdrant takes numbers or UUIDs."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, id))
 
 
 def _payload(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """`metadata`, whose numbers are floats, and in `low` the second part of those that are more. See numbers.split."""
+    """`metadata` with numbers as floats, and in `low` their second parts unless 0. See numbers.split."""
     values, low = dict[str, Any](), dict[str, float]()
     for name, value in scalars(metadata).items():
         if isinstance(value, str | bool):
@@ -333,7 +333,7 @@ def _condition(condition: Condition) -> Any:
 
 
 def _number(condition: Condition) -> Any:
-    """A condition on both parts of a number. Below numbers.EXACT the first alone decides."""
+    """A condition on both parts of a number. Below numbers.EXACT the first part decides."""
     operator = condition.operator
     if operator == "in":
         return _any([_number(replace(condition, operator="eq", values=(value,))) for value in condition.values])
@@ -352,7 +352,7 @@ def _number(condition: Condition) -> Any:
     ]
     if abs(value) < EXACT:
         return _any(outside)
-    # The second part is 0 where it is absent, and never less.
+    # An absent second part is 0, and no second part is less than 0.
     rest = {
         "ne": [_range(second, lt=low), _range(second, gt=low)],
         "gt": [_range(second, gt=low)],

@@ -1,8 +1,8 @@
-"""Resident: a table's vectors in memory, for scans that look at all of them.
+"""A table's vectors in memory, for exact scans.
 
 A scan of 50,000 vectors of 256 values reads 51 MB: 5 ms of products, where a reader of files needs ten times that.
-Blocks are immutable; a write replaces those that it changes, so a scan under way sees the table as it was, without a
-lock.
+Blocks are immutable. A write replaces the blocks that it changes, so a scan in flight sees the table as it was, without
+a lock.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from upsize.store.base import Hit, Table, Vectors
 
 ROWS = 1024
-"""Of a block: what a write of one row copies."""
+"""Rows of a block: a write of one row copies one block. Chosen."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows."""
+    """Up to ROWS rows."""
 
     ids: Sequence[str]
     numbers: NDArray[np.int64]
     vectors: Vectors
     """(rows, dimension)."""
     scale: Vectors | None
-    """(rows,): 1 over the length of each vector's first values, where the table has coarse ones."""
+    """(rows,): 1 over the length of each coarse vector; None if the table has no coarse vectors."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Resident:
     """Id → its block."""
 
     def upsert(self, ids: Sequence[str], numbers: Sequence[int], vectors: Vectors) -> None:
-        """Put rows in, in place of those of the same ids."""
+        """Insert rows, or replace those with the same ids."""
         blocks = self._without(ids)
         new = Block(list(ids), np.asarray(numbers, np.int64), np.array(vectors, np.float32), self._scale(vectors))
         if blocks and len(blocks[-1].ids) + len(ids) <= ROWS:
@@ -53,11 +53,11 @@ class Resident:
         self._set(blocks)
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Take rows out; ids that are not there do not matter."""
+        """Delete rows. Unknown ids are ignored."""
         self._set(self._without(ids))
 
     def search(self, query: Vectors, k: int, coarse: int | None = None) -> list[Hit]:
-        """The `k` nearest by inner product, best first. As Store.search."""
+        """Return the `k` nearest by inner product, best first. See Store.search."""
         blocks = [b for b in self._blocks if len(b.ids)]
         if not blocks:
             return []
@@ -77,7 +77,7 @@ class Resident:
 
     @property
     def nbytes(self) -> int:
-        """Of the vectors."""
+        """Bytes of the vectors."""
         return sum(block.vectors.nbytes for block in self._blocks)
 
     def _scale(self, vectors: Vectors) -> Vectors | None:
@@ -101,7 +101,7 @@ class Resident:
         return blocks
 
     def _set(self, blocks: list[Block]) -> None:
-        """These blocks from now on. Where half of them are nearly empty, they are put together anew."""
+        """Replace the blocks. If half of them are nearly empty, repack them first."""
         rows = len(self._place)
         if len(blocks) > 16 and len(blocks) > 4 * (rows // ROWS + 1):
             blocks = list(_packed(blocks))
@@ -134,7 +134,7 @@ def _packed(blocks: Iterable[Block]) -> Iterable[Block]:
 
 
 def _scores(blocks: Sequence[Block], query: Vectors, width: int) -> Vectors:
-    """(rows,) of all blocks, one after the other."""
+    """Scores (rows,) of all blocks in order."""
     parts = []
     for block in blocks:
         if width == block.vectors.shape[1]:
@@ -155,7 +155,7 @@ def _best(scores: Vectors, k: int) -> tuple[NDArray[np.intp], Vectors]:
 
 
 def _edges(blocks: Sequence[Block]) -> NDArray[np.int64]:
-    """(blocks + 1,): where each begins."""
+    """(blocks + 1,): the first row of each block."""
     return np.concatenate([[0], np.cumsum([len(block.ids) for block in blocks])])
 
 
