@@ -117,9 +117,9 @@ def test_exceptions(environment: Environment, excepted: str, url: str, direct: b
             r"^ALL_PROXY \(socks5://h:1080\): a SOCKS proxy needs",
         ),
         ("HTTP_PROXY", "ftp://h", r"^HTTP_PROXY \(ftp://h\): a proxy of this kind cannot be used"),
-        ("http_proxy", "http://[::1", "^http_proxy is no address of a proxy"),
-        ("HTTP_PROXY", "h:port", "^HTTP_PROXY is no address of a proxy"),
-        ("HTTP_PROXY", "http://", "^HTTP_PROXY is no address of a proxy: it has no host"),
+        ("http_proxy", "http://[::1", "^http_proxy is not the address of a proxy"),
+        ("HTTP_PROXY", "h:port", "^HTTP_PROXY is not the address of a proxy"),
+        ("HTTP_PROXY", "http://", "^HTTP_PROXY is not the address of a proxy: it has no host"),
     ],
 )
 def test_what_cannot_be_used_is_named(environment: Environment, variable: str, value: str, message: str) -> None:

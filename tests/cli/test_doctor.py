@@ -32,7 +32,7 @@ def test_this_machine_is_told_with_what_fits(upsize: Upsize, tmp_path: Path) -> 
     report = json.loads((tmp_path / "machine.json").read_text())
     assert len(report["sizes"]) == 3 * len(report["rates"]["batch"])
     assert set(report) == {"environment", "rates", "advice", "sizes"}
-    assert ran.err.startswith("Measuring what this machine computes and reads: some ten seconds, longer if it is busy.")
+    assert ran.err.startswith("Measuring the speed of this machine: about 10 seconds, longer if it is busy.")
 
 
 def test_rates_of_a_busy_machine_are_called_estimates() -> None:
@@ -41,7 +41,7 @@ def test_rates_of_a_busy_machine_are_called_estimates() -> None:
     for noisy in (replace(quiet, busy=0.6), replace(quiet, spread=0.9)):
         said = str(noise_note(noisy))
         assert said.startswith("On a busy machine: ")
-        assert said.endswith("What follows from them is an estimate; run it again when it is quiet.")
+        assert said.endswith("Estimates from these rates are rough; measure again on an idle machine.")
 
 
 def test_a_healthy_service(upsize: Upsize) -> None:

@@ -101,7 +101,7 @@ def test_a_filter_in_another_form_is_answered_with_the_right_one(typed: str, mea
     ("arguments", "told"),
     [
         (("rerank", "docs.txt", "how do plants eat?"), "as in: upsize rerank 'how do plants eat?' docs.txt"),
-        (("rerank", "docs.txt", "docs.txt"), "Its name would be ranked for, not what it holds"),
+        (("rerank", "docs.txt", "docs.txt"), "upsize would take its name for the query"),
         (("index", "add", "docs.txt", "docs"), "as in: upsize index add docs docs.txt"),
         (("index", "search", "docs", "x", "--filter", "lang=en"), """--filter '{"lang": "en"}'"""),
         (("embed", "docs.txt", "out.npy"), "For example: upsize embed docs.txt -o docs.npy"),

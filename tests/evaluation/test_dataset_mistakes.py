@@ -259,7 +259,7 @@ def test_another_encoding_is_refused_by_line_and_read_when_told(tmp_path: Path) 
     data = load_dataset(path, encoding="latin-1")
     assert isinstance(data, LabelledData)
     assert data.texts == ("café", "thé", "à côté")
-    with pytest.raises(InvalidInput, match="'klingon' is no encoding that is known"):
+    with pytest.raises(InvalidInput, match="'klingon' is not a known encoding"):
         load_dataset(path, encoding="klingon")
 
 

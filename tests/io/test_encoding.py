@@ -121,7 +121,7 @@ def test_escapes_of_a_terminal_are_text(tmp_path: Path) -> None:
 def test_what_is_no_text_encoding(tmp_path: Path, name: str) -> None:
     path = tmp_path / "d.txt"
     path.write_text("text\n")
-    with pytest.raises(InvalidInput, match="is no encoding that is known"):
+    with pytest.raises(InvalidInput, match="is not a known encoding"):
         list(open_source(path, "d.txt", reading=ReadOptions(name)).records())
 
 

@@ -117,7 +117,11 @@ def test_documents_of_an_office_are_called_what_they_are(tmp_path: Path) -> None
 
 
 def test_names_that_tell_no_format(tmp_path: Path) -> None:
-    for name, message in (("data", "the suffix '' tells no format"), ("d.json", "jq -c"), ("d.parquet.gz", "'.gz'")):
+    for name, message in (
+        ("data", "the suffix '' is of no known format"),
+        ("d.json", "jq -c"),
+        ("d.parquet.gz", "'.gz'"),
+    ):
         (tmp_path / name).write_text("[]")
         with pytest.raises(InvalidInput, match=message):
             open_source(tmp_path / name, name)

@@ -58,7 +58,7 @@ def test_while_a_server_is_silent_few_calls_wait_for_it(one: CircuitBreaker, clo
             calls.enter_context(one.enter("read"))
         one.require_answering()
         clock.now += QUIET + 0.1
-        with pytest.raises(StoreUnavailable, match=f"{FEW} calls wait for it"), one.enter("read"):
+        with pytest.raises(StoreUnavailable, match=f"{FEW} calls already wait for it"), one.enter("read"):
             raise AssertionError
         one.answered()
         with one.enter("read"):

@@ -67,7 +67,7 @@ def test_a_compaction_that_would_not_fit_is_not_begun(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(lance, "SPARE_BYTES", 1 << 60)
         patch.setattr(lance, "SPARE_SHARE", 1.0)
-        with pytest.raises(StoreFull, match=r"[\d,]+ wanted for the compaction of upsize_full_g1 and to spare"):
+        with pytest.raises(StoreFull, match=r"[\d,]+ needed for the compaction of upsize_full_g1 and as a reserve"):
             store.optimize(table)
     assert sorted(tmp_path.rglob("*")) == before
     store.delete(table, ["0"])

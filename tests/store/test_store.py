@@ -210,7 +210,7 @@ def test_making_a_table_twice_keeps_what_is_in_it(store: Store, table: Table) ->
         ({"a": {"in": []}}, "filter.a.in is []"),
         ({"a": {"in": "x"}}, "filter.a.in is 'x'"),
         ({"a": {"in": ["x", 1]}}, "mixes types"),
-        ({"a": {}}, "no condition in it"),
+        ({"a": {}}, "has no condition"),
         ({"a": {"gt": True}}, "no order of true and false"),
     ],
 )

@@ -76,7 +76,7 @@ def embed(
 ) -> None:
     """Embed a file of texts.
 
-    upsize checks every row before it computes anything. The same command resumes a run that was stopped, even by
+    The command checks every row before it computes anything. The same command resumes a run that was stopped, even by
     kill -9. The output file appears when it is complete.
 
     ```

@@ -139,7 +139,7 @@ def serve(
 ) -> None:
     """Serve embedders and rerankers behind the OpenAI, Cohere, Jina, vLLM and SGLang APIs.
 
-    upsize derives device, precision, token budget and memory, and prints them at start.
+    The server derives device, precision, token budget and memory, and prints them at start.
 
     ```
     upsize serve                                            # the demo models that come with upsize
