@@ -1,4 +1,4 @@
-"""Checkpoint: one model folder, checked as a whole before anything is computed."""
+"""Checkpoint: one model folder, checked in full before anything is computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from upsize.model.transformer_settings import check_transformer, read_settings
 from upsize.model.weights import Weights, find_weights
 
 CONTEXT = 32768
-"""The cards promise 32K for all six, whatever max_position_embeddings says."""
+"""The model cards promise 32K for all six models, whatever max_position_embeddings says (docs/sources.md §1)."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Checkpoint:
     tokenizer: TextTokenizer
     prompts: EmbeddingPrompts | RerankPrompts
     member: FamilyMember | None
-    """The published checkpoint of this shape, where there is one."""
+    """The published checkpoint of this shape; None if there is none."""
     longest: int | None = None
-    """Tokens of a text, where sentence-transformers' or the tokenizer's settings name a number."""
+    """Limit in tokens from the settings of sentence-transformers or the tokenizer; None without one."""
     score_tokens: ScoreTokens | None = None
-    """The tokens whose logits make a reranker's score, where its files name them; otherwise yes and no."""
+    """The tokens whose logits make a reranker's score, if its files name them; otherwise yes and no."""
 
     @property
     def context(self) -> int:
@@ -47,7 +47,7 @@ class Checkpoint:
         return min(self.config.max_positions, CONTEXT, self.longest or CONTEXT)
 
     def fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
-        """The space of this checkpoint's full-size vectors."""
+        """Return the fingerprint of this checkpoint's full-dimension vectors."""
         embedding = self.kind == "embedding"
         return Fingerprint(
             weights=self.weights.digest,
@@ -68,19 +68,18 @@ class Checkpoint:
         return "yes-no" if own is None or (own.true, own.false) == usual else f"logits {own.true} and {own.false}"
 
     def sampled_fingerprint(self, dtype: str, max_length: int, quantization: str = "none") -> Fingerprint:
-        """The fingerprint that versions before gave to the same space: of samples of the weights' bytes."""
+        """Return the fingerprint that older versions gave to the same space, from samples of the weights' bytes."""
         whole = self.fingerprint(dtype, max_length, quantization)
         return replace(whole, weights=self.weights.sampled_digest, network="")
 
     @cached_property
     def identity(self) -> str:
-        """32 hexadecimal digits of the weights and the numbers that the network computes with: names what is derived
-        from them."""
+        """32 hexadecimal digits of the weights and the network's numbers: a name for data derived from them."""
         return hashlib.sha256(f"{self.weights.digest}\n{self.config.numbers}".encode()).hexdigest()[:32]
 
 
 def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
-    """Read and check a model folder; nothing large is loaded yet.
+    """Read and check a model folder, without loading weights.
 
     `kind` is what the user says it is: it decides where the files do not tell. Raises CheckpointError, naming file,
     expectation and finding, for a folder that is incomplete, broken, or of another architecture or kind.
@@ -117,7 +116,7 @@ def open_checkpoint(folder: Path | str, kind: Kind | None = None) -> Checkpoint:
 
 
 def _require_no_adapter(folders: set[Path]) -> None:
-    """An adapter beside the weights of its base changes every vector, where it is loaded: transformers does so."""
+    """Refuse an adapter beside its base's weights: transformers loads it, and it changes every vector."""
     for folder in folders:
         for path in (folder / "adapter_config.json", *sorted(folder.glob("adapter_model*"))):
             if path.exists():
@@ -131,7 +130,7 @@ def _require_no_adapter(folders: set[Path]) -> None:
 
 
 def _what_instead(folder: Path) -> str:
-    """What a folder without config.json holds instead, and what to do; empty if that cannot be told."""
+    """Say what a folder without config.json holds, and what to do; empty if unknown."""
     if (folder / "adapter_config.json").exists():
         return "This is a LoRA adapter alone: merge it into its base model (peft's merge_and_unload) and save that."
     if any(folder.glob("*.gguf")):

@@ -12,11 +12,11 @@ from typing import Any
 from upsize.errors import CheckpointError, UnsupportedModel
 
 GREATEST = 1 << 40
-"""Of any number in config.json: far beyond every real one, and small enough to compute with."""
+"""Largest number in config.json. Chosen: far above every real one, and small enough to compute with."""
 MOST_LAYERS = 1000
-"""Eight times those of the largest open models. Names of tensors are made for each layer before any file is read."""
+"""Most layers. Chosen: eight times the largest open models; tensor names of each layer are built first."""
 LARGEST_FILE = 256 << 20
-"""Bytes of a file other than weights: twenty times those of the family's tokenizer."""
+"""Most bytes of a file other than weights. Chosen: twenty times the family's tokenizer."""
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
@@ -37,17 +37,17 @@ class ModelConfig:
     rope_theta: float
     tied: bool
     dtype: str
-    """What the weights are stored in, as config.json says: `bfloat16`, `float16` or `float32`."""
+    """Stored type of the weights in config.json: `bfloat16`, `float16` or `float32`."""
 
     @property
     def numbers(self) -> str:
-        """What the network computes with and the shapes of its tensors do not tell; part of a fingerprint."""
+        """The network's numbers that the tensor shapes do not show; part of the fingerprint."""
         heads = f"{self.heads} heads of {self.head_dim}, {self.kv_heads} of keys"
         return f"{heads}, rope_theta {self.rope_theta!r}, rms_norm_eps {self.norm_eps!r}"
 
 
 def parsed(text: bytes) -> Any:
-    """The value of a JSON text; ValueError for anything else, such as one nested too deeply."""
+    """Parse a JSON text. Raises ValueError, also for one that is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -55,12 +55,12 @@ def parsed(text: bytes) -> Any:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file, or a link to one that is gone: a download of which a part is missing."""
+    """Whether the file exists, or is a link to a missing file: an incomplete download."""
     return os.path.lexists(path)
 
 
 def read_file(path: Path, expected: str) -> bytes:
-    """All of a small file; CheckpointError says what was `expected` of it, and of a folder, a pipe, or 256 MiB."""
+    """Read a small file. Raises CheckpointError, with what was `expected`, unless it is a file of up to 256 MiB."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -77,7 +77,7 @@ def read_file(path: Path, expected: str) -> bytes:
 
 
 def read_value(path: Path, expected: str) -> Any:
-    """The JSON value in `path`; CheckpointError says what was `expected` of it."""
+    """Read the JSON value in `path`. Raises CheckpointError with what was `expected`."""
     try:
         return parsed(read_file(path, expected))
     except ValueError as error:
@@ -85,7 +85,7 @@ def read_value(path: Path, expected: str) -> Any:
 
 
 def read_json(path: Path, expected: str) -> dict[str, Any]:
-    """The JSON object in `path`; CheckpointError says what was `expected` of it."""
+    """Read the JSON object in `path`. Raises CheckpointError with what was `expected`."""
     value = read_value(path, expected)
     if not isinstance(value, dict):
         raise CheckpointError(path, expected, f"a JSON {type(value).__name__}")
@@ -93,7 +93,7 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Read `config.json`, of transformers 4 or 5, and refuse what this network is not."""
+    """Read `config.json` of transformers 4 or 5. Raises UnsupportedModel for another network."""
     path = folder / "config.json"
     raw = read_json(path, "the model's configuration")
     named = raw.get("architectures") or ["Qwen3ForCausalLM"]

@@ -1,4 +1,4 @@
-"""From what a user calls a model (folder, demo name, hub id) to a folder on this disk."""
+"""Finds the folder of a model by its name: a folder, a demo model, or a hub id, which it downloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class HubOptions:
-    """Where and how to look for models that are no folders. None leaves the hub library's own default in force."""
+    """Where and how to download models. None keeps the hub library's default."""
 
     hub: Hub | None = None
     revision: str | None = None
@@ -30,7 +30,7 @@ class HubOptions:
 
     @property
     def chosen(self) -> Hub:
-        """The hub asked for, or the one that the environment variable UPSIZE_HUB names, or Hugging Face."""
+        """The given hub, or that of the environment variable UPSIZE_HUB, or Hugging Face."""
         name = self.hub or os.environ.get(HUB_VARIABLE) or "huggingface"
         if name in get_args(Hub):
             return cast(Hub, name)
@@ -38,7 +38,7 @@ class HubOptions:
 
 
 def locate(model: str | os.PathLike[str], options: HubOptions = HubOptions()) -> Path:
-    """The folder of `model`: a demo model or a path as it is, a hub id from the hub's cache or downloaded, with a bar.
+    """Return the folder of `model`: a demo model, a path, or a hub id (cached, or downloaded with a progress bar).
 
     Raises CheckpointError where it is none, HubError where the hub does not give it.
     """

@@ -22,10 +22,10 @@ FILE = "modules.json"
 MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
 """Modules that an embedder may have; the last does nothing outside training."""
 SCORING = ("Transformer", "LogitScore", "Dropout")
-"""Those of a reranker."""
+"""Modules that a reranker may have."""
 LEGACY_MODES = "pooling_mode_"
 MOST = 32
-"""Modules that are read of one file."""
+"""Most modules in one file. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Module:
     """Last part of its class: `Pooling`."""
     whole_type: str
     folder: Path | None
-    """Where its configuration lies; None where the file names no path, as sentence-transformers never writes it."""
+    """The folder of its configuration; None if the file names no path, which sentence-transformers never writes."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ScoreTokens:
 
 
 def read_modules(folder: Path) -> tuple[Module, ...]:
-    """The modules that modules.json lists, in order; none where there is no such file."""
+    """Return the modules of modules.json in order; empty without the file."""
     path = folder / FILE
     if not is_there(path):
         return ()
@@ -78,12 +78,12 @@ def _module(path: Path, entry: Any) -> Module:
 
 
 def transformer_folder(folder: Path, modules: Sequence[Module]) -> Path:
-    """Where config.json, the tokenizer and the weights lie: the model's folder, or one that modules.json names."""
+    """Return the folder of config.json, tokenizer and weights: the model's, or one that modules.json names."""
     return modules[0].folder or folder if modules else folder
 
 
 def check_embedder(folder: Path, modules: Sequence[Module], config: ModelConfig, similarity: object) -> None:
-    """Refuse an embedder that is not its last state, made a unit vector. `similarity` is what the files say it is."""
+    """Refuse an embedder whose vector is not the last token's hidden state, normalised.."""
     path = folder / FILE
     _require_known(path, modules, MODULES)
     poolings = [module for module in modules if module.type == "Pooling"]

@@ -1,4 +1,4 @@
-"""StoredTensor: where one tensor lies, and its values."""
+"""StoredTensor: the location of one tensor, and its values."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from numpy.typing import NDArray
 from upsize.model.weight_file import SourceFile
 
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(bfloat16), "F16": np.dtype(np.float16)}
-"""What safetensors calls them → what they are."""
+"""safetensors' type name → numpy type."""
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one tensor lies."""
+    """The location of one tensor."""
 
     source: SourceFile
     stored_name: str
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors writes it: `BF16`, `F16`, `F32`."""
+    """safetensors' name: `BF16`, `F16`, `F32`."""
     offset: int
-    """Bytes before it in the file."""
+    """Its offset in the file in bytes."""
 
     @property
     def bytes(self) -> int:
-        """Its size in the file."""
+        """Its size in the file in bytes."""
         return int(DTYPES[self.dtype].itemsize) * prod(self.shape)
 
     def load(self) -> Array:
-        """All values, in memory of their own. CheckpointError where the file is not as it was."""
+        """Return a copy of all values. Raises CheckpointError if the file changed."""
         values = np.empty(self.shape, DTYPES[self.dtype])
         with self.source.opened() as descriptor:
             self.source.read_into(descriptor, bytes_of(values), self.offset)
         return values
 
     def rows(self, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
-        """Rows of a matrix (outputs, inputs), in float32; only they are read."""
+        """Return some rows of a matrix (outputs, inputs) in float32, and read only these."""
         values = np.empty((len(rows), *self.shape[1:]), DTYPES[self.dtype])
         width = self.bytes // self.shape[0]
         with self.source.opened() as descriptor:
@@ -53,5 +53,5 @@ class StoredTensor:
 
 
 def bytes_of(values: NDArray[np.generic]) -> memoryview:
-    """The bytes of contiguous values, also of a type that buffers do not know."""
+    """Return the bytes of contiguous values, also of a type without buffer support."""
     return values.reshape(-1).view(np.uint8).data

@@ -44,15 +44,15 @@ CHAT_ARGUMENTS = {"add_generation_prompt": (True,), "enable_thinking": (False,),
 
 
 LEAST = 8
-"""Tokens that a model must take."""
+"""Least limit in tokens. Chosen."""
 
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """What the files say beyond config.json."""
+    """The settings of these files."""
 
     longest: int | None = None
-    """Tokens of a text, at most; None: nothing is said."""
+    """Limit in tokens; None without one."""
     lowercase: bool = False
     chat_template: Any = None
     """As tokenizer_config.json has it: a text, a list of named ones, or nothing."""

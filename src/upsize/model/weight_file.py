@@ -1,4 +1,4 @@
-"""SourceFile: a file of weights as it was when the checkpoint was opened, read and never mapped.
+"""SourceFile: a weights file in its state when the checkpoint was opened. It is read, never mapped.
 
 A mapped file that somebody truncates kills the process (SIGBUS), and one that is written in place changes what a model
 computes. So everything is read into memory of our own, and the file is held against what it was before and after.
@@ -22,7 +22,7 @@ AGAIN = "Download it again."
 
 
 class Signature(NamedTuple):
-    """What changes when a file is replaced or written to."""
+    """Values that change when a file is replaced or written to."""
 
     device: int
     inode: int
@@ -31,7 +31,7 @@ class Signature(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Signature:
-        """Of a file's status."""
+        """Return the signature of a file's status."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
@@ -44,7 +44,7 @@ class SourceFile:
 
     @classmethod
     def at(cls, path: Path) -> SourceFile:
-        """The file as it is now; CheckpointError where there is none, or a folder or a pipe."""
+        """Return the file in its present state. Raises CheckpointError unless it is a regular file."""
         try:
             found = path.stat()
         except OSError as error:
@@ -56,7 +56,7 @@ class SourceFile:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """A descriptor to read from. CheckpointError where the file is not the one that was opened, before or after."""
+        """Open a descriptor to read from. Raises CheckpointError if the file changed, before or during the block."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
@@ -69,7 +69,7 @@ class SourceFile:
             os.close(descriptor)
 
     def read_into(self, descriptor: int, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` (bytes) from `offset` bytes on. CheckpointError where the file ends before."""
+        """Fill `buffer` (bytes) from byte `offset`. Raises CheckpointError if the file ends before."""
         done = 0
         while done < len(buffer):
             try:
@@ -95,7 +95,7 @@ class SourceFile:
 
 
 def diagnosis(path: Path, error: Exception | None = None) -> tuple[str, str]:
-    """What a broken safetensors file should have been, and what it is."""
+    """Return (expected, found) for a broken safetensors file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
@@ -109,7 +109,7 @@ def diagnosis(path: Path, error: Exception | None = None) -> tuple[str, str]:
 
 
 def _end_of_tensors(header: bytes) -> int | None:
-    """Bytes of all tensors, by a file's header; None where it is no header."""
+    """Bytes of all tensors, from a file's header; None for an invalid header."""
     try:
         entries = parsed(header)
         return max(int(v["data_offsets"][1]) for k, v in entries.items() if k != "__metadata__")

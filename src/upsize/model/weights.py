@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint: which file holds each, checked against the configuration, read when asked for.
+"""Tensors of a checkpoint: located, checked against the configuration, and read on demand.
 
 Published embedders store `layers.0…`, rerankers `model.layers.0…`; both are read under the un-prefixed name.
 """
@@ -34,7 +34,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name within a layer → shape (output, input) of its tensors."""
+    """Return tensor name within a layer → shape (output, input)."""
     q, kv, hidden, inner = (
         config.heads * config.head_dim,
         config.kv_heads * config.head_dim,
@@ -57,7 +57,7 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of the network without its head."""
+    """Return name → shape of every tensor of the network, without a head."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (config.vocab_size, config.hidden_size),
         "norm.weight": (config.hidden_size,),
@@ -68,7 +68,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def head_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name → shape of the heads that a reranker may have: all rows, or the difference of two."""
+    """Return name → shape of the heads that a reranker may have: all rows, or the difference of two."""
     return {"lm_head.weight": (config.vocab_size, config.hidden_size), "score.weight": (1, config.hidden_size)}
 
 
@@ -87,27 +87,27 @@ class Weights:
         return self.tensors[name].load()
 
     def rows(self, name: str, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
-        """A few rows of a matrix (rows, inputs), in float32; only they are read. Errors as `load`."""
+        """Return some rows of a matrix (rows, inputs) in float32, and read only these. Errors as `load`."""
         return self.tensors[name].rows(rows)
 
     @property
     def bytes(self) -> int:
-        """Size of the network's tensors on disk."""
+        """Bytes of the network's tensors on disk."""
         return sum(t.bytes for t in self.tensors.values())
 
     @property
     def parameters(self) -> int:
-        """Numbers in all of them."""
+        """Number of parameters."""
         return sum(prod(t.shape) for t in self.tensors.values())
 
     @property
     def digest(self) -> str:
-        """Of all bytes of all tensors; see `Digests`. CheckpointError where a hole is among them."""
+        """Digest of all bytes of all tensors; see `Digests`. Raises CheckpointError for a hole in a file."""
         return self._digests.whole
 
     @property
     def sampled_digest(self) -> str:
-        """What versions before took for the digest."""
+        """The digest of sampled bytes, which older versions used."""
         return self._digests.sampled
 
     @cached_property
@@ -118,7 +118,7 @@ class Weights:
 
 
 class StoredRows:
-    """A matrix (rows, inputs) of which only the rows that are asked for are read, in float32."""
+    """A matrix (rows, inputs) that reads only the requested rows, in float32."""
 
     def __init__(self, weights: Weights, name: str) -> None:
         self._weights, self._name = weights, name
@@ -129,7 +129,7 @@ class StoredRows:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file; what is wrong with it becomes a CheckpointError."""
+    """Open a safetensors file. Raises CheckpointError if it is damaged."""
     try:
         with safe_open(path, framework="np") as file:
             yield file
@@ -142,7 +142,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def find_weights(folder: Path, config: ModelConfig) -> Weights:
-    """Locate and check every tensor of the checkpoint in `folder`, sharded or not."""
+    """Locate and check every tensor of the checkpoint in `folder`, sharded or not. Raises CheckpointError."""
     tensors: dict[str, StoredTensor] = {}
     prefixed = False
     for path in _files(folder):
@@ -162,7 +162,7 @@ def find_weights(folder: Path, config: ModelConfig) -> Weights:
 
 
 def _offsets(path: Path) -> dict[str, int]:
-    """Where each tensor begins in a file that safetensors found to be in order: 8 bytes, a header, the values."""
+    """The offset of each tensor in a valid safetensors file: 8 bytes, a header, the values."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -170,7 +170,7 @@ def _offsets(path: Path) -> dict[str, int]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files: the single one where it is there, as in transformers, or else all that the index names."""
+    """The safetensors files: the single one if it exists, as in transformers, otherwise all that the index names."""
     single, index = folder / SINGLE, folder / INDEX
     if single.exists():
         if index.exists() and _shards(index) != {SINGLE}:
@@ -200,7 +200,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> set[str]:
-    """Names of the files that an index of shards names."""
+    """Names of the shards in an index."""
     names = read_json(index, "the index of the shards").get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(index, "a weight_map of tensor to shard", repr(names)[:80])
@@ -211,7 +211,7 @@ def _shards(index: Path) -> set[str]:
 
 
 def _is_file_name(name: str) -> bool:
-    """Whether a file beside the index may have that name."""
+    """Whether the name is that of a file beside the index."""
     try:
         return Path(name).name == name and 0 < len(name.encode()) < 256 and "\0" not in name
     except UnicodeEncodeError:
