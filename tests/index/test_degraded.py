@@ -33,7 +33,7 @@ def test_a_move_goes_on_without_a_text_that_gives_nan(make: Make, broken: str) -
     assert plan.tokens_per_second
     assert [(r["id"], "NaN" in r["reason"]) for r in plan.refused] == [("snow", True)]
     assert (plan.refused_in_sample, plan.sample) == (1, 7)
-    assert "1 of 7 documents looked at cannot be embedded" in plan.notes[-1]
+    assert "1 of 7 documents of the sample cannot be embedded" in plan.notes[-1]
     move.start(index, plan)
     settle(index)
     told = move.status(index)

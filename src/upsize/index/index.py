@@ -54,7 +54,7 @@ from upsize.index.generations import Generations
 from upsize.index.journal import Delete, Entry, Journal, Upsert
 from upsize.index.models import ModelPool
 from upsize.index.reconciler import Reconciler
-from upsize.index.recovery import open_documents, recover
+from upsize.index.recovery import log_unapplied, open_documents, recover
 from upsize.index.renewal import log_renewal, renewed_generations
 from upsize.index.search import Searcher
 from upsize.index.shadow_reads import Shadows
@@ -122,7 +122,7 @@ class Index:
             self.models.on_renewal(self._state.name, self._renew_fingerprint)
             opened.callback(self.models.on_renewal, self._state.name, None)
             if read_only:
-                self._log_unapplied()
+                log_unapplied(self.name, self.documents, self.journal)
             else:
                 self._consistent = recover(
                     self._state,
@@ -134,18 +134,9 @@ class Index:
                 )
             self.reconciler = Reconciler(lambda: self._state, self.store, self.generations)
             self.follow_ups = FollowUps(
-                lambda: self._state,
-                self.documents,
-                self.store,
-                self.generations,
-                self.shadows,
-                self.searcher.search,
+                lambda: self._state, self.documents, self.store, self.generations, self.shadows, self.searcher.search
             )
             self._opened = opened.pop_all()
-
-    def _log_unapplied(self) -> None:
-        if behind := self.journal.end - self.documents.applied:
-            log.error("%s: the last %d entries of the journal are not applied yet", self.name, behind)
 
     def can_reopen_for_writing(self) -> bool:
         """Whether it is open for reading only and the disk has room again, checked every RECHECK_SECONDS."""

@@ -94,6 +94,12 @@ def recover(
     return not unaudited
 
 
+def log_unapplied(name: str, documents: Documents, journal: Journal) -> None:
+    """Say how many entries an index that is open for reading only cannot apply."""
+    if behind := journal.end - documents.applied:
+        log.error("%s: the last %d entries of the journal are not applied yet", name, behind)
+
+
 def _count_differs(state: State, documents: Documents, store: Store, generation: Generation) -> bool:
     """Whether a generation without backlog and tombstones holds another number of rows than there are documents."""
     if documents.is_incomplete(generation.id) or documents.tombstones(generation.id, 1):

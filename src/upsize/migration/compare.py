@@ -1,6 +1,6 @@
-"""Ways to answer compared on labelled queries: quality by `choose`'s statistics, and what each way costs.
+"""Comparison of search variants on labelled queries: quality, by the statistics of `choose`, and latency.
 
-Of a move: is the new generation worse, better, or cannot it be told? Of the ladder: which rung pays?
+For a move: is the new generation worse, better, or undecided? For the cascade: which stage is worth its latency?
 """
 
 from __future__ import annotations
@@ -38,51 +38,51 @@ from upsize.selection.comparison import CONFIDENCE, Analysis, compare_candidates
 from upsize.selection.wording import metric_text, too_few_text
 
 DEPTH = 10
-"""Results of each query that are judged: nDCG@10 looks at no more."""
+"""Results of each query that are judged: nDCG@10 uses no more."""
 MOST_HIDDEN = 500
-"""Documents that a comparison leaves out because one generation still lacks them."""
+"""Documents that a comparison leaves out at most because one generation lacks them (chosen)."""
 DELTA = 0.01
-"""Of the metric: a smaller difference does not matter."""
+"""Difference of nDCG@10 below which it does not matter (chosen)."""
 
 Hear = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class SearchVariant:
-    """One way to answer."""
+    """One variant of a search."""
 
     name: str
     question: SearchRequest
-    """The settings of its questions."""
+    """Settings of its searches."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Queries, and for each the index's documents that answer it."""
+    """Queries, with judgements of documents of the index."""
 
     queries: tuple[str, ...]
     judgements: Mapping[str, Mapping[str, int]]
-    """Place of the query, as a string → document's id → grade."""
+    """Position of the query, as a string → id of the document → grade."""
     notes: tuple[str, ...]
     own: tuple[str | None, ...] = ()
-    """Of each query, the document that is the query itself; empty: of none."""
+    """For each query the document that it is a copy of, or None; empty where no query is a copy."""
 
     @property
     def grouping(self) -> Grouping:
-        """Which queries are independent."""
+        """Groups of queries that are not independent."""
         relevant = [{d for d, grade in grades.items() if grade > 0} for grades in self.judgements.values()]
         texts = [(query,) for query in self.queries]
         return grouping_of(texts, [None] * len(texts), relevant, None, "queries")
 
     def only(self, places: Sequence[int]) -> Labelled:
-        """The queries at these places, numbered anew."""
+        """The queries at these positions, renumbered."""
         judgements = {str(new): self.judgements[str(old)] for new, old in enumerate(places)}
         own = tuple(self.own[place] for place in places) if self.own else ()
         return Labelled(tuple(self.queries[place] for place in places), judgements, self.notes, own)
 
 
 def read_labelled(path: Path | str, reading: ReadOptions = FOUND_OUT) -> tuple[list[LabelledQuery], tuple[str, ...]]:
-    """Labelled queries of a file or folder as `choose` reads them, and what was detected."""
+    """Read labelled queries of a file or folder as `choose` does; and notes on what was detected."""
     data = load_dataset(path, encoding=reading.encoding, delimiter=reading.delimiter)
     if not isinstance(data, RetrievalData) or not any(data.judgements.values()):
         raise InvalidInput(f"{path} is {data.kind}; comparing answers needs queries with judgements (docs/data.md).")
@@ -105,10 +105,10 @@ def read_labelled(path: Path | str, reading: ReadOptions = FOUND_OUT) -> tuple[l
 
 
 def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str] = frozenset()) -> Labelled:
-    """Judgements put on the index's documents: by text where a text is given and stands in the index, otherwise by id.
+    """Map judgements to documents of the index: by text where the index has a document of that text, otherwise by id.
 
-    What is judged relevant and not there, or `hidden`, is said; a query with nothing left of it is not asked.
-    InvalidInput where fewer than two are left.
+    Notes count relevant documents that the index lacks or that are `hidden`, and queries without any relevant
+    document, which are left out. Raises InvalidInput where fewer than two queries are left.
     """
     every = [r for q in queries for r in (*q.relevant, *([q.own] if q.own else []))]
     here = index.documents.get([r.id for r in every if r.id is not None])
@@ -155,20 +155,20 @@ def place_labels(index: Index, queries: Sequence[LabelledQuery], hidden: Set[str
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found of several ways, in their order."""
+    """Measurements of several variants, in their order."""
 
     ways: tuple[str, ...]
     values: NDArray[np.float64]
     """(queries, ways): nDCG@10."""
     seconds: NDArray[np.float64]
-    """(queries, ways): of each answer, asked alone."""
+    """(queries, ways): seconds of each search, one at a time."""
     judged: Analysis
     distinct: int
-    """Queries that repeat no other."""
+    """Number of distinct queries."""
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Each way with its interval and latency, and every difference."""
+        """Each variant with its interval and latency, and all pairwise differences."""
         quality, found = self.judged.quality, self.judged.differences
         pairs = [(i, j) for i in range(len(self.ways)) for j in range(i + 1, len(self.ways))]
         quantiles = np.quantile(self.seconds, [0.5, 0.95], axis=0) * 1e3
@@ -213,11 +213,11 @@ def compare_ways(
     hear: Hear | None = None,
     hidden: Set[str] = frozenset(),
 ) -> Comparison:
-    """Ask every query in every way, one at a time, after one that is not timed: it may load a model. `hear` is told how
-    many are done, of how many.
+    """Run every query in every variant, one at a time, after one untimed search, which may load a model. `hear` is
+    called with the number of finished searches and their total.
 
-    A query that one of the models cannot embed is left out of all ways; documents of `hidden` are left out of every
-    answer. InvalidInput where fewer than two queries are left.
+    A query that one of the models cannot embed is left out of all variants; documents of `hidden` are left out of
+    every result. Raises InvalidInput where fewer than two queries are left.
     """
     contention = Contention()
     seconds = np.empty((len(data.queries), len(ways)))
@@ -260,7 +260,7 @@ def compare_ways(
 
 
 def _without(data: Labelled, place: int) -> frozenset[str]:
-    """What is no answer to a query: itself."""
+    """The query's own document, which is no answer to it."""
     own = data.own[place] if data.own else None
     return frozenset() if own is None else frozenset([own])
 
@@ -283,7 +283,7 @@ def compare_move(
     seed: int = 0,
     hear: Hear | None = None,
 ) -> dict[str, Any]:
-    """The verdict on a move, kept with it: `worse` where the new generation is surely below the old."""
+    """Compare both generations of a move and keep the verdict with it: `worse` where the interval excludes zero."""
     move = index.state.move
     if move is None:
         raise Refused(f"{index.name!r} is not on a move: there are no two generations to compare.")
@@ -319,7 +319,7 @@ def compare_move(
 
 
 def _still_missing(index: Index, move: Move) -> set[str]:
-    """The few documents that one of the two generations still lacks; Refused where they are more than a few."""
+    """Documents that one of the generations lacks. Raises Refused where they are more than MOST_HIDDEN."""
     hidden: set[str] = set()
     for generation in (move.source, move.target):
         missing = index.documents.backlog_size(generation)
@@ -362,7 +362,7 @@ def compare_ladder(
     rescore: Sequence[Rescore] = (),
     hear: Hear | None = None,
 ) -> dict[str, Any]:
-    """The rungs on labelled queries: L0, each reranking, each rescoring, and of a move L3."""
+    """Compare the stages of the cascade: L0, each reranker, each larger model, and L3, the target of a move."""
     data = place_labels(index, queries)
     plain = SearchRequest(rerank=False, rescore=False, generation=index.state.active)  # whatever share a canary has
     ways = [SearchVariant("L0", plain)]
@@ -386,8 +386,8 @@ def compare_ladder(
 
 
 def _recall(index: Index, data: Labelled, plain: SearchRequest) -> float | None:
-    """Share of the exact first ten that the store's approximate index finds; None where it has none, and is exact. That
-    is the store's doing and not the model's: a larger model does not mend it."""
+    """Recall@10 of the store's approximate index against exact search; None where the store searches exactly. It is a
+    property of the store, which a larger model does not improve."""
     if not index.store.indexed(index.state.table(index.state.serving)):
         return None
     shares = []

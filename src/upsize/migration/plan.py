@@ -1,4 +1,4 @@
-"""What a move would take: hours, bytes, money, memory, and what will not fit. Nothing is changed by it."""
+"""Plan: estimate hours, bytes, cost and memory of a move, and what does not fit. Changes nothing."""
 
 from __future__ import annotations
 
@@ -24,51 +24,52 @@ from upsize.index.index import Index
 from upsize.model import check_dimension, locate, open_checkpoint
 
 SAMPLE = 512
-"""Documents whose tokens are counted and, for SECONDS, embedded."""
+"""Documents whose tokens are counted and which are embedded for SECONDS (chosen)."""
 SECONDS = 3.0
+"""Seconds for which the rate is measured (chosen)."""
 SHARE = 32
-"""Documents of a request while the rate is measured."""
+"""Documents of one request while the rate is measured."""
 SHOWN = 10
-"""Documents that cannot be embedded, in a plan's reply."""
+"""Documents that cannot be embedded, named in a plan's reply at most."""
 CHARACTERS = 64
-"""Of a text, for each token that the model takes, that are tokenised for a plan."""
+"""Characters of a text that are tokenised for each token of the model's longest input."""
 OVERHEAD = 1.15
-"""Bytes on disk for each of a vector's, ids and metadata included."""
+"""Bytes on disk for each byte of a vector, ids and metadata included."""
 COMPACTING = 2
-"""Times a table's size that it may take while it is compacted."""
+"""Factor by which a table may grow while it is compacted."""
 
 
 @dataclass(frozen=True)
 class MovePlan:
-    """What a move to a model would take."""
+    """Estimate of a move to a model."""
 
     wanted: VectorSpec
-    """At the dimension that it would have."""
+    """The vectors of the new generation, at their final dimension."""
     fingerprint: Fingerprint | None
-    """None where the model cannot be loaded here."""
+    """None where the model was not loaded."""
     documents: int
     tokens: int
-    """Of all documents, from a sample's mean."""
+    """Tokens of all documents, estimated from a sample's mean."""
     tokens_per_second: float | None
-    """Measured here just now, with whatever else this machine was doing."""
+    """Measured now, beside the present load of this machine."""
     hours: float | None
     vector_bytes: int
     disk_free: int | None
     memory_bytes: int
-    """Weights, and activations at the longest text."""
+    """Bytes of weights, and of activations at the longest text."""
     memory_free: int
     money: float | None
     problems: tuple[str, ...]
-    """What will not fit, each with what to do."""
+    """What does not fit, each with advice."""
     notes: tuple[str, ...]
     refused: tuple[dict[str, str], ...] = ()
     """The first documents of the sample that the model cannot embed: id and reason."""
     refused_in_sample: int = 0
     sample: int = 0
-    """Documents that were looked at."""
+    """Size of the sample."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The plan as plain values, for a reply."""
         value = asdict(self) | {"fingerprint": self.fingerprint.id if self.fingerprint else None}
         return {**value.pop("wanted"), **value}
 
@@ -80,11 +81,11 @@ def plan_move(
     price: float | None = None,
     seconds: float = SECONDS,
 ) -> MovePlan:
-    """Look at the model, load it if it fits, and time it on some of the index's own texts. It stays loaded for a move
-    that is to begin; `index.release_models` lets go of it.
+    """Estimate a move, load the model if it fits, and measure its rate on some of the index's texts.
 
-    `price` is what an hour of this machine costs. Raises CheckpointError and HubError for a model that is not there,
-    InvalidInput for a dimension that it does not have.
+    The model stays loaded, for the start of the move; `index.release_models` releases it. `price` is the cost of one
+    hour of this machine. Raises CheckpointError and HubError for a model that is not found, InvalidInput for a
+    dimension that it does not have.
     """
     to, dtype, max_length = index.models.path(wanted.model), wanted.dtype, wanted.max_length
     checkpoint = open_checkpoint(locate(to), "embedding")
@@ -104,7 +105,7 @@ def plan_move(
     sample = index.documents.sample(SAMPLE)
     total = index.documents.count()
     longest = max_length or checkpoint.context
-    # A text beyond so many characters is too long in any case: counting all its tokens would tell no more.
+    # A text beyond so many characters is too long in any case, so its remaining tokens need no count.
     encoded = [checkpoint.tokenizer.encode(d.text[: CHARACTERS * longest]) for d in sample]
     lengths = [len(ids) + 1 for ids in encoded]
     tokens = int(np.mean(np.minimum(lengths, longest)) * total) if lengths else 0
@@ -128,7 +129,7 @@ def plan_move(
         )
     fingerprint = rate = None
     if problems:
-        notes.append("The model was not loaded and timed, since the move will not fit.")
+        notes.append("The model was not loaded and timed, since the move does not fit.")
     else:
         name = index.models.embedder(to, index.name, dtype, max_length)
         fingerprint = index.models.loaded(name).fingerprint.at(size)
@@ -136,12 +137,12 @@ def plan_move(
             contention = Contention()
             rate, unfit = _rate(index, name, sample, seconds)
             if (busy := contention.share()) >= BUSY:
-                notes.append(f"Other processes took {busy:.0%} of the processor meanwhile: the move may take less.")
+                notes.append(f"Other processes took {busy:.0%} of the processor meanwhile: the move may be faster.")
             refused |= unfit
     if refused:
         first, reason = next(iter(refused.items()))
         notes.append(
-            f"{len(refused):,} of {len(sample):,} documents looked at cannot be embedded by {to}, for example "
+            f"{len(refused):,} of {len(sample):,} documents of the sample cannot be embedded by {to}, for example "
             f"{first!r}: {reason} The move leaves such texts out and lists them; a switch waits until they are "
             "repaired or deleted, or is forced."
         )
@@ -167,7 +168,7 @@ def plan_move(
 
 
 def _too_long(sample: Sequence[Document], lengths: Sequence[int], longest: int) -> dict[str, str]:
-    """Id → why the backfill will refuse it."""
+    """Id → why the backfill will refuse the document."""
     return {
         d.id: f"it has {length:,} tokens or more, and at most {longest:,} are taken."
         for d, length in zip(sample, lengths, strict=True)
@@ -176,8 +177,8 @@ def _too_long(sample: Sequence[Document], lengths: Sequence[int], longest: int) 
 
 
 def _rate(index: Index, name: str, sample: Sequence[Document], seconds: float) -> tuple[float | None, dict[str, str]]:
-    """Tokens a second of the index's own texts, in the lane of the backfill, one share to warm up; and of the texts
-    that the model cannot embed, id → why. None where it can embed none of them."""
+    """Tokens per second in the bulk priority, after one warm-up request (None where no text can be embedded); and
+    id → reason of the texts that the model cannot embed."""
 
     def count(part: Sequence[Document]) -> Sequence[int]:
         return (
@@ -195,7 +196,7 @@ def _rate(index: Index, name: str, sample: Sequence[Document], seconds: float) -
         refused |= bad
         if not warm[0]:
             warm = tokens, spent
-        elif not bad:  # looking for a bad one computes the others more than once
+        elif not bad:  # a bisection computes the other texts more than once
             timed = timed[0] + tokens, timed[1] + spent
         if time.monotonic() - begun > seconds and timed[0]:
             break
