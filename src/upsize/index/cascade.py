@@ -1,4 +1,4 @@
-"""The ladder's settings: a reranker, a larger model that rescores, a funnel. Each is one call away, and one back."""
+"""Settings of the cascade: a reranker, a larger model that rescores, and a funnel. One call sets or clears each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ DEPTHS = range(1, MOST_DEPTH + 1)
 
 
 def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
-    """L1: let a reranker reorder the first `depth`; None turns it off. Loads the reranker, so that what is wrong with
-    it shows now."""
+    """Stage L1: a reranker reorders the first `depth` results; None turns it off. Loads the reranker, so that its
+    errors show now."""
     if model is None:
         index.change(rerank=None)
         index.release_models()
@@ -24,8 +24,8 @@ def set_rerank(index: Index, model: str | None, depth: int = 20) -> None:
 
 
 def set_rescore(index: Index, model: str | None, depth: int = 50, keep_bytes: int = 1 << 30) -> None:
-    """L2: let a larger model score the first `depth` again, and keep up to `keep_bytes` of the vectors it makes; None
-    turns it off, and drops them unless a move is under way to that model."""
+    """Stage L2: a larger model rescores the first `depth` results and keeps up to `keep_bytes` of its vectors. None
+    turns it off, and drops the vectors unless a move to that model is under way."""
     with index.exclusive_step():
         _set_rescore(index, model, depth, keep_bytes)
 
@@ -60,7 +60,7 @@ def _larger(index: Index, model: str) -> Generation:
 
 
 def set_funnel(index: Index, candidates: int | None) -> None:
-    """Search coarse vectors first, and score so many by their whole vectors; None turns it off."""
+    """Search coarse vectors first, and score `candidates` of them by their full vectors; None turns it off."""
     if candidates is not None:
         _check_depth(candidates)
         serving = index.state.serving

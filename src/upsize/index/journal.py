@@ -1,4 +1,4 @@
-"""Journal: what was written to an index and deleted from it, in order, on disk before anyone is told so.
+"""Journal: every write and delete of an index, in order, synced to disk before it is acknowledged.
 
 A folder of segments, each named by the number of its first entry in 16 hexadecimal digits:
 
@@ -6,14 +6,14 @@ A folder of segments, each named by the number of its first entry in 16 hexadeci
     0000000000a3f2c1.log   …
     lock                   held by the one process that writes
 
-A frame is what one call appended, so that a call is there as a whole or not at all:
+A frame holds the entries of one call, so that a call is kept as a whole or not at all:
 
     length of the payload, its CRC-32, the CRC-32 of these 8 bytes   three little-endian 32-bit numbers
     payload          MessagePack: an array of entries, each an array that begins with "upsert" or "delete"
 
-A frame that a crash cut short can only be the last of the last segment, and nobody was told that it is there. It is
-moved to `torn-…` beside the segments, which is said. A frame that is wrong anywhere else is damage, and an error: the
-head has a checksum of its own so that a wrong length cannot make whole frames look like one that was cut short.
+Only the last frame of the last segment can be cut short by a crash, and it was never acknowledged. It is moved to
+`torn-…` beside the segments, with a warning. A wrong frame anywhere else is damage, and an error. The head has a
+checksum of its own, so that a wrong length cannot make complete frames look like one that was cut short.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ log = logging.getLogger("upsize.index")
 
 MAGIC = b"upsize journal 1\n"
 SEGMENT_BYTES = 64 << 20
-"""A segment that has reached this is followed by a new one."""
+"""Size from which a segment is followed by a new one (chosen)."""
 FRAME_BYTES = 1 << 30
-"""The longest payload."""
+"""Bytes of the longest payload."""
 
 _HEAD = struct.Struct("<III")
 
 
 class Upsert(msgspec.Struct, tag="upsert", array_like=True, frozen=True):
-    """This text stands under this id from now on."""
+    """Write a document: this id has this text from now on."""
 
     id: str
     text: str
@@ -55,7 +55,7 @@ class Upsert(msgspec.Struct, tag="upsert", array_like=True, frozen=True):
 
 
 class Delete(msgspec.Struct, tag="delete", array_like=True, frozen=True):
-    """Nothing stands under this id from now on."""
+    """Delete the document of this id."""
 
     id: str
 
@@ -73,7 +73,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, read_only: bool = False) -> None:
-        """`read_only`: takes nothing, and changes nothing on its disk."""
+        """`read_only` accepts no entries and changes nothing on disk."""
         self.folder, self.read_only = folder, read_only
         self._segment_bytes = segment_bytes
         with on_disk(folder):
@@ -103,19 +103,19 @@ class Journal:
 
     @property
     def failed(self) -> bool:
-        """Whether it takes nothing more until it is opened again."""
+        """Whether it accepts no more entries until it is opened again."""
         return self._failed is not None and not self.read_only
 
     @property
     def end(self) -> int:
-        """The number that the next entry gets; as many have been appended since the index was made."""
+        """Number of the next entry, which is the number of entries since the index was created."""
         return self._end
 
     def append(self, entries: Sequence[Entry]) -> int:
-        """Put the entries on disk, all or none, and return the number of the first. On return they are safe.
+        """Append the entries, all or none, and return the number of the first. On return they are synced to disk.
 
-        JournalFailed if the disk does not take them: then none of them is there. Where even that cannot be made sure
-        of, the journal takes nothing more until it is opened again.
+        Raises JournalFailed, with no entry kept, if the disk does not take them. Where their removal fails too, the
+        journal accepts nothing more until it is opened again.
         """
         payload = _ENCODER.encode(list(entries))
         if len(payload) > FRAME_BYTES:
@@ -146,9 +146,9 @@ class Journal:
             return first
 
     def withdraw(self, first: int) -> None:
-        """Take back what the last call appended, whose first entry has this number and of which nobody was told.
+        """Remove what the last call appended, which starts at this number and is not acknowledged.
 
-        JournalFailed where the disk does not do that: the entries are there when the journal is opened again.
+        Raises JournalFailed where that fails: the entries then exist when the journal is opened again.
         """
         with self._writing:
             if self._last is None or self._last[0] != first or self._file is None:
@@ -159,7 +159,7 @@ class Journal:
                 raise JournalFailed(self.folder, self._failed, "Open the index again.")
 
     def read(self, start: int = 0) -> Iterator[tuple[int, Entry]]:
-        """Every entry from number `start` on, with its number, up to what was there when the reading began."""
+        """(number, entry) from `start` on, up to the end of the journal when reading starts."""
         end = self._end
         segments = [(first, path) for first, path in _segments(self.folder) if first < end]
         for place, (first, path) in enumerate(segments):
@@ -176,7 +176,7 @@ class Journal:
                 raise JournalDamaged(path, path.stat().st_size, f"{following - number} entries are missing at its end")
 
     def close(self) -> None:
-        """Let go of the folder. What was acknowledged is on disk already."""
+        """Release the folder. Acknowledged entries are on disk already."""
         with self._writing:
             if self._file is not None:
                 os.close(self._file)
@@ -185,7 +185,7 @@ class Journal:
             self._lock.release()
 
     def _recover(self) -> None:
-        """Find the end; move what a crash left of a last frame aside."""
+        """Find the end, and move an incomplete last frame aside."""
         self._end = self._bytes = 0
         segments = _segments(self.folder)
         if self.read_only:
@@ -203,9 +203,9 @@ class Journal:
         except JournalDamaged as damage:
             if not damage.at_end:
                 raise
-            if damage.position < len(MAGIC):  # the crash came as the segment was made
+            if damage.position < len(MAGIC):  # a crash interrupted the creation of the segment
                 good = 0
-        if self.read_only:  # what a crash left stays where it is
+        if self.read_only:  # an incomplete frame stays where it is
             self._bytes = good
             return
         if good < size:
@@ -258,7 +258,7 @@ class Journal:
         self._file, self._bytes = file, len(MAGIC)
 
     def _cut(self, why: object) -> None:
-        """Cut off what a failed write left, so that the next frame follows the last good one."""
+        """Truncate what a failed write left, so that the next frame follows the last good one."""
         assert self._file is not None
         try:
             os.ftruncate(self._file, self._bytes)
@@ -315,7 +315,7 @@ def _head(payload: bytes) -> bytes:
 
 
 def _only_zeros(file: BinaryIO, position: int) -> bool:
-    """Whether nothing but zeros follows: after a crash a file may be longer than what arrived of it."""
+    """Whether only zeros follow: after a crash a file may be longer than its written data."""
     file.seek(position)
     return all(not block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
 

@@ -1,4 +1,4 @@
-"""Metadata of a document: its limits, and how it is kept and read again.
+"""Metadata of a document: its limits, and how it is stored and read.
 
 Metadata is a JSON object. What is written is within the limits below; what an older version stored beyond them is
 read all the same, cut at the deepest level that a reply can hold.
@@ -29,8 +29,7 @@ NUL = "\0"
 
 
 def metadata_fault(metadata: Mapping[str, Any]) -> str | None:
-    """What makes this metadata unfit to be written, beginning with its place ("metadata.lang is …"); None if nothing
-    does."""
+    """Why this metadata cannot be written, starting with the field ("metadata.lang is …"); None if it can."""
     try:
         size = len(msgspec.json.encode(metadata))
     except RecursionError:
@@ -50,13 +49,13 @@ def metadata_fault(metadata: Mapping[str, Any]) -> str | None:
             return _too_deep(place)
         if isinstance(value, dict):
             for name, inner in value.items():
-                if told := _field_fault(place, name, inner):
-                    return told
+                if fault := _field_fault(place, name, inner):
+                    return fault
                 left.append((f"{place}.{name}"[:PLACE], level + 1, inner))
         elif isinstance(value, list):
             left += ((f"{place}[{i}]"[:PLACE], level + 1, inner) for i, inner in enumerate(value))
-        elif told := _value_fault(value):
-            return f"{place} {told}"
+        elif fault := _value_fault(value):
+            return f"{place} {fault}"
     return None
 
 
@@ -108,7 +107,7 @@ def decode_metadata(text: str) -> dict[str, Any]:
 
 
 def _cut(value: Any, level: int) -> Any:
-    """`level` is that of the value, if it is a container."""
+    """Replace containers below DEPTH; `level` is the nesting level of the value."""
     if not isinstance(value, dict | list):
         return value
     if level > DEPTH:

@@ -1,4 +1,4 @@
-"""Documents that are to be written: what they hold, and what is wrong with one that cannot be."""
+"""Writes: the documents of a write, and the checks before it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from upsize.index.metadata import NUL, metadata_fault
 from upsize.index.vector_fields import vector_fields
 
 LONGEST_ID = 512
-"""Bytes: what every store takes as a key."""
+"""Bytes of the longest id: every store accepts keys of this length."""
 
 
 class DocumentWrite(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,26 +29,26 @@ class DocumentWrite(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What became of a write."""
+    """Result of a write, in documents."""
 
     added: int
     updated: int
     unchanged: int
     pending: int = 0
-    """Of them, safe in the journal and not yet where searches look: the store failed, which `status` tells."""
+    """Documents of these that are safe in the journal but not searchable yet: the store failed, see `status`."""
 
 
 def check(documents: Sequence[DocumentWrite], *, keep_vectors: bool = False) -> None:
-    """InvalidInput for the first that cannot be written, or whose id another has.
+    """Raise InvalidInput for the first document that cannot be written, or that repeats an id.
 
-    `keep_vectors`: whether vectors in metadata are let pass.
+    `keep_vectors` accepts vectors in metadata.
     """
     seen: dict[str, int] = {}
     for place, document in enumerate(documents):
-        if told := document_fault(document.id, document.text, document.metadata) or (
+        if fault := document_fault(document.id, document.text, document.metadata) or (
             None if keep_vectors else vectors_fault(document.metadata)
         ):
-            raise InvalidInput(f"documents[{place}].{told}", param="documents", index=place)
+            raise InvalidInput(f"documents[{place}].{fault}", param="documents", index=place)
         if document.id in seen:
             raise InvalidInput(
                 f"documents[{place}]: the id {document.id!r} is that of documents[{seen[document.id]}] too. Send one "
@@ -60,9 +60,9 @@ def check(documents: Sequence[DocumentWrite], *, keep_vectors: bool = False) -> 
 
 
 def document_fault(id: str, text: str, metadata: dict[str, Any]) -> str | None:
-    """What is wrong with a document alone: what the journal, a store or a reply could not hold."""
-    if told := id_fault(id):
-        return told
+    """Why the journal, a store or a reply could not hold the document; None if they can."""
+    if fault := id_fault(id):
+        return fault
     if not text.strip():
         return "text is empty."
     if not _encodes(text):
@@ -71,7 +71,7 @@ def document_fault(id: str, text: str, metadata: dict[str, Any]) -> str | None:
 
 
 def id_fault(id: str) -> str | None:
-    """What is wrong with a document's id."""
+    """Why an id is not allowed; None if it is."""
     if not id.strip():
         return "id is an empty string." if not id else "id is blank."
     if not _encodes(id):
@@ -86,7 +86,7 @@ def id_fault(id: str) -> str | None:
 
 
 def vectors_fault(metadata: dict[str, Any]) -> str | None:
-    """What is wrong with metadata that holds vectors."""
+    """Which field of the metadata holds vectors; None if none does."""
     for field, held in vector_fields(metadata).items():
         return (
             f"metadata.{field} holds a vector ({held}). An index embeds each text with its own model and takes no "
@@ -105,7 +105,7 @@ def _encodes(text: str) -> bool:
 
 
 def same(known: Document | None, coming: DocumentWrite) -> bool:
-    """Whether it is there already, as it is."""
+    """Whether the index has this document already, unchanged."""
     if known is None or known.text != coming.text or known.metadata != coming.metadata:
         return False
     # To Python 1, 1.0 and true are equal; to a filter, or a client that reads them, they are not.
