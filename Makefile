@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: serve wheel test check docs-check bench-smoke clean help
+.PHONY: serve wheel test test-fast check docs-check bench-smoke clean help
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -34,6 +34,19 @@ wheel: | $(BIN)/python  ## build dist/upsize-*.whl, with the CPU kernels compile
 
 test: $(STAMP)  ## set up, then run the tests
 	$(BIN)/python -m pytest -n 2
+
+# Unit tests: no server, no browser, no PostgreSQL, no training, no file system to mount.
+FAST := tests/catalog tests/compute tests/diagnostics tests/engine tests/evaluation tests/io tests/model \
+	tests/selection tests/store/test_circuit_breaker.py tests/store/test_resident.py tests/index/test_each.py \
+	tests/index/test_metadata.py tests/index/test_state.py tests/test_exports.py tests/test_figures.py \
+	tests/test_imports.py tests/test_makefile.py tests/test_progress.py
+SLOW := tests/compute/native/test_mapped.py tests/compute/native/test_without_torch.py tests/diagnostics/test_parity.py \
+	tests/diagnostics/test_service.py tests/diagnostics/test_service_values.py tests/diagnostics/test_verify.py tests/engine/test_fork.py \
+	tests/model/test_borders.py tests/model/test_weights.py tests/selection/test_matrix.py tests/selection/test_report.py \
+	tests/selection/test_pipeline.py tests/selection/test_without_the_extra.py
+
+test-fast: $(STAMP)  ## unit tests alone, in less than a minute on two cores
+	$(BIN)/python -m pytest -n 2 $(FAST) $(SLOW:%=--ignore=%)
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

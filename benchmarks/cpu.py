@@ -30,7 +30,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.common import RESULTS, kernels_name, model_name, write
-from benchmarks.contenders import WARMING, Clock, Ours, Sets, Theirs
+from benchmarks.engines import WARM_UP_CALLS, Clock, PeerEngine, Sets, UpsizeEngine
 from benchmarks.peers import Peer, PeerFailed, peers_of
 from benchmarks.server import Server
 from benchmarks.texts import prose, sentences
@@ -98,7 +98,7 @@ def measure(
     loaded = [load_model(model, kind="embedding", device="cpu", dtype=dtype) for dtype in dtypes]
     sets = _sets(loaded[0], work, documents)
     others = partial(_peers, peers, scripts, model, sets)
-    ours = [Ours(each, sets, clock) for each in loaded]
+    ours = [UpsizeEngine(each, sets, clock) for each in loaded]
     with ExitStack() as stack:
         theirs, failed = _enter(stack, others(), sets)
         best = _rounds(rounds, [*ours, *theirs], list(sets), partial(limit, clock, seconds))
@@ -131,12 +131,12 @@ def _peers(
     return peers_of(peers, scripts, model, max(map(len, sets["passages"])), prefixes=prefixes)
 
 
-def _enter(stack: ExitStack, peers: Iterable[Peer], sets: Sets) -> tuple[list[Theirs], list[dict[str, Any]]]:
+def _enter(stack: ExitStack, peers: Iterable[Peer], sets: Sets) -> tuple[list[PeerEngine], list[dict[str, Any]]]:
     """The peers that load and run, each at its best batch size, and what the others said."""
     running, failed = [], []
     for peer in peers:
         try:
-            each = Theirs(stack.enter_context(peer), sets)
+            each = PeerEngine(stack.enter_context(peer), sets)
             each.tune()
             running.append(each)
         except PeerFailed as failure:
@@ -153,7 +153,7 @@ def _keeping(
         theirs, failed = _enter(stack, peers, sets)
         if not theirs and not failed:
             return {}
-        ours = [Ours(each, sets, clock) for each in loaded]
+        ours = [UpsizeEngine(each, sets, clock) for each in loaded]
         _rounds(rounds, [*ours, *theirs], ["pairs"], dict)
         figures = {each.loaded.plan.precision: each.figures() for each in ours}
         lines = [line for each in theirs for line in each.lines()]
@@ -161,21 +161,24 @@ def _keeping(
 
 
 def _rounds(
-    rounds: int, contenders: Sequence[Ours | Theirs], workloads: Sequence[str], limit: Callable[[], dict[str, float]]
+    rounds: int,
+    engines: Sequence[UpsizeEngine | PeerEngine],
+    workloads: Sequence[str],
+    limit: Callable[[], dict[str, float]],
 ) -> dict[str, float]:
     """Run everything; the best that the limit was in any round."""
     best: dict[str, float] = {}
-    with tqdm(total=rounds * len(workloads) * len(contenders), unit="run") as bar:
+    with tqdm(total=rounds * len(workloads) * len(engines), unit="run") as bar:
         for _ in range(rounds):
             best = {name: max(value, best.get(name, 0.0)) for name, value in limit().items()}
             for workload in workloads:
-                for each in contenders:
+                for each in engines:
                     each.run(workload)
                     bar.update()
     return best
 
 
-def _figures(ours: Ours, best: dict[str, float]) -> dict[str, Any]:
+def _figures(ours: UpsizeEngine, best: dict[str, float]) -> dict[str, Any]:
     loaded = ours.loaded
     config, tensors = loaded.checkpoint.config, loaded.checkpoint.weights.tensors
     products = sum(int(np.prod(t.shape)) for n, t in tensors.items() if n.endswith("_proj.weight"))
@@ -200,7 +203,7 @@ def _sets(loaded: LoadedModel, work: Path | None, documents: int) -> Sets:
     return {
         "queries": queries,
         "passages": passages,
-        "one_query": short[: CALLS + WARMING],
+        "one_query": short[: CALLS + WARM_UP_CALLS],
         "pairs": [np.concatenate((passages[0][:80], p[:200])) for p in _many(passages, documents)],
     }
 

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.common import RESULTS, write
-from benchmarks.contenders import batches
+from benchmarks.engines import batches
 from upsize.catalog import FAMILY
 from upsize.compute.network import run_to_end
 from upsize.compute.plan import CUDA_BUDGET, FP8, PRECISIONS, ExecutionPlan, work_bytes
@@ -82,7 +82,7 @@ def _times(f: Callable[[], object], seconds: float) -> list[float]:
     return times
 
 
-class Network:
+class ShapeNetwork:
     """A shape in a precision, run as the engine runs it: packed batches of the plan's budget, states on the host."""
 
     def __init__(self, config: ModelConfig, precision: str) -> None:
@@ -164,7 +164,7 @@ def _ours(
     """Figures of our network, and states of the first passages."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    network, found = Network(config, precision), {}
+    network, found = ShapeNetwork(config, precision), {}
     rng = np.random.default_rng(0)
 
     def drawn(count: int, tokens: int) -> list[Ids]:
@@ -202,7 +202,7 @@ def _free() -> None:
 
 
 def _throughput(
-    network: Network, texts: Sequence[Ids], split: Sequence[Sequence[Ids]], limit: float, seconds: float
+    network: ShapeNetwork, texts: Sequence[Ids], split: Sequence[Sequence[Ids]], limit: float, seconds: float
 ) -> dict[str, Any]:
     spent = median(_times(lambda: [network(batch) for batch in split], seconds))
     tokens, operations = sum(map(len, texts)), sum(map(network.operations, split))

@@ -57,7 +57,7 @@ class Sent:
 
 
 @dataclass
-class Load:
+class ClientLoad:
     """One open loop."""
 
     base: str
@@ -210,7 +210,7 @@ def measure(
             batches, tokens = capacity(base, capacity_seconds)
             found = {}
             for load in loads:
-                loop = Load(base, load * batches, seconds, honouring, seed=int(load * 10))
+                loop = ClientLoad(base, load * batches, seconds, honouring, seed=int(load * 10))
                 asyncio.run(loop.run())
                 found[f"{load:g}"] = loop.summary()
         finally:

@@ -60,7 +60,7 @@ SHORT = {
 
 
 @dataclass
-class Cell:
+class PublishedScore:
     """One split and subset of one task: the score of each size that ran it."""
 
     task: str
@@ -70,9 +70,9 @@ class Cell:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def cells(rows: Iterator[Mapping[str, str]]) -> list[Cell]:
+def cells(rows: Iterator[Mapping[str, str]]) -> list[PublishedScore]:
     """Those of the three sizes, whatever their state."""
-    found: dict[tuple[str, str, str], Cell] = {}
+    found: dict[tuple[str, str, str], PublishedScore] = {}
     for row in rows:
         organisation, _, model = row["model"].partition("/")
         size = model.rpartition("-")[2]
@@ -82,7 +82,7 @@ def cells(rows: Iterator[Mapping[str, str]]) -> list[Cell]:
             continue
         key = (row["task"], row["split"], row["subset"])
         name = f"{row['split']}/{row['subset']}"
-        cell = found.setdefault(key, Cell(row["task"], KINDS[row["task_type"]], row["languages"], name))
+        cell = found.setdefault(key, PublishedScore(row["task"], KINDS[row["task_type"]], row["languages"], name))
         cell.scores[size] = float(row["main_score"])
     return list(found.values())
 
@@ -120,16 +120,16 @@ def domains(mteb: Path) -> dict[str, list[str]]:
     return found
 
 
-def languages(cell: Cell) -> set[str]:
+def languages(cell: PublishedScore) -> set[str]:
     """Of a cell, as ISO 639-1 where there is one. A pair with English is the other language's."""
     found = {code.split("-")[0] for code in cell.languages.split() if not code.endswith("-Code")}
     found = {SHORT.get(code, code) for code in found}
     return found - {"en"} if len(found) > 1 else found
 
 
-def table(kept: list[Cell], domain: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+def table(kept: list[PublishedScore], domain: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     """Rows: a task over all of its cells (language `*`), then over those of each common language."""
-    of: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    of: dict[tuple[str, str], list[PublishedScore]] = defaultdict(list)
     sets: dict[str, set[str]] = defaultdict(set)
     for cell in kept:
         of[cell.task, "*"].append(cell)

@@ -115,7 +115,7 @@ print(len(vectors), cache_folder(), home())
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user: run it as root")
 @pytest.mark.parametrize("environment", [{}, {"HOME": "/root"}, {"HOME": "/nonexistent/home"}])
 def test_a_user_without_a_name_embeds(environment: Mapping[str, str]) -> None:
     paths = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PATH": os.environ["PATH"]}

@@ -192,7 +192,9 @@ def test_commands_name_the_variable_of_a_proxy_that_fails(
 
 @pytest.mark.parametrize("variables", SETTINGS[:2])
 def test_a_qdrant_server_of_this_machine(environment: Environment, variables: dict[str, str]) -> None:
-    qdrant = pytest.importorskip("upsize.store.qdrant")
+    qdrant = pytest.importorskip(
+        "upsize.store.qdrant", reason="qdrant-client is not installed: pip install 'upsize[qdrant]'"
+    )
     environment(**variables)
     with socket.create_server(("127.0.0.1", 0)) as server:  # a port of its own, where nothing listens afterwards
         port = server.getsockname()[1]

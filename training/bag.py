@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .batches import Texts
+from .batches import TokenizedTexts
 from .losses import clashes, distil_loss, pair_loss
-from .rows import MAX_TOKENS, DistilRows, PairRows
+from .rows import MAX_TOKENS, DistilRows, TrainingPairs
 from .token_vectors import token_vectors, token_weights
 
 STEPS = 3600
@@ -29,7 +29,7 @@ SMALLEST = 0.0045
 
 
 def train(
-    distil: DistilRows, pairs: PairRows, vectors: np.ndarray, start: Tensor, dimensions: Sequence[int], seed: int
+    distil: DistilRows, pairs: TrainingPairs, vectors: np.ndarray, start: Tensor, dimensions: Sequence[int], seed: int
 ) -> Tensor:
     """Learn the vectors (vocabulary, dimension) whose sums are text vectors.
 
@@ -73,7 +73,7 @@ def learned(
     out: Path,
     name: str,
     distil: DistilRows,
-    pairs: PairRows,
+    pairs: TrainingPairs,
     vectors: np.ndarray,
     space: np.ndarray,
     cuts: Sequence[int],
@@ -120,5 +120,5 @@ class BagEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors (len(texts), dimension), float32."""
-        flat, offsets = Texts(texts, self.tokenizer, MAX_TOKENS).bags(np.arange(len(texts)))
+        flat, offsets = TokenizedTexts(texts, self.tokenizer, MAX_TOKENS).bags(np.arange(len(texts)))
         return F.normalize(F.embedding_bag(flat, self.tokens, offsets, mode="sum"), dim=1).numpy()

@@ -12,7 +12,7 @@ from .network import Qwen3
 from .tokenizer import END
 
 
-class Texts:
+class TokenizedTexts:
     """Token ids of many texts in one array; `texts[i]` is the ids of text i, without the end token."""
 
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> None:
@@ -69,7 +69,7 @@ class Encoder:
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors (len(texts), hidden), float32; texts are cut to `limit` − 1 tokens before the end token."""
-        ids = Texts(texts, self.tokenizer, self.limit - 1)
+        ids = TokenizedTexts(texts, self.tokenizer, self.limit - 1)
         vectors = np.empty((len(texts), self.model.size.hidden), dtype=np.float32)
         for group in by_length(ids.lengths, 8192):
             vectors[group] = self.model(*pad([ids[i] for i in group], self.end))[:, 0].numpy()

@@ -50,7 +50,7 @@ class Distil:
 
 
 @dataclass
-class Pair:
+class TrainingPair:
     """A query and a passage that answers it."""
 
     query: str
@@ -59,7 +59,7 @@ class Pair:
     source: str
 
 
-Row = Distil | Pair
+Row = Distil | TrainingPair
 
 
 def clean(text: str, limit: int = LONG) -> str:
@@ -176,7 +176,7 @@ def read_english(train: Path) -> Iterator[Row]:
         definition, term = clean(row["definition"], SHORT), ", ".join(row["members"][:3])
         yield Distil(definition, definition, "en", "oewn")
         yield Distil(f"{term}: {definition}", f"{term}: {definition}", "en", "oewn")
-        yield Pair(f"definition of {row['members'][0]}", definition, "en", "oewn")
+        yield TrainingPair(f"definition of {row['members'][0]}", definition, "en", "oewn")
         for example in row.get("examples", [])[:2]:
             if isinstance(example, str) and len(example) > 20:
                 yield Distil(example, example, "en", "oewn")
@@ -186,7 +186,7 @@ def read_english(train: Path) -> Iterator[Row]:
             parts = [part.strip() for part in split.split("<::::>")]
             for text in (whole, *parts):
                 yield Distil(text, text, "en", "wiki-split")
-            yield Pair(parts[-1], whole, "en", "wiki-split")
+            yield TrainingPair(parts[-1], whole, "en", "wiki-split")
     for path in sorted((train / "opentriviaqa").iterdir()):
         if path.suffix != ".txt":
             body = path.read_bytes().decode("utf-8", errors="replace").replace("\ufffd", "'")
@@ -196,7 +196,7 @@ def read_english(train: Path) -> Iterator[Row]:
                 yield Distil(f"{question} {answer}", f"{question} {answer}", "en", "opentriviaqa")
     for row in jsonl(train / "gsm8k/train.jsonl"):
         answer = clean(re.sub(r"<<[^>]*>>|####.*", "", row["answer"]))
-        yield Pair(clean(row["question"], SHORT), answer, "en", "gsm8k")
+        yield TrainingPair(clean(row["question"], SHORT), answer, "en", "gsm8k")
 
 
 def detokenize(text: str) -> str:
@@ -208,33 +208,37 @@ def detokenize(text: str) -> str:
 def read_passages(train: Path, shared: Path) -> Iterator[Row]:
     """Questions, headings and fields with the passage that answers them; Chinese and English."""
     for row in jsonl(train / "medquad/medquad.jsonl"):
-        yield Pair(clean(row["q"], SHORT), clean(row["a"]), "en", "medquad")
+        yield TrainingPair(clean(row["q"], SHORT), clean(row["a"]), "en", "medquad")
     for row in jsonl(train / "factbook/factbook.jsonl"):
         if len(row["text"]) > 60:
-            yield Pair(
+            yield TrainingPair(
                 f"{row['field']} of {row['country']}", clean(f"{row['country']}: {row['text']}"), "en", "factbook"
             )
     for row in jsonl(train / "openstax/openstax.jsonl"):
         if row["type"] == "term":
-            yield Pair(f"what is {row['term']}?", clean(row["meaning"]), "en", "openstax")
+            yield TrainingPair(f"what is {row['term']}?", clean(row["meaning"]), "en", "openstax")
         elif row["type"] == "qa":
-            yield Pair(clean(row["q"], SHORT), clean(row["a"]), "en", "openstax")
+            yield TrainingPair(clean(row["q"], SHORT), clean(row["a"]), "en", "openstax")
         else:
             for start in range(0, min(len(row["text"]), 6000), 1200):
                 passage = clean(row["text"][start : start + 1200])
                 if len(passage) > 100:
-                    yield Pair(f"{row['title']} {row['heading']}".strip(), passage, "en", "openstax")
+                    yield TrainingPair(f"{row['title']} {row['heading']}".strip(), passage, "en", "openstax")
     for row in jsonl(train / "pingcap-docs-zh/docs_zh.jsonl"):
         if len(row["text"]) > 30:
-            yield Pair(f"{row['title']} {row['heading']}".strip(), clean(row["text"], 350), "zh", "pingcap-docs")
+            yield TrainingPair(
+                f"{row['title']} {row['heading']}".strip(), clean(row["text"], 350), "zh", "pingcap-docs"
+            )
             if row["summary"]:
-                yield Pair(clean(row["summary"], 200), clean(row["text"], 350), "zh", "pingcap-docs")
+                yield TrainingPair(clean(row["summary"], 200), clean(row["text"], 350), "zh", "pingcap-docs")
     for row in jsonl(shared / "legal/laws-zh/laws.jsonl"):
         if kept_for_training(row["title"]):
             articles = re.findall(r"^第\S+条\s+(.+)$", row["text"], flags=re.MULTILINE)
             for article in articles[:60]:
                 if len(article) > 40:
-                    yield Pair(row["title"].removeprefix("中华人民共和国"), clean(article, 350), "zh", "laws-zh")
+                    yield TrainingPair(
+                        row["title"].removeprefix("中华人民共和国"), clean(article, 350), "zh", "laws-zh"
+                    )
 
 
 def read_code_and_law(data: Path) -> Iterator[Row]:
@@ -247,35 +251,35 @@ def read_code_and_law(data: Path) -> Iterator[Row]:
         if row["lang"] == "en":
             english[row["command_name"], row["command"]] = row["description"]
             yield Distil(row["description"], row["description"], "en", "tldr")
-            yield Pair(f"{row['command_name']}: {row['description']}", row["command"], "en", "tldr")
+            yield TrainingPair(f"{row['command_name']}: {row['description']}", row["command"], "en", "tldr")
     for row in tldr:
         ours = english.get((row["command_name"], row["command"]))
         lang = {"zh_TW": "zh-Hant", "pt_BR": "pt"}.get(row["lang"], row["lang"])
         if ours and lang in {"zh", "zh-Hant", "ja", "ko", "es", "fr", "pt", "it", "de", "ru"}:
             yield Distil(row["description"], ours, lang, "tldr")
-            yield Pair(f"{row['command_name']}: {row['description']}", row["command"], lang, "tldr")
+            yield TrainingPair(f"{row['command_name']}: {row['description']}", row["command"], lang, "tldr")
     natural = (data / "code/nl2bash/all.nl").read_text(encoding="utf-8").splitlines()
     for text, command in zip(
         natural, (data / "code/nl2bash/all.cm").read_text(encoding="utf-8").splitlines(), strict=True
     ):
-        yield Pair(clean(text, SHORT), clean(command, 200), "en", "nl2bash")
+        yield TrainingPair(clean(text, SHORT), clean(command, 200), "en", "nl2bash")
     for row in jsonl(data / "code/thealgorithms/python_doc_code.jsonl"):
-        yield Pair(clean(row["doc"], 200), row["code"][:LONG], "en", "thealgorithms")
+        yield TrainingPair(clean(row["doc"], 200), row["code"][:LONG], "en", "thealgorithms")
     for row in jsonl(data / "legal/dc-code-en/dc_code_6000.jsonl"):
         if kept_for_training(row["id"]) and len(row["text"]) > 60:
-            yield Pair(row["heading"], clean(row["text"]), "en", "dc-code")
+            yield TrainingPair(row["heading"], clean(row["text"]), "en", "dc-code")
     for path in sorted((data / "legal/gesetze-de").glob("*.jsonl")):
         for law in jsonl(path):
             if kept_for_training(law["title"]):
                 for heading, text in law["sections"][:60]:
                     title = re.sub(r"^§+\s*\S+\s*", "", heading)
                     if len(title) > 5 and len(text) > 60:
-                        yield Pair(title, clean(text), "de", "gesetze-de")
+                        yield TrainingPair(title, clean(text), "de", "gesetze-de")
     for row in jsonl(data / "legal/peps-long/peps.jsonl"):
         if kept_for_training(row["title"]):
             for heading, text in row["sections"]:
                 if len(text) > 150:
-                    yield Pair(f"{row['title']}: {heading}", clean(text), "en", "peps")
+                    yield TrainingPair(f"{row['title']}: {heading}", clean(text), "en", "peps")
 
 
 def evaluation_texts(shared: Path) -> Iterator[str]:
@@ -360,7 +364,7 @@ def build(shared: Path, unpacked: Path, out: Path) -> None:
             kept.append(row)
     random.Random(SEED).shuffle(kept)
     out.mkdir(parents=True, exist_ok=True)
-    for kind, name in ((Distil, "distil"), (Pair, "pairs")):
+    for kind, name in ((Distil, "distil"), (TrainingPair, "pairs")):
         with (out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for row in kept:
                 if isinstance(row, kind):

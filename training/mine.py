@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .rows import PairRows
+from .rows import TrainingPairs
 
 KEPT, POOL, LARGEST = 6, 40, 20_000
 TOO_NEAR = 0.95
 """A passage above this share of the right one's score may well be right too."""
 
 
-def negatives(out: Path, pairs: PairRows, tokens: Tensor) -> np.ndarray:
+def negatives(out: Path, pairs: TrainingPairs, tokens: Tensor) -> np.ndarray:
     """Indices (pairs, KEPT) of pairs whose passages are near misses, −1 where there are too few; kept in `out`.
 
     Args:

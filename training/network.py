@@ -127,7 +127,7 @@ class MLP(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class Layer(nn.Module):
+class DecoderLayer(nn.Module):
     """Pre-normalised attention and MLP with residual connections."""
 
     def __init__(self, size: Size) -> None:
@@ -148,7 +148,7 @@ class Qwen3(nn.Module):
         super().__init__()
         self.size = size
         self.embed_tokens = nn.Embedding(size.vocabulary, size.hidden)
-        self.layers = nn.ModuleList(Layer(size) for _ in range(size.layers))
+        self.layers = nn.ModuleList(DecoderLayer(size) for _ in range(size.layers))
         self.norm = RMSNorm(size.hidden)
         cos, sin = rotary(size.max_positions, size.head_dim)
         self.register_buffer("cos", cos, persistent=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from .batches import Texts
+from .batches import TokenizedTexts
 from .prompts import DEFAULT_TASK, SYMMETRIC_TASK
 from .tokenizer import END
 
@@ -64,7 +64,7 @@ class DistilRows:
         rows = [row for row in rows if row["english"] in known]
         self.tokenizer, self.end = tokenizer, tokenizer.token_to_id(END)
         self.targets = np.array([known[row["english"]] for row in rows])
-        self.texts = Texts([row["text"] for row in rows], tokenizer, MAX_TOKENS)
+        self.texts = TokenizedTexts([row["text"] for row in rows], tokenizer, MAX_TOKENS)
         weights = np.array([share(row["lang"], row["source"]) for row in rows])
         self.languages = np.array([row["lang"] for row in rows])
         others = ~np.isin(self.languages, list(LANGUAGE_SHARES))
@@ -89,13 +89,13 @@ class DistilRows:
         print(f"distillation rows: {len(rows):,}", flush=True)
 
 
-class PairRows:
+class TrainingPairs:
     """Queries with the passage that answers each."""
 
     def __init__(self, out: Path, tokenizer: Tokenizer) -> None:
         rows = [json.loads(line) for line in (out / "pairs.jsonl").open(encoding="utf-8")]
-        self.queries = Texts([row["query"] for row in rows], tokenizer, MAX_QUERY_TOKENS)
-        self.passages = Texts([row["passage"] for row in rows], tokenizer, MAX_TOKENS)
+        self.queries = TokenizedTexts([row["query"] for row in rows], tokenizer, MAX_QUERY_TOKENS)
+        self.passages = TokenizedTexts([row["passage"] for row in rows], tokenizer, MAX_TOKENS)
         self.sources = np.array([row["source"] for row in rows])
         numbers: dict[str, int] = {}
         self.same = np.array([[numbers.setdefault(row[s], len(numbers)) for s in ("query", "passage")] for row in rows])

@@ -11,7 +11,7 @@ from .batches import by_length, pad
 from .instructions import wordings
 from .losses import clashes
 from .prompts import DEFAULT_TASK, SYMMETRIC_TASK, query_text
-from .rows import MAX_TOKENS, DistilRows, PairRows
+from .rows import MAX_TOKENS, DistilRows, TrainingPairs
 
 WORDINGS = 3000
 """Instructions drawn once and kept as tokens."""
@@ -72,7 +72,7 @@ class DistilStream:
 class PairStream:
     """Queries behind their instruction with their passages and mined negatives, spans with their text, translations."""
 
-    def __init__(self, pairs: PairRows, distil: DistilRows, negatives: np.ndarray, tokens: int, seed: int) -> None:
+    def __init__(self, pairs: TrainingPairs, distil: DistilRows, negatives: np.ndarray, tokens: int, seed: int) -> None:
         self.pairs, self.distil, self.negatives, self.tokens = pairs, distil, negatives, tokens
         self.rng = np.random.default_rng(seed)
         prefixes = {task: prefix(distil, task) for task in {*pairs.tasks, DEFAULT_TASK}}

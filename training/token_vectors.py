@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from .batches import Texts
+from .batches import TokenizedTexts
 from .network import CHANNELS
 from .teacher import Teacher
 
@@ -65,7 +65,7 @@ def token_vectors(tokenizer: Tokenizer, space: np.ndarray, out: Path) -> torch.T
     return torch.where(scale > 1e-4, start / scale.clamp(min=1e-4), noise)
 
 
-def token_weights(texts: Texts, vocabulary: int, end: int) -> torch.Tensor:
+def token_weights(texts: TokenizedTexts, vocabulary: int, end: int) -> torch.Tensor:
     """Smooth inverse frequency a / (a + p) of every token (Arora et al. 2017); the end token weighs least."""
     counts = np.bincount(texts.flat, minlength=vocabulary).astype(np.float64)
     weights = SMOOTHING / (SMOOTHING + counts / counts.sum())

@@ -14,13 +14,13 @@ from . import bag, checkpoint, evaluate, mine, teacher, token_vectors, turn
 from .batches import Encoder
 from .losses import distil_loss, pair_loss
 from .network import SIZES, Qwen3
-from .rows import DistilRows, PairRows
+from .rows import DistilRows, TrainingPairs
 from .streams import DistilStream, PairStream
 from .tokenizer import train
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EmbeddingRecipe:
     """How to train."""
 
     size: str
@@ -37,9 +37,9 @@ class Recipe:
 
 
 RECIPES = {
-    "xs": Recipe("xs", (32, 64), learning_rate=8e-4),
-    "s": Recipe("s", (32, 64, 128), learning_rate=6e-4),
-    "m": Recipe("m", (32, 64, 64, 128, 256), learning_rate=5e-4, contrast_every=3, turned=(32, 64, 128)),
+    "xs": EmbeddingRecipe("xs", (32, 64), learning_rate=8e-4),
+    "s": EmbeddingRecipe("s", (32, 64, 128), learning_rate=6e-4),
+    "m": EmbeddingRecipe("m", (32, 64, 64, 128, 256), learning_rate=5e-4, contrast_every=3, turned=(32, 64, 128)),
 }
 
 
@@ -51,12 +51,12 @@ class Data:
         known, vectors = teacher.load(out)
         print(f"teacher vectors: {len(vectors):,}", flush=True)
         self.turn = token_vectors.turn(out, vectors, SIZES[size].hidden)
-        self.distil, self.pairs = DistilRows(out, self.tokenizer, known), PairRows(out, self.tokenizer)
+        self.distil, self.pairs = DistilRows(out, self.tokenizer, known), TrainingPairs(out, self.tokenizer)
         self.teacher = vectors
         self.vectors = (vectors.astype(np.float32) @ self.turn).astype(np.float16)
 
 
-def start(data: Data, out: Path, recipe: Recipe) -> tuple[Qwen3, np.ndarray]:
+def start(data: Data, out: Path, recipe: EmbeddingRecipe) -> tuple[Qwen3, np.ndarray]:
     """The model at step 0 and the mined negatives."""
     torch.manual_seed(recipe.seed)
     tokens, weights = bag.learned(out, recipe.size, data.distil, data.pairs, data.vectors, data.turn, recipe.dimensions)
@@ -98,7 +98,7 @@ def rounded(model: Qwen3) -> Qwen3:
     return copy.eval()
 
 
-def run(shared: Path, out: Path, folder: Path, recipe: Recipe, minutes: float) -> None:
+def run(shared: Path, out: Path, folder: Path, recipe: EmbeddingRecipe, minutes: float) -> None:
     """Train, resuming from `out/SIZE.pt`, and write the checkpoint into `folder`.
 
     Args:

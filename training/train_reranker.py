@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from . import bag, checkpoint, evaluate, matching_start
 from .bag import BagEncoder
-from .batches import Encoder, Texts
+from .batches import Encoder, TokenizedTexts
 from .network import SIZES, Qwen3, Size, load
 from .prompts import DEFAULT_TASK, RERANK_PREFIX, RERANK_SUFFIX, rerank_body
 from .rows import TASKS
@@ -32,7 +32,7 @@ from .train_embedding import rounded, save
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RerankerRecipe:
     """How long and how to train."""
 
     size: str = "rerank"
@@ -90,7 +90,7 @@ def pack(template: Template, groups: list[tuple[list[int], list[list[int]]]]) ->
     return ids, torch.tensor([row[3] for row in rows]), positions, mask
 
 
-class Reranker:
+class TrainedReranker:
     """Scores (query, document) pairs: logit of "yes" minus logit of "no"."""
 
     def __init__(self, model: Qwen3, tokenizer: Tokenizer, limit: int = 512) -> None:
@@ -117,7 +117,7 @@ class Reranker:
 class Groups:
     """Training queries, each with its right document first, then near misses, then random ones."""
 
-    def __init__(self, out: Path, tokenizer: Tokenizer, recipe: Recipe) -> None:
+    def __init__(self, out: Path, tokenizer: Tokenizer, recipe: RerankerRecipe) -> None:
         self.template, self.recipe = Template(tokenizer), recipe
         self.encoder = BagEncoder(out, "xs", tokenizer)
         self.rng = np.random.default_rng(recipe.seed)
@@ -200,7 +200,7 @@ class Groups:
 def started(groups: Groups, tokenizer: Tokenizer, tokens: Tensor, size: Size) -> Qwen3:
     """The model built by hand, its log-odds put on a fair scale by a logistic fit to some training groups."""
     passages = [row["passage"] for rows in groups.pairs.values() for row in rows[:20_000]]
-    texts = Texts(passages, tokenizer, 256)
+    texts = TokenizedTexts(passages, tokenizer, 256)
     frequencies = matching_start.inverse_frequencies(list(map(texts.__getitem__, range(len(texts)))), size.vocabulary)
     template = groups.template
     marks = tokenizer.token_to_id("<Query"), tokenizer.token_to_id("<Document")
@@ -230,7 +230,7 @@ def loss_of(scores: Tensor) -> Tensor:
     return listwise + 0.5 * F.binary_cross_entropy_with_logits(scores, labels, weight=weight)
 
 
-def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, minutes: float) -> None:
+def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: RerankerRecipe, minutes: float) -> None:
     """Train for `minutes`, resuming from `out/rerank.pt`, and write the checkpoint into `folder` as it goes.
 
     `embedder` is the folder of demo-xs, whose ranking the development scores start from.
@@ -299,4 +299,4 @@ def run(shared: Path, out: Path, embedder: Path, folder: Path, recipe: Recipe, m
     start = "the token vectors learned for demo-m and a lexical matcher built by hand"
     finished = {"starts_from": start, "steps": step, "hours": round(spent / 3600, 3), "recipe": vars(recipe)}
     checkpoint.write_json(out / "rerank.json", finished)
-    print("at the end:", evaluate.development_rerank(Reranker(copy, tokenizer), encoder, shared), flush=True)
+    print("at the end:", evaluate.development_rerank(TrainedReranker(copy, tokenizer), encoder, shared), flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.published_scores import Cell, broken, cells, data_set, languages, superseded
+from benchmarks.published_scores import PublishedScore, broken, cells, data_set, languages, superseded
 from upsize.catalog.published import SIZES, task_scores
 
 
@@ -50,8 +50,8 @@ def test_old_versions_and_samples_are_superseded() -> None:
 
 
 def test_a_pair_with_english_is_the_other_languages() -> None:
-    assert languages(Cell("t", "bitext", "fra-Latn eng-Latn", "test/x")) == {"fr"}
-    assert languages(Cell("t", "retrieval", "eng-Latn python-Code", "test/x")) == {"en"}
+    assert languages(PublishedScore("t", "bitext", "fra-Latn eng-Latn", "test/x")) == {"fr"}
+    assert languages(PublishedScore("t", "retrieval", "eng-Latn python-Code", "test/x")) == {"en"}
 
 
 def test_the_table_is_that_of_the_source(shared_data: Path) -> None:

@@ -108,7 +108,9 @@ def test_attention_is_causal_within_each_sequence(name: str, cu_q: list[int], cu
     assert close(backend, found, attention_by_definition(q, k, v, cu_q, cu_k))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="variable-length FlashAttention needs a CUDA device")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="variable-length FlashAttention needs a CUDA device: run it on one"
+)
 @pytest.mark.parametrize(("cu_q", "cu_k"), SPANS)
 def test_attention_on_a_gpu_is_causal_within_each_sequence(cu_q: list[int], cu_k: list[int]) -> None:
     backend = CudaBackend(torch.bfloat16, torch.device("cuda"))

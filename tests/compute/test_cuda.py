@@ -19,7 +19,7 @@ from upsize.compute.pytorch.graphs import ROWS, Graphs
 from upsize.compute.pytorch.operations import TorchOperations
 from upsize.compute.quantization_fidelity import MIN_FIDELITY
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: run it on one")
 
 Folder = Callable[[Layout], Path]
 GPU = torch.device("cuda")
@@ -132,7 +132,7 @@ def test_a_model_takes_the_gpu_unasked(embedder_folder: Path) -> None:
 
 def test_fp8_products_are_near(checkpoint_folder: Folder) -> None:
     if torch.cuda.get_device_capability() < (8, 9):
-        pytest.skip("this GPU has no fp8 products")
+        pytest.skip("needs a GPU that multiplies fp8 (compute capability 8.9 or later): run it on one")
     x, weight = noise(37, 128).bfloat16(), noise(96, 128, seed=1).bfloat16()
     found, exact = Fp8Linear(weight)(x).float(), x.float() @ weight.float().T
     assert (found - exact).norm() / exact.norm() < 0.05

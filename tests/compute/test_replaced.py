@@ -54,7 +54,7 @@ def native_precisions() -> list[str]:
 
 def test_a_served_model_does_not_notice_what_is_done_to_its_files(checkpoint_folder: Folder, tmp_path: Path) -> None:
     if not (precisions := native_precisions()):
-        pytest.skip("no compiled kernels")
+        pytest.skip("the compiled kernels are not built: pip install -e . with a compiler at hand")
     folder = copy_of(checkpoint_folder(Layout()), tmp_path / "model")
     other = checkpoint_folder(Layout(seed=1)) / "model.safetensors"
     done = subprocess.run(

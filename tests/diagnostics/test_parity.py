@@ -8,7 +8,7 @@ from tests.checkpoints import EMBEDDER, RERANKER, Layout, copy_of, edit_json, wr
 from upsize.compute import LoadedModel, load_model
 from upsize.diagnostics import Check, parity
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install 'upsize[verify]'")
 pytestmark = pytest.mark.usefixtures("fewer_texts")
 Folders = Callable[[Layout], Path]
 

@@ -45,7 +45,7 @@ def test_other_values_differ_and_fail_only_where_asked(
         assert statuses(model, name) == {NAME: "differs", TOKENS: "passed"}
         assert statuses(model, name, strict=True) == {NAME: "failed", TOKENS: "passed"}
         note = published(model, name)[0].note
-        assert f"other weights than the published {name}" in note
+        assert f"the weights are not those of {name}" in note
         assert "found [" in note
 
 

@@ -46,7 +46,7 @@ def test_the_python_cells_run(language: str, address: str) -> None:
     names["embedder"].close()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: install the package curl")
 @pytest.mark.parametrize("language", READMES)
 def test_the_curl_cell_runs(language: str, address: str) -> None:
     (cell,) = [cell for cell in cells(language, "sh") if cell.startswith("curl")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'upsize[torch]'")
 
 from training import turn  # noqa: E402
 from training.network import CHANNELS, SIZES, Qwen3  # noqa: E402

@@ -117,7 +117,7 @@ def answers(
 ) -> Callable[[str], list[str]]:
     """Run one of the scripts; the lines that it prints."""
     if request.param not in native_precisions() or not hasattr(library(), "upsize_watch"):
-        pytest.skip("no compiled kernels of this version")
+        pytest.skip("no compiled kernels of this version: pip install -e . with a compiler at hand")
     monkeypatch.setenv("UPSIZE_CACHE", str(tmp_path))
     folder = checkpoint_folder(Layout())
 

@@ -173,7 +173,7 @@ def test_where_it_cannot_be_written_it_stays_in_memory(tmp_path: Path, caplog: p
 @pytest.fixture
 def cache(built: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if built.upsize_best_level() == 0:
-        pytest.skip("int8 needs AVX2")
+        pytest.skip("int8 needs a processor with AVX2: run it on one")
     monkeypatch.setenv("UPSIZE_CACHE", str(tmp_path))
     return tmp_path
 

@@ -29,7 +29,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_vectors_and_scores_are_the_same_without_it(built: ctypes.CDLL) -> None:
     if built.upsize_best_level() == 0:
-        pytest.skip("int8 needs AVX2")
+        pytest.skip("int8 needs a processor with AVX2: run it on one")
     done = python(VECTORS)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -19,11 +19,11 @@ from upsize.model.tokenizer import Ids
 Clock = Callable[[], float]
 Sets = dict[str, list[Ids]]
 """Texts of each workload: `queries`, `passages`, `pairs`, and `one_query`, each of which is a call of its own."""
-WARMING = 3
+WARM_UP_CALLS = 3
 """Calls of one query before those that count."""
 
 
-class Ours:
+class UpsizeEngine:
     """A loaded model. Each workload is run with nothing remembered and, where beginnings are shared, remembering."""
 
     def __init__(self, loaded: LoadedModel, sets: Sets, clock: Clock) -> None:
@@ -37,13 +37,13 @@ class Ours:
         if self.loaded.plan.compiled and workload != "passages":
             variants[f"{workload}_remembering"] = True
         for name, wanted in variants.items():
-            self._remember(wanted)
+            self._set_prefix_cache(wanted)
             texts = self._sets[workload]
             if workload == "one_query":
-                found = [self._time([[text]]) for text in texts][WARMING:]
+                found = [self._time([[text]]) for text in texts][WARM_UP_CALLS:]
             else:
                 if wanted:  # what a service has seen before; the texts themselves are new to it
-                    self._time([[text] for text in texts[:WARMING]])
+                    self._time([[text] for text in texts[:WARM_UP_CALLS]])
                 found = [self._time(batches(texts, self.loaded.plan.budget))]
             self._times.setdefault(name, []).extend(found)
 
@@ -62,7 +62,7 @@ class Ours:
                 pass
         return self._clock() - started
 
-    def _remember(self, wanted: bool) -> None:
+    def _set_prefix_cache(self, wanted: bool) -> None:
         """Forget every beginning; from here on none is remembered unless `wanted`. The torch network remembers none."""
         network = self.loaded._network
         if isinstance(network, NativeQwen3):
@@ -79,7 +79,7 @@ def batches(texts: Sequence[Ids], budget: int) -> list[list[Ids]]:
     return made
 
 
-class Theirs:
+class PeerEngine:
     """A peer, at the best of its batch sizes. To score a pair is to embed it: two logits more cost nothing beside."""
 
     def __init__(self, peer: Peer, sets: Sets) -> None:
@@ -101,7 +101,7 @@ class Theirs:
             return
         try:
             if workload == "one_query":
-                found = [float(self.peer.run([text], 1)["seconds"]) for text in self._sets[workload]][WARMING:]
+                found = [float(self.peer.run([text], 1)["seconds"]) for text in self._sets[workload]][WARM_UP_CALLS:]
             else:
                 found = [self._seconds(workload, self._sizes[workload])]
         except PeerFailed as failure:
