@@ -70,7 +70,7 @@ def test_interrupted_by_the_user(upsize: Command, tmp_path: Path, many: Path, em
     ran = finished(process)
     assert ran.code == 130
     assert "of 1,600 texts are kept in" in ran.err
-    assert "the same command goes on from there." in ran.err
+    assert "the same command resumes from there." in ran.err
     # Something else may not go on from there, and says what it is that differs.
     for change, told in (
         (["--dim", "32"], "dimension was 64 and is now 32"),
