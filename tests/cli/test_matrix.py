@@ -66,7 +66,7 @@ def test_a_dry_run_measures_nothing(upsize: Callable[..., Ran], tmp_path: Path, 
     assert ran.code == 0, ran
     assert "long, 1 of 6 layers" in ran.out
     assert "6 of 6 cells to measure" in ran.err
-    assert ran.err.startswith("Measuring what this machine computes and reads")
+    assert ran.err.startswith("Measuring the speed of this machine")
     assert tiny == []
     assert not (tmp_path / "matrix.json").exists()
 

@@ -202,7 +202,7 @@ def test_the_articles_command_word_for_word(embedder_folder: Path, tmp_path: Pat
         (["MODEL", "MODEL"], 1, "Two models are called"),
         (["no/such/folder"], 1, "none of these"),
         (["--log-level", "loud"], 1, "use one of debug"),
-        (["--api-key", "", "MODEL"], 1, "would lock nobody out"),
+        (["--api-key", "", "MODEL"], 1, "would protect nothing"),
         (["--context-length", "0", "MODEL"], 2, "Invalid value for '--context-length'"),
     ],
 )
