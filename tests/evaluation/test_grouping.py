@@ -160,10 +160,9 @@ def test_repeated_documents_are_said_and_whom_they_hurt() -> None:
 def test_counts_as_grades_are_said() -> None:
     lint = " ".join(retrieval([{f"d{i}": 1 + i * i} for i in range(20)], 40).lint)
     assert "Grades go up to 362, like counts" in lint
-    assert not retrieval([{f"d{i}": i % 4 - 1, f"d{i + 20}": 3} for i in range(20)], 40).lint[:0]
-    assert "5 grades are below 0" in " ".join(
-        retrieval([{f"d{i}": i % 4 - 1, f"d{i + 20}": 3} for i in range(20)], 40).lint
-    )
+    lint = " ".join(retrieval([{f"d{i}": i % 4 - 1, f"d{i + 20}": 3} for i in range(20)], 40).lint)
+    assert "like counts" not in lint
+    assert "5 grades are below 0" in lint
 
 
 def test_queries_that_everything_answers_are_said() -> None:
