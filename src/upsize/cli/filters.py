@@ -1,4 +1,4 @@
-"""Parses a filter on the command line: JSON, with a suggestion for anything else."""
+"""Reads a filter on the command line: JSON, with a suggestion for anything else."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ def filter_of(text: str) -> dict[str, Any]:
         reason = "not a JSON object"
     meant = _meant(text) or EXAMPLE
     raise InvalidInput(f"--filter is {reason}. Write it so: --filter '{json.dumps(meant, ensure_ascii=False)}'")
+
+
+def compares_numbers(condition: dict[str, Any]) -> bool:
+    """Return whether any field of the condition is compared with a number, alone, in a range or in a list."""
+    return any(_has_number(wanted) for wanted in condition.values())
+
+
+def _has_number(wanted: object) -> bool:
+    values = wanted.values() if isinstance(wanted, dict) else [wanted]
+    listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed)
 
 
 def _meant(text: str) -> dict[str, Any] | None:

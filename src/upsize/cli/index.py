@@ -14,7 +14,7 @@ from rich.table import Table
 from upsize.cli import options as shared
 from upsize.cli.backup import backup, restore
 from upsize.cli.console import print_table, results
-from upsize.cli.filters import filter_of
+from upsize.cli.filters import compares_numbers, filter_of
 from upsize.cli.index_client import ApiKey, AsJson, BaseUrl, CallFailed, IndexClient, Name, calls, print_json
 from upsize.cli.ladder import ladder
 from upsize.io import ReadOptions, copy_stdin, open_input
@@ -285,7 +285,7 @@ def search(
         print_table(results(markup=False), table)
     else:
         typer.echo("Nothing found.")
-        if any(_has_number(wanted) for wanted in body.get("filter", {}).values()):
+        if compares_numbers(body.get("filter", {})):
             typer.echo(
                 "A number in a filter matches numbers only, and all fields of a CSV file are strings. "
                 'Write it in quotes for those: {"year": {"gte": "2020"}}.',
@@ -298,12 +298,6 @@ def search(
         parts = ", ".join(f"{part} {ms:.1f} ms" for part, ms in explained["milliseconds"].items())
         where = f"{explained['model']} ({explained['generation']}, {explained['fingerprint']})"
         typer.echo(f"{where}, {' → '.join(explained['rungs'])}: {parts}")
-
-
-def _has_number(wanted: object) -> bool:
-    values = wanted.values() if isinstance(wanted, dict) else [wanted]
-    listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
-    return any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed)
 
 
 @app.command()
